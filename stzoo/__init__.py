@@ -1,0 +1,32 @@
+"""Keras 3 models for video action recognition, with pretrained weights."""
+
+import os
+from importlib.util import find_spec
+
+_installed = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
+_backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+if not _installed or ("KERAS_BACKEND" in os.environ and not find_spec(_backend)):
+    raise ImportError(
+        f"Keras needs TensorFlow, JAX or PyTorch. Installed: {_installed}, "
+        f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND')}. Install one, for example "
+        'with `pip install "stzoo[tensorflow]"` (or "stzoo[jax]", "stzoo[torch]").'
+    )
+if _backend not in _installed:
+    os.environ["KERAS_BACKEND"] = _installed[0]
+
+from stzoo import layers as layers
+from stzoo.checkpoint import save as save
+from stzoo.models.cost import c2d_resnet50 as c2d_resnet50
+from stzoo.models.cost import c2d_resnet101 as c2d_resnet101
+from stzoo.models.cost import c2d_resnet152 as c2d_resnet152
+from stzoo.models.cost import c2d_tiny as c2d_tiny
+from stzoo.models.cost import c3d_resnet50 as c3d_resnet50
+from stzoo.models.cost import c3d_resnet101 as c3d_resnet101
+from stzoo.models.cost import c3d_tiny as c3d_tiny
+from stzoo.models.cost import cost_resnet50 as cost_resnet50
+from stzoo.models.cost import cost_resnet101 as cost_resnet101
+from stzoo.models.cost import cost_resnet152 as cost_resnet152
+from stzoo.models.cost import cost_tiny as cost_tiny
+from stzoo.zoo import create as create
+from stzoo.zoo import list_models as list_models
+from stzoo.zoo import load as load

@@ -1,0 +1,85 @@
+"""ResNet over clips.
+
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016.
+https://arxiv.org/abs/1512.03385
+
+The network of images, frame by frame; what looks at time is said by the *branches*:
+one function `branch(x, filters, stride, name)` for each residual block, in order.
+Layers are called as in torchvision's checkpoints (`layer1_0_conv2`), and the stride
+of a bottleneck stands in its 3x3 convolution, as there.
+"""
+
+from functools import partial
+
+import keras
+
+from stzoo.layers.conv import FrameConv, batch_norm, conv_bn, max_pool
+
+# Table 1 of the paper.
+RESNET50 = (3, 4, 6, 3)
+RESNET101 = (3, 4, 23, 3)
+RESNET152 = (3, 8, 36, 3)
+
+
+def resnet(x, branches, depths, width=64, pool1=(1, 3, 3), pool2=(2, 1, 1)):
+    """Stem, four stages of residual blocks.
+
+    Args:
+        x: tensor `(batch, frames, height, width, channels)`.
+        branches: iterable of `branch(x, filters, stride, name)`, one for each block.
+        depths: tuple of 4 ints, blocks in each stage.
+        width: int, filters of the stem.
+        pool1: tuple of 3 ints, the pool after the stem, strides `(1, 2, 2)`.
+        pool2: tuple of 3 ints, the pool in time after the first stage, strides
+            `(2, 1, 1)`; `None` for none.
+
+    Returns:
+        Tensor `(batch, frames / 2, height / 32, width / 32, 32 * width)`.
+    """
+    branches = iter(branches)
+    x = conv_bn(x, width, 7, 2, name="conv1", bn="bn1")
+    x = keras.layers.ReLU(name="conv1_relu")(x)
+    x = max_pool(x, pool1, (1, 2, 2), "pool1")
+    for stage, depth in enumerate(depths, start=1):
+        filters = width * 2 ** (stage - 1)
+        for block in range(depth):
+            stride = 2 if stage > 1 and block == 0 else 1
+            name = f"layer{stage}_{block}"
+            x = residual(x, next(branches), filters, stride, name)
+        if stage == 1 and pool2:
+            x = max_pool(x, pool2, (2, 1, 1), "pool2")
+    return x
+
+
+def residual(x, branch, filters, stride, name):
+    """A branch added to its input, which is projected where shapes differ."""
+    y = branch(x, filters, stride, name)
+    if x.shape[-1] != y.shape[-1] or stride != 1:
+        conv, bn = f"{name}_downsample_0", f"{name}_downsample_1"
+        x = conv_bn(x, y.shape[-1], 1, stride, name=conv, bn=bn)
+    x = keras.layers.Add(name=f"{name}_add")([x, y])
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+def bottleneck(
+    x,
+    filters,
+    stride,
+    name,
+    conv1=partial(FrameConv, kernel_size=1),
+    conv2=partial(FrameConv, kernel_size=3),
+):
+    """1x1, 3x3 (with the stride), 1x1; other operators can stand in for the first two.
+
+    Args:
+        x: tensor `(batch, frames, height, width, channels)`.
+        conv1: function `(filters, name=)` that makes the first layer.
+        conv2: function `(filters, strides=, name=)` that makes the second layer.
+    """
+    x = conv1(filters, name=f"{name}_conv1")(x)
+    x = batch_norm(x, f"{name}_bn1")
+    x = keras.layers.ReLU(name=f"{name}_relu1")(x)
+    x = conv2(filters, strides=stride, name=f"{name}_conv2")(x)
+    x = batch_norm(x, f"{name}_bn2")
+    x = keras.layers.ReLU(name=f"{name}_relu2")(x)
+    return conv_bn(x, 4 * filters, 1, name=f"{name}_conv3", bn=f"{name}_bn3")

@@ -1,0 +1,73 @@
+"""PyTorch names and axes to Keras.
+
+A layer is called as in its checkpoint, dots as underscores, so a foreign name is
+found by two steps: the family's rules (`re.sub` pairs, in order) rewrite the module's
+path, and the last word says which variable it is.
+"""
+
+import re
+
+import numpy as np
+
+# The last word of a PyTorch name, and what Keras may call that variable.
+VARIABLES = {
+    "weight": ("kernel", "gamma"),
+    "bias": ("bias", "beta"),
+    "running_mean": ("moving_mean",),
+    "running_var": ("moving_variance",),
+}
+# How the axes of a kernel turn, by their number: linear, 2D and 3D convolution.
+AXES = {2: (1, 0), 4: (2, 3, 1, 0), 5: (2, 3, 4, 1, 0)}
+
+
+def convert(tensors, shapes, rules=()):
+    """Renames and turns the tensors of a PyTorch checkpoint.
+
+    A 2D kernel that meets a 3D kernel is repeated in time and divided by its length,
+    so that a clip of one repeated frame gets the answer of the frame (inflation,
+    Carreira & Zisserman, CVPR 2017); a 3D kernel of length 1 serves as a 2D kernel.
+
+    Args:
+        tensors: dict from PyTorch name to array.
+        shapes: dict from variable path to the shape it should have.
+        rules: pairs `(pattern, replacement)` for `re.sub`.
+
+    Returns:
+        Dict from variable path to array. A tensor without a variable keeps its
+        rewritten name, for the caller to report.
+    """
+    converted = {}
+    for name, tensor in tensors.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        path = rename(name, shapes, rules)
+        if path in converted:
+            raise ValueError(
+                f'"{name}" and another tensor of the checkpoint both become "{path}".'
+            )
+        if path.endswith("/kernel"):
+            tensor = _turn(tensor, shapes.get(path, ()))
+        converted[path] = np.ascontiguousarray(tensor)
+    return converted
+
+
+def rename(name, shapes, rules=()):
+    """The variable path of a PyTorch name: `layer1.0.bn1.bias`, `layer1_0_bn1/beta`."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    module, _, last = name.rpartition(".")
+    module = module.replace(".", "_")
+    candidates = [f"{module}/{word}" for word in VARIABLES.get(last, (last,))]
+    return next((path for path in candidates if path in shapes), candidates[0])
+
+
+def _turn(tensor, shape):
+    """A kernel with its axes as Keras has them."""
+    if tensor.ndim not in AXES:
+        return tensor
+    tensor = np.transpose(tensor, AXES[tensor.ndim])
+    if tensor.ndim == 4 and len(shape) == 5:
+        return np.repeat(tensor[None], shape[0], axis=0) / shape[0]
+    if tensor.ndim == 5 and len(shape) == 4 and tensor.shape[0] == 1:
+        return tensor[0]
+    return tensor

@@ -1,0 +1,35 @@
+"""The two ends of every network: a clip comes in, logits go out."""
+
+import keras
+
+from stzoo.layers.preprocessing import Normalize
+
+
+def clip_input(clip):
+    """The input of a network and its normalised clip.
+
+    Args:
+        clip: `stzoo.spec.Clip`.
+
+    Returns:
+        Tuple of two tensors `(batch, frames, height, width, channels)`: RGB of 0 to
+        255, and normalised.
+    """
+    inputs = keras.Input(clip.shape, name="clip")
+    return inputs, Normalize(clip.mean, clip.std, clip.order, name="normalize")(inputs)
+
+
+def classifier(x, classes, dropout):
+    """Global average, dropout, logits: in float32 under any precision policy.
+
+    Args:
+        x: tensor `(batch, frames, height, width, channels)`.
+        classes: int.
+        dropout: float, share of the features that training drops.
+
+    Returns:
+        Tensor `(batch, classes)`.
+    """
+    x = keras.layers.GlobalAveragePooling3D(dtype="float32", name="avgpool")(x)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
+    return keras.layers.Dense(classes, dtype="float32", name="fc")(x)

@@ -1,0 +1,175 @@
+"""The two records of the zoo: how a model is fed, and what is known of its weights."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+RGB_MEAN = (123.675, 116.28, 103.53)  # ImageNet, in the order R, G, B, of 0..255
+RGB_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What the weights of a model expect to see of a video.
+
+    Args:
+        frames: int, frames in a clip.
+        stride: int, distance between two frames of a clip, in frames of the video
+            (`sampling="dense"`; segments have no stride).
+        height: int or `None`, height of the crop in pixels. `None`: the whole frame.
+        width: int or `None`, width of the crop in pixels.
+        short_side: int, the frame is resized (bilinear, keeping its shape) until its
+            shorter side has this many pixels; then it is cropped.
+        mean: tuple of floats, subtracted from each channel, in units of 0..255, in
+            the order of the model's input (R, G, B).
+        std: tuple of floats, each channel is divided by it, in the same units.
+        order: `"RGB"` or `"BGR"`, the order of channels inside of the network. The
+            input of a model is RGB in either case.
+        sampling: `"dense"`, frames `stride` apart (CoST, Section 4.2), or
+            `"segments"`, one frame from each of `frames` equal parts (TSN).
+    """
+
+    frames: int = 8
+    stride: int = 8
+    height: int | None = 224
+    width: int | None = 224
+    short_side: int = 256
+    mean: tuple[float, ...] = RGB_MEAN
+    std: tuple[float, ...] = RGB_STD
+    order: str = "RGB"
+    sampling: str = "dense"
+
+    def __post_init__(self):
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+        problem = None
+        if self.order not in ("RGB", "BGR"):
+            problem = f'order must be "RGB" or "BGR". Received: {self.order!r}'
+        elif self.sampling not in ("dense", "segments"):
+            problem = (
+                f'sampling must be "dense" or "segments". Received: {self.sampling!r}'
+            )
+        elif len(self.mean) != len(self.std) or min(self.std, default=0) <= 0:
+            problem = (
+                "mean and std need one number for each channel, std above 0. "
+                f"Received: mean={self.mean}, std={self.std}"
+            )
+        for name in ("frames", "stride", "height", "width", "short_side"):
+            value = getattr(self, name)
+            optional = name in ("frames", "height", "width") and value is None
+            if not optional and (type(value) is not int or value < 1):
+                problem = f"{name} must be a whole number from 1. Received: {value!r}"
+        if problem:
+            raise ValueError(f"Clip: {problem}.")
+
+    @property
+    def shape(self):
+        """`(frames, height, width, channels)`, the input of a model without batch."""
+        return (self.frames, self.height, self.width, len(self.mean))
+
+    def resized(self, shape):
+        """The same preparation for a model of another input shape.
+
+        The shorter side is scaled with the crop, so that the crop keeps showing the
+        same part of the frame.
+
+        Args:
+            shape: tuple `(frames, height, width, channels)`.
+        """
+        frames, height, width, channels = shape
+        if channels != len(self.mean):
+            raise ValueError(
+                f"clip={tuple(shape)} has {channels} channels, but the preparation "
+                f"is for {len(self.mean)}: mean={self.mean}."
+            )
+        short_side = self.short_side
+        if None not in (height, width, self.height, self.width):
+            scale = min(height, width) / min(self.height, self.width)
+            short_side = max(round(short_side * scale), height, width)
+        return dataclasses.replace(
+            self, frames=frames, height=height, width=width, short_side=short_side
+        )
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What is known of the weights of a model: an entry of the zoo, or a config.json.
+
+    A model carries the record of its own as `model.stzoo`; for fresh weights, only
+    what builds and feeds the model is filled in.
+
+    Args:
+        builder: string, the function of `stzoo` that builds the model.
+        tag: string, the name of this training: `builder.tag` is the name of the
+            weights, and of their folder or repository. Empty for a user's own.
+        options: dict, what the builder was called with, sizes aside.
+        classes: int, the number of logits.
+        clip: `Clip`, how to feed the model.
+        labels: tuple of strings, the classes in the order of the logits, or empty.
+        licence: string, the licence of the weights.
+        source: string, where the weights or the figures come from.
+        reported: dict, accuracy as the source reports it.
+        measured: dict, accuracy as measured with this library.
+        repository: string, a Hub repository whose `model.safetensors` has the names
+            of PyTorch. Empty: our own layout, under `builder.tag`.
+        revision: string, branch, tag or commit of the repository.
+        sha256: string, hash of `model.safetensors`, where it is known.
+        new: tuple of strings, how the paths of variables end that the file does not
+            have and that keep their initial values.
+    """
+
+    builder: str
+    tag: str = ""
+    options: dict = field(default_factory=dict)
+    classes: int = 400
+    clip: Clip = Clip()
+    labels: tuple[str, ...] = ()
+    licence: str = ""
+    source: str = ""
+    reported: dict = field(default_factory=dict)
+    measured: dict = field(default_factory=dict)
+    repository: str = ""
+    revision: str = "main"
+    sha256: str = ""
+    new: tuple[str, ...] = ()
+
+    @property
+    def name(self):
+        """`"builder.tag"`, or the builder alone."""
+        return f"{self.builder}.{self.tag}" if self.tag else self.builder
+
+    def to_config(self):
+        """The record as plain values for a config.json."""
+        config = {"library": "stzoo", **dataclasses.asdict(self)}
+        return {key: value for key, value in config.items() if value not in ("", ())}
+
+    @classmethod
+    def from_config(cls, config):
+        """The record from the values of a config.json.
+
+        Raises:
+            ValueError: where a value is missing, unknown or not of its kind.
+        """
+        if not isinstance(config, dict) or config.get("library") != "stzoo":
+            raise ValueError('it does not say "library": "stzoo"')
+        config = {key: value for key, value in config.items() if key != "library"}
+        kinds = {f.name: f.type for f in dataclasses.fields(cls)}
+        if unknown := sorted(config.keys() - kinds.keys()):
+            raise ValueError(f"it has unknown entries: {', '.join(unknown)}")
+        for key, value in config.items():
+            kind = {Clip: dict, tuple[str, ...]: list}.get(kinds[key], kinds[key])
+            if type(value) is not kind:
+                raise ValueError(f'"{key}" must be a {kind.__name__}, not {value!r}')
+        if not config.get("builder"):
+            raise ValueError('it does not name a "builder"')
+        labels = tuple(config.get("labels", ()))
+        classes = config.get("classes", cls.classes)
+        if not all(isinstance(label, str) for label in labels):
+            raise ValueError('"labels" must be strings')
+        if classes < 1 or len(labels) not in (0, classes):
+            raise ValueError(f"it has {classes} classes, but {len(labels)} labels")
+        try:
+            clip = Clip(**config.get("clip", {}))
+        except TypeError as error:
+            raise ValueError(f'"clip": {error}') from None
+        new = tuple(config.get("new", ()))
+        return cls(**{**config, "labels": labels, "clip": clip, "new": new})
