@@ -170,8 +170,8 @@ def _scenes(seed):
                 yield PAIRS[pair], str(shapes[(turn + pair) % len(SHAPES)])
 
 
-# How things move. Positions are in pixels from the middle of the frame, x to the right
-# and y down, so that a growing angle turns clockwise.
+# How things move. Positions are complex numbers, pixels from the middle of the frame to
+# the right and, imaginary, downwards; so a growing angle turns clockwise.
 
 
 def _wander(rng, size, period):
@@ -190,63 +190,53 @@ def _wander(rng, size, period):
 
 
 def _progress(rng):
-    """From -0.5 to 0.5 in the time of the video, never at rest, not quite evenly."""
+    """From 0 to 1 in the time of the video: never at rest, and not quite evenly."""
     time = np.linspace(0, 1, FRAMES)
-    early_or_late = rng.uniform(-0.35, 0.35) * time * (1 - time)
-    inside_or_outside = (
-        rng.uniform(-0.35, 0.35) * np.sin(2 * np.pi * time) / (2 * np.pi)
-    )
-    return time + early_or_late + inside_or_outside - 0.5
+    sooner, inside = rng.uniform(-0.35, 0.35, 2)
+    return time * (1 + sooner * (1 - time)) + inside * np.sin(2 * np.pi * time) / 6.3
 
 
 def _trajectory(rng, motion, shape):
-    """What the shape does: `x`, `y`, `radius`, `angle` over time, and the box, if any.
+    """Where the shape goes.
 
-    The box is `(x, y, half length, half width, angle)`; the shape is behind it.
+    Returns:
+        A tuple `(position, radius, angle, box)`. The first three are arrays over time,
+        radius in pixels. What the shape comes out from is a box
+        `(position, half length, width / length, angle)`; `None` in other movements.
     """
-    x, y = rng.uniform(-6, 6, 2)
+    start = complex(*rng.uniform(-6, 6, 2))
     radius = rng.uniform(12, 17)
     angle = rng.uniform(0, 2 * np.pi)
     progress = _progress(rng)
-    direction = rng.uniform(0, 2 * np.pi)
-    slant = rng.uniform(-0.2, 0.2)
-    amount = rng.uniform()
-    box = None
+    heading = np.exp(1j * rng.uniform(0, 2 * np.pi))
+    slant = np.exp(1j * rng.uniform(-0.2, 0.2))
+    amount, phase = rng.uniform(), rng.uniform(0, 2 * np.pi)
+    position, box = start, None
     if motion in ("left to right", "rising"):
-        way = (28 + 16 * amount) * progress
-        heading = slant - (np.pi / 2 if motion == "rising" else 0)
-        x, y = x / 2 + way * np.cos(heading), y / 2 + way * np.sin(heading)
+        heading = slant * (1 if motion == "left to right" else -1j)
+        position = start / 2 + (28 + 16 * amount) * (progress - 0.5) * heading
     elif motion == "approaching":
-        radius = (12.5 + radius / 17) * (1.9 + 0.7 * amount) ** progress
+        radius = (10 + radius / 4) * (1.9 + 0.7 * amount) ** (progress - 0.5)
     elif motion == "turning clockwise":
         angle = angle + np.radians(140 + 130 * amount) * progress
     elif motion == "coming out from behind":
         radius *= 0.78
-        x, y = x / 2, y / 2
-        along = np.array([np.cos(direction), np.sin(direction)])
-        box_x, box_y = np.array([x, y]) - (radius + 1) * along
-        half_width = (1.15 + 0.35 * amount) * radius
-        box = box_x, box_y, radius + 1, half_width, direction
-        points_x, points_y = _points(shape)
-        reach = points_x * np.cos(direction - angle) + points_y * np.sin(
-            direction - angle
-        )
-        hidden, visible = -np.quantile(reach, 0.9), -reach.min() + 3 / radius
-        way = radius * (hidden + (visible - hidden) * (progress + 0.5))
-        x, y = x + way * along[0], y + way * along[1]
+        edge, length = start / 2, radius + 1
+        box = edge - length * heading, length, 1.1 + 0.3 * amount, np.angle(heading)
+        reach = (_points(shape) * np.exp(1j * angle) / heading).real
+        first = -np.quantile(reach, 0.9)  # a tenth of the shape is seen
+        last = 3 / radius - reach.min()  # and at the end a gap of three pixels
+        position = edge + radius * (first + (last - first) * progress) * heading
     elif motion == "shaking":
         period = 5 + 3 * amount  # frames; more than four, as every second may be seen
-        phase = rng.uniform(0, 2 * np.pi)
-        way = rng.uniform(4.5, 7) * np.cos(
-            2 * np.pi * np.arange(FRAMES) / period + phase
-        )
-        x, y = x + way * np.cos(direction), y + way * np.sin(direction)
-    path = [np.broadcast_to(value, FRAMES) for value in (x, y, radius, angle)]
+        wave = np.cos(2 * np.pi * np.arange(FRAMES) / period + phase)
+        position = start + (4.5 + 2.5 * amount) * wave * heading
+    path = (np.broadcast_to(value, FRAMES) for value in (position, radius, angle))
     return *path, box
 
 
-# How things look. Coordinates have their origin in the middle of the thing, and a
-# distance is negative inside of it.
+# How things look. A thing has coordinates of its own, x and y, in which its size is
+# about 1. Distances in them are negative inside of it.
 
 
 def _disc(x, y, radius):
@@ -317,9 +307,9 @@ def _table(shape):
 
 @functools.cache
 def _points(shape):
-    """Positions that are spread evenly over a shape: two rows, x and y."""
+    """Positions that are spread evenly over a shape."""
     row, column = np.nonzero(_table(shape)[::8, ::8] < 0)
-    return np.stack([column, row]) * 8 / _CELLS - _REACH
+    return (column + 1j * row) * 8 / _CELLS - (1 + 1j) * _REACH
 
 
 def _texture(rng, color, x, y):
@@ -360,86 +350,35 @@ def _colors(rng):
     return np.clip(light + tint, 5, 250)
 
 
-def _blend(frames, x, y, reach, layer):
+def _blend(frames, position, radius, angle, thing):
     """Lays a thing over frames, in place.
 
     Args:
         frames: float32 array of shape `(frames, height, width, 3)`.
-        x: array, position of the thing over time.
-        y: the same, downwards.
-        reach: float, radius in pixels that holds all of the thing.
-        layer: function of two float32 arrays, coordinates around the thing of shapes
-            `(frames, 1, width)` and `(frames, height, 1)`, that returns distances to
-            it in pixels, and colours.
+        position: array, where the thing is over time.
+        radius: array or float, its size in pixels: the unit of its own coordinates.
+        angle: array or float, how far it is turned.
+        thing: function of x and y, float32 arrays of its own coordinates, that returns
+            distances to it, and colours.
     """
     pixels = np.arange(SIZE) - (SIZE - 1) / 2
+    reach = 1 + np.max(radius)
 
-    def near(position):
-        ends = pixels[[0, -1]].clip(position.min() - reach, position.max() + reach)
-        return slice(*np.searchsorted(pixels, ends + (0, 1e-6)))
+    def near(center):
+        first, last = center.min() - reach, center.max() + reach
+        return slice(*np.searchsorted(pixels, (first, last)))
 
-    columns, rows = near(x), near(y)
-    right = (pixels[columns] - x[:, None]).astype("float32")[:, None, :]
-    down = (pixels[rows] - y[:, None]).astype("float32")[:, :, None]
-    distance, color = layer(right, down)
-    alpha = np.clip(np.float32(0.5) - distance, 0, 1)[..., None]
+    columns, rows = near(position.real), near(position.imag)
     part = frames[:, rows, columns]
+    radius = np.broadcast_to(radius, FRAMES).astype("float32")[:, None, None]
+    axis = np.broadcast_to(np.exp(1j * angle), FRAMES).astype("complex64")
+    axis = axis[:, None, None] / radius
+    right = (pixels[columns] - position.real[:, None]).astype("float32")[:, None, :]
+    down = (pixels[rows] - position.imag[:, None]).astype("float32")[:, :, None]
+    x, y = axis.real * right + axis.imag * down, axis.real * down - axis.imag * right
+    distance, color = thing(x, y)
+    alpha = np.clip(np.float32(0.5) - distance * radius, 0, 1)[..., None]
     part += alpha * (color - part)
-
-
-def _render(rng, motion, shape):
-    """Frames of a movement that is not the reversal of another."""
-    path_rng, rng = rng.spawn(2)
-    x, y, radius, angle, box = _trajectory(path_rng, motion, shape)
-    camera = np.stack([_wander(rng, 1.2, (8, 40)) for _ in "xy"])
-    x, y = (x, y) + camera
-    background, foreground, cover, *spots = _colors(rng).astype("float32")
-
-    frames = _background(rng, background, camera)
-    for spot in spots[: rng.integers(2, 5)]:
-        size = rng.uniform(2.5, 4.2)
-        spot_x, spot_y = (
-            offset + rng.uniform(-38, 38) + _wander(rng, rng.uniform(3, 14), (10, 45))
-            for offset in camera
-        )
-        _blend(
-            frames,
-            spot_x,
-            spot_y,
-            size + 1,
-            lambda right, down, size=size, spot=spot: (_disc(right, down, size), spot),
-        )
-
-    def thing(right, down):
-        scale = radius.astype("float32")[:, None, None]
-        cos = np.cos(angle).astype("float32")[:, None, None] / scale
-        sin = np.sin(angle).astype("float32")[:, None, None] / scale
-        u, v = cos * right + sin * down, cos * down - sin * right
-        table = _table(shape)
-        column, row = (
-            ((axis + _REACH) * _CELLS).astype("int32").clip(0, len(table) - 1)
-            for axis in (u, v)
-        )
-        return table[row, column] * scale, _texture(rng, foreground, u, v)
-
-    _blend(frames, x, y, 1 + radius.max(), thing)
-
-    def wall(right, down):
-        *_, half_length, half_width, turn = box
-        u = np.float32(np.cos(turn)) * right + np.float32(np.sin(turn)) * down
-        v = np.float32(np.cos(turn)) * down - np.float32(np.sin(turn)) * right
-        distance = _box(u, v, -half_length, half_length, -half_width, half_width)
-        return distance, _texture(rng, cover, u / 12, v / 12)
-
-    if box:
-        _blend(frames, *(box[:2] + camera.T).T, 1 + np.hypot(*box[2:4]), wall)
-
-    slope = np.linspace(-0.5, 0.5, SIZE)
-    across, down = rng.uniform(-0.25, 0.25, 2)
-    shade = 1 + across * slope + down * slope[:, None]
-    light = rng.uniform(0.75, 1.1) * (1 + _wander(rng, 0.1, (10, 60)))
-    frames *= (light[:, None, None] * shade).astype("float32")[..., None]
-    return np.rint(np.clip(frames, 0, 255, out=frames), out=frames).astype("uint8")
 
 
 def _background(rng, color, camera):
@@ -448,12 +387,58 @@ def _background(rng, color, camera):
     pixels = np.arange(-margin, SIZE + margin, dtype="float32") / 16
     texture = _texture(rng, color, pixels, pixels[:, None])
     frames = np.empty((FRAMES, SIZE, SIZE, 3), "float32")
-    for frame, shift in zip(frames, camera.T, strict=True):
-        (x, y), (part_x, part_y) = np.divmod(margin - shift, 1)
-        wide = slice(int(x), int(x) + SIZE), slice(int(x) + 1, int(x) + 1 + SIZE)
-        high = slice(int(y), int(y) + SIZE + 1)
-        rows = texture[high, wide[0]] * np.float32(1 - part_x)
-        rows += texture[high, wide[1]] * np.float32(part_x)
-        np.multiply(rows[:-1], np.float32(1 - part_y), out=frame)
-        frame += rows[1:] * np.float32(part_y)
+    for frame, shift in zip(frames, camera, strict=True):
+        x, part_x = divmod(margin - shift.real, 1)
+        y, part_y = divmod(margin - shift.imag, 1)
+        x, rows = int(x), texture[int(y) : int(y) + SIZE + 1]
+        left, right = rows[:, x : x + SIZE], rows[:, x + 1 : x + 1 + SIZE]
+        rows = left + np.float32(part_x) * (right - left)
+        frame[:] = rows[:-1] + np.float32(part_y) * (rows[1:] - rows[:-1])
     return frames
+
+
+def _render(rng, motion, shape):
+    """Frames of a movement that is not the reversal of another."""
+    path_rng, rng = rng.spawn(2)
+    position, radius, angle, box = _trajectory(path_rng, motion, shape)
+    camera = _wander(rng, 1.2, (8, 40)) + 1j * _wander(rng, 1.2, (8, 40))
+    background, foreground, cover, *spots = _colors(rng).astype("float32")
+    slope = np.linspace(-0.5, 0.5, SIZE) * rng.uniform(-0.25, 0.25, (2, 1))
+    shade = rng.uniform(0.75, 1.1) * (1 + slope[0] + slope[1][:, None])
+    light = 1 + _wander(rng, 0.1, (10, 60))
+
+    frames = _background(rng, background, camera)
+    for spot in spots[: rng.integers(2, 5)]:
+        size, span = rng.uniform(2.5, 4.2), rng.uniform(3, 14)
+        x, y = (rng.uniform(-38, 38) + _wander(rng, span, (10, 45)) for _ in "xy")
+        _blend(
+            frames,
+            x + 1j * y + camera,
+            size,
+            0,
+            lambda x, y, spot=spot: (_disc(x, y, 1), spot),
+        )
+
+    def form(x, y):
+        table = _table(shape)
+        column, row = (
+            ((axis + _REACH) * _CELLS).astype("int32").clip(0, len(table) - 1)
+            for axis in (x, y)
+        )
+        return table[row, column], _texture(rng, foreground, x, y)
+
+    _blend(frames, position + camera, radius, angle, form)
+    if box:
+        center, length, width, turn = box
+
+        def wall(x, y):
+            inner = np.hypot(1, width)  # the box is in the unit circle
+            x, y = x * inner, y * inner
+            distance = _box(x, y, -1, 1, -width, width)
+            return distance / inner, _texture(rng, cover, x, y)
+
+        size = length * np.hypot(1, width)
+        _blend(frames, center + camera, size, turn, wall)
+
+    frames *= (light[:, None, None] * shade).astype("float32")[..., None]
+    return np.rint(np.clip(frames, 0, 255, out=frames), out=frames).astype("uint8")
