@@ -55,7 +55,8 @@ def render(seed, motion=None, shape=None):
     """Renders one video.
 
     The same seed shows the same scene in every movement, and a movement and its
-    reversal are the same frames in opposite order.
+    reversal are the same frames in opposite order. Another version of NumPy or another
+    processor may round a few pixels differently.
 
     Args:
         seed: int from 0, or a sequence of them.
@@ -80,7 +81,7 @@ def render(seed, motion=None, shape=None):
             )
     backwards = motion in [backward for _, backward in PAIRS[:-1]]
     frames = _render(scene, REVERSED[motion] if backwards else motion, shape)
-    return (frames[::-1] if backwards else frames), motion, shape
+    return (frames[::-1].copy() if backwards else frames), motion, shape
 
 
 def save(path, frames, quantiser=23):
@@ -102,8 +103,7 @@ def save(path, frames, quantiser=23):
         stream.thread_count = 1
         stream.options = {"preset": "ultrafast", "qp": str(quantiser)}
         for frame in frames:
-            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
-            container.mux(stream.encode(image))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(stream.encode())
 
 
