@@ -36,7 +36,7 @@ def clip_views(video, clip, views="1x1"):
             f"views={views!r} asks for {crops} crops, but this model takes the whole "
             f'frame. Pass views="{clips}x1".'
         )
-    frames = _sampled(video, _indices(video, clip, clips), clip.short_side)
+    frames = _clips(video, clip, clips, clip.short_side)
     places = ("center",) if crops == 1 else np.linspace(0, 1, crops)
     cut = [crop(frames, clip.height, clip.width, where) for where in places]
     return np.stack(cut, axis=1).reshape(-1, *cut[0].shape[1:])
@@ -65,8 +65,7 @@ def training_clip(video, clip, rng, flip=True, short_sides=None):
         ValueError: if the crop is larger than the resized frame.
     """
     least, most = short_sides or (clip.short_side, clip.short_side * 5 // 4)
-    indices = _indices(video, clip, 1, rng)
-    frames = _sampled(video, indices, int(rng.integers(least, most + 1)))[0]
+    (frames,) = _clips(video, clip, 1, int(rng.integers(least, most + 1)), rng)
     frames = crop(frames, clip.height, clip.width, "random", rng)
     return frames[:, :, ::-1].copy() if flip and rng.random() < 0.5 else frames
 
@@ -139,24 +138,22 @@ def crop(frames, height, width, where="center", rng=None):
     return frames[..., top : top + size[0], left : left + size[1], :]
 
 
-def _indices(video, clip, clips, rng=None):
-    """The frames of each clip, sampled as `clip` says."""
+def _clips(video, clip, clips, short_side, rng=None):
+    """Clips of resized frames: uint8 `(clips, frames, height, width, 3)`."""
     if clip.frames is None:
         raise ValueError("Clip.frames is None: give it the number of frames of a clip.")
+    is_array = isinstance(video, np.ndarray)
+    if is_array and (video.dtype != np.uint8 or video.shape[3:] != (3,)):
+        raise ValueError(
+            "The frames of a video must be a uint8 array (frames, height, width, 3). "
+            f"Received: {video.dtype} {video.shape}."
+        )
     if clip.sampling == "segments":
-        return sampling.segments(len(video), clip.frames, clips, rng)
-    return sampling.dense(len(video), clip.frames, clip.stride, clips, rng)
-
-
-def _sampled(video, indices, short_side):
-    """The frames at the indices, resized, each of them read once."""
+        indices = sampling.segments(len(video), clip.frames, clips, rng)
+    else:
+        indices = sampling.dense(len(video), clip.frames, clip.stride, clips, rng)
     wanted, places = np.unique(indices, return_inverse=True)
-    if isinstance(video, np.ndarray):
-        if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3:
-            raise ValueError(
-                "An array of frames must be uint8 (frames, height, width, 3). "
-                f"Received: {video.dtype} {video.shape}."
-            )
+    if is_array:
         frames = resize(video[wanted], short_side)
     else:
         frames = video.read(wanted, short_side)

@@ -126,10 +126,11 @@ class Video:
             if not stream.disposition & av.stream.Disposition.attached_pic
         ]
         if not streams or self._container.format.name == "tty":  # tty: text, drawn
-            kinds = sorted({stream.type for stream in self._container.streams})
+            kinds = {stream.type for stream in self._container.streams} - {"video"}
             raise ValueError(
-                f"{self.name} has no video in it. Found: {', '.join(kinds)}. "
-                "Pass a file with a video stream."
+                f"{self.name} has no video in it"
+                f"{', only ' * bool(kinds)}{' and '.join(sorted(kinds))}. Pass a file "
+                "with a video stream."
             )
         best = self._container.streams.best("video")
         self._stream = best if best in streams else streams[0]
@@ -191,9 +192,12 @@ class Video:
         times = [packet[0] for packet in packets]
         if None in times or len(set(times)) < len(times) or first not in times:
             return False
-        # Decoded out of order, and yet the times are in order: the container has no
-        # times and they are made up, as for H.264 in .avi.
-        return not (self._stream.codec_context.has_b_frames and times == sorted(times))
+        # Recordings put end to end may begin anew at an earlier time.
+        keys = [packet[0] for packet in packets if packet[3]]
+        # Decoded out of order, and yet with times in order: the container has none
+        # and they are made up, as for H.264 in .avi.
+        made_up = self._stream.codec_context.has_b_frames and times == sorted(times)
+        return keys == sorted(keys) and not made_up
 
     def _packets(self):
         """The packets from here on, up to the end or to where the file is cut off."""

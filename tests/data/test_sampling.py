@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from stzoo.data.sampling import dense, parse_views, segments
+
+
+@pytest.mark.parametrize("total", [64, 65, 90, 300, 301])
+@pytest.mark.parametrize("clips", [1, 2, 10])
+def test_dense_is_the_test_sampling_of_mmaction(total, clips):
+    """MMAction2 0.24, `SampleFrames` in test mode, in plain numbers."""
+    interval = (total - 8 * 8 + 1) / clips
+    expected = [
+        [int(clip * interval + interval / 2) + 8 * frame for frame in range(8)]
+        for clip in range(clips)
+    ]
+    indices = dense(total, 8, 8, clips)
+    np.testing.assert_array_equal(indices, expected)
+    assert indices.max() < total
+
+
+def test_dense_of_short_videos_goes_round():
+    assert dense(20, 8, 8).tolist() == [[0, 8, 16, 4, 12, 0, 8, 16]]
+    assert dense(1, 4, 2, clips=3).tolist() == [[0] * 4] * 3
+    # The span does not fit, but the frames do.
+    assert dense(60, 8, 8).tolist() == [list(range(0, 64, 8))]
+
+
+def test_dense_at_random_starts_anywhere():
+    rng = np.random.default_rng(0)
+    drawn = [dense(20, 4, 4, rng=rng)[0] for _ in range(300)]
+    assert {indices[0] for indices in drawn} == {0, 1, 2, 3, 4}
+    assert all((np.diff(indices) == 4).all() for indices in drawn)
+
+
+@pytest.mark.parametrize("total", [8, 9, 50, 300])
+def test_segments_are_the_test_sampling_of_tsn(total):
+    """TSM, `ops/dataset.py`: middles of the segments; twice: also their beginnings."""
+    tick = total / 8
+    middles = [int(tick / 2 + tick * count) for count in range(8)]
+    beginnings = [int(tick * count) for count in range(8)]
+    assert segments(total, 8).tolist() == [middles]
+    assert segments(total, 8, clips=2).tolist() == [middles, beginnings]
+
+
+def test_segments_of_more_clips_are_evenly_spread():
+    assert sorted(segments(80, 2, clips=4)[:, 0]) == [0, 10, 20, 30]
+
+
+def test_segments_of_short_videos_repeat_in_order():
+    assert segments(1, 4).tolist() == [[0, 0, 0, 0]]
+    assert segments(3, 6).tolist() == [[0, 0, 1, 1, 2, 2]]
+
+
+def test_segments_at_random_stay_in_their_segments():
+    rng = np.random.default_rng(0)
+    drawn = np.concatenate([segments(10, 3, clips=5, rng=rng) for _ in range(100)])
+    ends = np.arange(4) * 10 / 3
+    assert (drawn >= np.floor(ends[:-1])).all() and (drawn <= ends[1:]).all()
+    assert set(drawn.ravel()) == set(range(10))
+
+
+@pytest.mark.parametrize("sample", [dense, segments])
+def test_counts_below_one_are_errors(sample):
+    stride = (8,) if sample is dense else ()
+    for total, frames, clips in [(0, 8, 1), (9, 0, 1), (9, 8, 0)]:
+        with pytest.raises(ValueError, match="must be a whole number from 1, got 0"):
+            sample(total, frames, *stride, clips)
+
+
+def test_views():
+    assert parse_views("10x3") == (10, 3)
+    assert parse_views("1x1") == (1, 1)
+    for views in ("10", "0x3", "3x", "axb", "10x3x2", "-1x3", "", None, (10, 3)):
+        with pytest.raises(ValueError, match="clips x crops"):
+            parse_views(views)
