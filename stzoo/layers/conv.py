@@ -214,6 +214,7 @@ class ClipConv(keras.layers.Layer):
 
     def __init__(self, filters, kernel_size, strides=1, use_bias=False, **kwargs):
         super().__init__(**kwargs)
+        self.supports_jit = xla_pays()
         self.filters = filters
         self.kernel_size = tuple(kernel_size)
         self.strides = spatial(strides)
@@ -288,6 +289,19 @@ class FrameConv(ClipConv):
 
     def compute_output_shape(self, input_shape):
         return clip_shape(input_shape, (1, *self.strides), self.filters)
+
+
+def xla_pays():
+    """Whether Keras should compile a model with XLA, which it does by default.
+
+    TensorFlow on a CPU convolves with oneDNN, which XLA does not use: a training step
+    of `cost_tiny` takes half as long again with it.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return True
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def pair(value):

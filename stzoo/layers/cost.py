@@ -18,7 +18,7 @@ import math
 import keras
 from keras import ops
 
-from stzoo.layers.conv import clip_shape, conv3d, native_conv3d, spatial
+from stzoo.layers.conv import clip_shape, conv3d, native_conv3d, spatial, xla_pays
 
 VIEWS = ("hw", "tw", "th")
 # Where an axis of size 1 goes into the shared kernel (rows, columns, in, out).
@@ -54,6 +54,7 @@ class CoST(keras.layers.Layer):
 
     def __init__(self, filters, kernel_size=3, strides=1, variant="b", **kwargs):
         super().__init__(**kwargs)
+        self.supports_jit = xla_pays()
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = spatial(strides)
@@ -105,7 +106,7 @@ class CoST(keras.layers.Layer):
             return sum(weights[:, i] * view for i, view in enumerate(views))
         # A convolution is linear: weighing its kernel weighs its output.
         weights = ops.cast(self.coefficients(), kernel.dtype)
-        kernels = [kernel * weight for weight in weights]
+        kernels = [kernel * weights[i] for i in range(len(VIEWS))]
         if self._composes(inputs):
             return conv3d(inputs, compose(kernels), self.strides)
         views = zip(kernels, VIEWS, strict=True)
@@ -183,4 +184,4 @@ def compose(kernels):
 def _initial_alpha(shape, dtype):
     """+0.7 for height-width and -0.7 for the temporal views."""
     signs = ops.reshape(ops.array([0.7, -0.7, -0.7], dtype), (3, 1))
-    return ops.broadcast_to(signs, shape)
+    return ops.tile(signs, (1, shape[1]))

@@ -1,0 +1,132 @@
+"""What every layer and every model must pass, and gradients on any backend."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+PRECISION = "mixed_bfloat16"  # float16 does not convolve on PyTorch's CPU
+
+
+def check_layer(layer, x, tmp_path):
+    """A layer keeps Keras' promises.
+
+    Args:
+        layer: a layer, not built.
+        x: array, an input.
+        tmp_path: folder for the file that is saved and loaded.
+    """
+    answer = numpy(layer(x))
+    assert layer.compute_output_shape(x.shape) == answer.shape
+    assert answer.dtype == "float32"
+
+    copy = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(layer)
+    )
+    assert copy.get_config() == layer.get_config()
+
+    # Sizes are unknown, and the weights come from a file.
+    inputs = keras.Input((*[None] * (x.ndim - 2), x.shape[-1]))
+    model = keras.Model(inputs, layer(inputs))
+    assert model.output_shape == layer.compute_output_shape(inputs.shape)
+    close(_saved(model, tmp_path).predict(x, verbose=0), answer)
+
+    with precision(PRECISION):
+        half = layer.__class__.from_config({**layer.get_config(), "dtype": PRECISION})
+        assert keras.backend.standardize_dtype(half(x).dtype) == "bfloat16"
+
+    _check_fit(model, x, np.zeros_like(answer))
+
+
+def check_model(build, x, tmp_path):
+    """A model keeps Keras' promises.
+
+    Args:
+        build: function without arguments that returns a model from clips to logits.
+        x: uint8 array, a batch of clips.
+        tmp_path: folder for the file that is saved and loaded.
+    """
+    model = build()
+    answer = model.predict(x, verbose=0)
+    assert answer.dtype == "float32"
+    close(model.predict(x.astype("float32"), verbose=0), answer)
+    close(_saved(model, tmp_path).predict(x, verbose=0), answer)
+    names = [variable.path for variable in model.weights]
+    assert len(set(names)) == len(names)
+    assert names == [variable.path for variable in build().weights]
+
+    with precision(PRECISION):
+        half = build()
+        half.set_weights(model.get_weights())
+        logits = half.predict(x, verbose=0)
+    assert logits.dtype == "float32"
+    assert np.abs(logits - answer).max() < 0.1 * np.abs(answer).max() + 0.1
+
+    _check_fit(model, x, answer + 1)
+
+
+def _check_fit(model, x, y):
+    """One step of `fit` reaches every weight and lowers the loss."""
+    before = [numpy(weight) for weight in model.trainable_weights]
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    model.fit(x, y, verbose=0)
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+        assert np.isfinite(numpy(weight)).all(), weight.path
+        assert (numpy(weight) != old).any(), weight.path
+
+
+def _saved(model, tmp_path):
+    path = tmp_path / "model.keras"
+    model.save(path)
+    return keras.saving.load_model(path)
+
+
+@contextlib.contextmanager
+def precision(policy):
+    """Keras' global policy, for a while."""
+    old = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(old)
+
+
+def gradients(function, *arrays):
+    """The gradients of the sum of `function(*arrays)`, as arrays."""
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            tensors = [tf.constant(array) for array in arrays]
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                total = tf.reduce_sum(function(*tensors))
+            found = tape.gradient(total, tensors)
+        case "jax":
+            import jax
+
+            def total(*tensors):
+                return function(*tensors).sum()
+
+            found = jax.grad(total, tuple(range(len(arrays))))(*arrays)
+        case "torch":
+            import torch
+
+            tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
+            function(*tensors).sum().backward()
+            found = [tensor.grad for tensor in tensors]
+    return [numpy(gradient) for gradient in found]
+
+
+def close(answer, expected, tolerance=1e-5):
+    """Equal to `tolerance`, relative to the largest number expected."""
+    answer, expected = numpy(answer), numpy(expected)
+    assert answer.shape == expected.shape
+    worst = np.abs(answer - expected).max()
+    assert worst <= tolerance * np.abs(expected).max(), worst / np.abs(expected).max()
+
+
+def numpy(tensor):
+    return np.array(ops.convert_to_numpy(tensor))

@@ -1,0 +1,84 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from harness import check_layer, close, gradients, numpy
+
+from stzoo.layers import ClipConv, FrameConv, conv
+
+RNG = np.random.default_rng(0)
+KERNELS = [(1, 3, 3), (3, 1, 1), (3, 1, 3), (3, 3, 1), (3, 3, 3), (5, 3, 1), (1, 1, 1)]
+STRIDES = [(1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 2, 2)]
+
+
+def convolution(x, kernel, strides):
+    """The definition: a weighted sum over each neighbourhood, zeros beyond the edge."""
+    sizes = kernel.shape[:3]
+    padded = np.pad(x, [(0, 0), *((n // 2, n // 2) for n in sizes), (0, 0)])
+    places = [range(0, n, s) for n, s in zip(x.shape[1:4], strides, strict=True)]
+    y = np.zeros((len(x), *map(len, places), kernel.shape[-1]))
+    for out in itertools.product(*(range(len(place)) for place in places)):
+        t, h, w = (i * s for i, s in zip(out, strides, strict=True))
+        near = padded[:, t : t + sizes[0], h : h + sizes[1], w : w + sizes[2]]
+        y[:, *out] = np.einsum("bthwi,thwio->bo", near, kernel)
+    return y
+
+
+@pytest.mark.parametrize("strides", STRIDES, ids=str)
+@pytest.mark.parametrize("size", KERNELS, ids=str)
+@pytest.mark.parametrize("shape", [(4, 6, 8), (3, 5, 7)], ids=str)
+def test_conv3d_is_the_definition(shape, size, strides):
+    x = RNG.normal(size=(2, *shape, 3)).astype("float32")
+    kernel = RNG.normal(size=(*size, 3, 4)).astype("float32")
+    layer = ClipConv(4, size, strides)
+    layer.build(x.shape)
+    layer.kernel.assign(kernel)
+    close(layer(x), convolution(x, kernel, strides))
+
+
+@pytest.mark.parametrize("size", KERNELS, ids=str)
+def test_lowered_forms_have_the_gradients_of_conv3d(size, monkeypatch):
+    if keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow convolves with Conv3D; nothing is lowered.")
+    x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
+    kernel = RNG.normal(size=(*size, 3, 4)).astype("float32")
+
+    def squared(x, kernel):
+        return conv.conv3d(x, kernel) ** 2
+
+    found = {}
+    for native in (True, False):
+        monkeypatch.setattr(conv, "native_conv3d", lambda x, native=native: native)
+        found[native] = gradients(squared, x, kernel)
+    for native, lowered in zip(found[True], found[False], strict=True):
+        close(lowered, native)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_frame_conv_is_a_convolution_of_every_frame(stride):
+    x = RNG.normal(size=(2, 3, 6, 8, 3)).astype("float32")
+    layer = FrameConv(4, 3, stride, use_bias=True)
+    layer.build(x.shape)
+    layer.bias.assign([1, 2, 3, 4])
+    kernel = numpy(layer.kernel)[None]
+    close(layer(x), convolution(x, kernel, (1, stride, stride)) + [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        FrameConv(4, 3, strides=2, use_bias=True),
+        FrameConv(4, (1, 7)),
+        ClipConv(4, (3, 1, 1)),
+        ClipConv(4, (3, 3, 3), strides=2),
+    ],
+    ids=["strided", "1x7", "3x1x1", "3x3x3"],
+)
+def test_layers_keep_keras_promises(layer, tmp_path):
+    check_layer(layer, RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32"), tmp_path)
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(ValueError, match=r"must be odd.*\(3, 2\)"):
+        FrameConv(4, (3, 2))

@@ -1,0 +1,126 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from harness import check_layer, close, gradients, numpy
+
+from stzoo.layers import CoST, cost
+
+RNG = np.random.default_rng(0)
+
+
+def views(x, kernel, stride):
+    """Section 3.3: one kernel slides over three views of the volume, zeros around."""
+    batch, frames, height, width, _ = x.shape
+    size = len(kernel)
+    half = size // 2
+    padded = np.pad(x, [(0, 0), *[(half, half)] * 3, (0, 0)])
+    rows, columns = -(-height // stride), -(-width // stride)
+    hw, tw, th = np.zeros((3, batch, frames, rows, columns, kernel.shape[-1]))
+    offsets = list(itertools.product(range(size), repeat=2))
+    for t, h, w in itertools.product(range(frames), range(rows), range(columns)):
+        at = np.array([t, h * stride, w * stride]) + half  # in the padded volume
+        for row, column in offsets:
+            i, j, weights = row - half, column - half, kernel[row, column]
+            hw[:, t, h, w] += padded[:, at[0], at[1] + i, at[2] + j] @ weights
+            tw[:, t, h, w] += padded[:, at[0] + i, at[1], at[2] + j] @ weights
+            th[:, t, h, w] += padded[:, at[0] + i, at[1] + j, at[2]] @ weights
+    return np.stack([hw, tw, th])
+
+
+def softmax(x, axis):
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def built(x, filters=4, **kwargs):
+    """A layer whose coefficients are far from their initial values."""
+    layer = CoST(filters, **kwargs)
+    layer.build(x.shape)
+    layer.set_weights([RNG.normal(size=w.shape) for w in layer.weights])
+    return layer
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("shape", [(4, 6, 8), (3, 5, 7)], ids=str)
+def test_variant_a_is_the_equation(shape, size, stride):
+    x = RNG.normal(size=(2, *shape, 3)).astype("float32")
+    layer = built(x, kernel_size=size, strides=stride, variant="a")
+    kernel, alpha = map(numpy, layer.weights)
+    weights = softmax(alpha, axis=0)[:, None, None, None, None]
+    close(layer(x), (weights * views(x, kernel, stride)).sum(0))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(4, 6, 8), (3, 5, 7)], ids=str)
+def test_variant_b_is_the_equation(shape, stride):
+    x = RNG.normal(size=(2, *shape, 3)).astype("float32")
+    layer = built(x, strides=(1, stride, stride), variant="b")
+    kernel, shared, mixing = map(numpy, layer.weights)
+    three = views(x, kernel, stride)
+    scores = np.einsum("vbc,cd,vu->ubd", three.max((2, 3, 4)), shared, mixing)
+    weights = softmax(scores, axis=0)[:, :, None, None, None]
+    close(layer(x), (weights * three).sum(0))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_composed_kernel_is_three_views(stride, monkeypatch):
+    """Forward and gradients, against the views weighted one by one."""
+    x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
+    layer = built(x, strides=stride, variant="a")
+    arrays = [x, *map(numpy, layer.weights)]
+
+    def run(x, kernel, alpha):
+        with keras.StatelessScope([(layer.kernel, kernel), (layer.alpha, alpha)]):
+            return layer(x)
+
+    def weighted(x, kernel, alpha):
+        weights = keras.ops.softmax(alpha, axis=0)
+        return sum(
+            weights[i] * layer._view(x, kernel, view)
+            for i, view in enumerate(cost.VIEWS)
+        )
+
+    found = {}
+    for composes in (True, False):
+        monkeypatch.setattr(CoST, "_composes", lambda self, x, c=composes: c)
+        close(run(*arrays), weighted(*arrays))
+        found[composes] = gradients(lambda *a: run(*a) ** 2, *arrays)
+    expected = gradients(lambda *a: weighted(*a) ** 2, *arrays)
+    for composed, three, truth in zip(found[True], found[False], expected, strict=True):
+        close(composed, truth)
+        close(three, truth)
+
+
+def test_composed_kernel_has_19_places():
+    """Section 3.4: 3k^2 - 3k + 1 for k = 3."""
+    composed = numpy(cost.compose([keras.ops.ones((3, 3, 1, 1))] * 3))
+    assert np.count_nonzero(composed) == 19
+
+
+def test_initial_coefficients_favour_height_width():
+    layer = CoST(4, variant="a")
+    layer.build((None, 4, 6, 8, 3))
+    expected = np.repeat([[0.6697], [0.1652], [0.1652]], 4, axis=1)
+    np.testing.assert_allclose(numpy(layer.coefficients()), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["a", "b"])
+def test_layer_keeps_keras_promises(variant, tmp_path):
+    x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
+    check_layer(CoST(4, strides=2, variant=variant), x, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernel_size": 4}, "one odd number"),
+        ({"strides": (2, 1, 1)}, "strides in space only"),
+        ({"variant": "c"}, 'must be "a" or "b"'),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CoST(4, **arguments)
