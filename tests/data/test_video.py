@@ -345,6 +345,20 @@ def test_threads_with_a_video_each(tmp_path):
         assert all(pool.map(read, range(4)))
 
 
+def test_threads_in_one_video(tmp_path, monkeypatch):
+    path = write(tmp_path / "video.mp4", pictures(240), g="24")
+    indices = [*range(230, 0, -23), 7, 230]
+    with Video(path) as video, open(path, "rb") as file, Video(file) as other:
+        monkeypatch.setattr("os.cpu_count", lambda: 1)
+        alone = video.read(indices, short_side=32)
+        before = video.decoded
+        monkeypatch.setattr("os.cpu_count", lambda: 3)
+        np.testing.assert_array_equal(video.read(indices, short_side=32), alone)
+        assert video.decoded - before == before - 1, "nothing is decoded twice"
+        np.testing.assert_array_equal(other.read(indices, short_side=32), alone)
+        assert [number(frame) for frame in video.read(indices)] == indices
+
+
 @pytest.mark.parametrize("short_side", [40, 63, 64, 150])
 def test_resize_is_bilinear_and_antialiased(tmp_path, short_side):
     rng = np.random.default_rng(0)
