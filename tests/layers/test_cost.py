@@ -77,6 +77,7 @@ def test_composed_kernel_is_three_views(stride, monkeypatch):
             return layer(x)
 
     def weighted(x, kernel, alpha):
+        x, kernel = map(keras.ops.convert_to_tensor, (x, kernel))
         weights = keras.ops.softmax(alpha, axis=0)
         return sum(
             weights[i] * layer._view(x, kernel, view)
