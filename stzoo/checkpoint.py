@@ -26,11 +26,18 @@ HEAD = "fc/"  # variables that follow the number of classes
 
 @dataclass(frozen=True)
 class Source:
-    """A file of weights and what is known of it; `cached` files may be discarded."""
+    """Where weights are, in a folder or on the Hub, and what is known of them."""
 
+    where: str | Path
     about: Pretrained
-    path: Path
-    cached: bool
+
+    def refuse(self, filename, problem):
+        """The error for a file that is there and wrong; the cache does not keep it."""
+        hub.discard(self.where)
+        advice = "Copy or save it again"
+        if hub.remote(self.where):
+            advice = "It was removed from the cache, so the next call fetches it again"
+        return ValueError(f"{self.where}/{filename}: {problem}. {advice}.")
 
 
 def assemble(graph, fresh, classes, clip, pretrained, options, entries, rules=()):
@@ -50,14 +57,14 @@ def assemble(graph, fresh, classes, clip, pretrained, options, entries, rules=()
     Returns:
         `keras.Model`, whose `stzoo` is its `Pretrained` record.
     """
-    source = find(fresh.builder, pretrained, entries)
-    about = source.about if source else fresh
-    if source:
-        _check_options(source, options)
-    if clip is not None and len(clip) != 4:
+    if clip is not None and not (isinstance(clip, tuple | list) and len(clip) == 4):
         raise ValueError(
             f"clip must be (frames, height, width, channels). Received: {clip!r}."
         )
+    if classes is not None and classes < 1:
+        raise ValueError(f"classes must be 1 or more. Received: {classes!r}.")
+    source = find(fresh.builder, pretrained, entries)
+    about = source.about if source else fresh
     about = dataclasses.replace(
         about,
         options=options,
@@ -65,9 +72,17 @@ def assemble(graph, fresh, classes, clip, pretrained, options, entries, rules=()
         classes=classes or about.classes,
         labels=about.labels if classes in (None, about.classes) else (),
     )
-    model = graph(about.clip, about.classes)
     if source:
-        load_weights(model, source, rules)
+        _check_options(source, options)
+        tensors = read_tensors(source)  # before the graph, which takes seconds
+    try:
+        model = graph(about.clip, about.classes)
+    except (TypeError, ValueError) as error:
+        if source is None:
+            raise
+        raise ValueError(f"{source.where} cannot be built: {error}") from error
+    if source:
+        load_weights(model, source, tensors, rules)
     model.stzoo = about
     return model
 
@@ -77,8 +92,8 @@ def find(builder, pretrained, entries):
 
     Args:
         builder: string, the name of the builder.
-        pretrained: `None` or `False`, a tag, `True` for the first tag, a folder, or
-            `"hf://organisation/repository@revision"`.
+        pretrained: `None` or `False`, a tag, `True` for the first tag, a folder,
+            `"hf://organisation/repository@revision"`, or a `Source`.
         entries: tuple of `Pretrained`.
 
     Returns:
@@ -91,32 +106,29 @@ def find(builder, pretrained, entries):
     """
     if pretrained is None or pretrained is False:
         return None
+    if isinstance(pretrained, Source):
+        return pretrained
     tags = {entry.tag: entry for entry in entries if entry.builder == builder}
     if pretrained is True and tags:
         pretrained = next(iter(tags))
-    if entry := tags.get(pretrained):
-        if entry.repository:
-            path = hub.download(entry.repository, hub.WEIGHTS, entry.revision)
-            return Source(entry, path, cached=True)
-        if folder := hub.shipped(entry.name):
-            return read(folder)
-        try:
-            return read(f"hf://{hub.namespace()}/{entry.name}@{entry.revision}")
-        except FileNotFoundError as error:
-            raise FileNotFoundError(_unpublished(entry, tags, error)) from None
-    if Path(pretrained).is_dir() or str(pretrained).startswith("hf://"):
+    if isinstance(pretrained, str) and pretrained in tags:
+        source = _published(tags[pretrained], tags)
+    elif isinstance(pretrained, str | os.PathLike) and (
+        hub.remote(pretrained) or Path(pretrained).is_dir()
+    ):
         source = read(pretrained)
-        if source.about.builder != builder:
-            raise ValueError(
-                f"{pretrained} holds weights of {source.about.builder}, not of "
-                f"{builder}. `stzoo.load` builds what the folder says."
-            )
-        return source
-    known = ", ".join(map(repr, tags)) or "none"
-    raise ValueError(
-        f"pretrained={pretrained!r} is neither a tag of {builder} (known: {known}), "
-        'nor a folder, nor "hf://organisation/repository@revision".'
-    )
+    else:
+        known = ", ".join(map(repr, tags)) or "none"
+        raise ValueError(
+            f"pretrained={pretrained!r} is no tag of {builder} (known: {known}), no "
+            'folder that is there, and not "hf://organisation/repository@revision".'
+        )
+    if source.about.builder != builder:
+        raise ValueError(
+            f"{source.where} holds weights of {source.about.builder}, not of "
+            f"{builder}. `stzoo.load` builds what its {hub.CONFIG} says."
+        )
+    return source
 
 
 def read(where):
@@ -128,33 +140,43 @@ def read(where):
     Returns:
         `Source`.
     """
-    cached = str(where).startswith("hf://")
-    if cached:
-        repository, _, revision = str(where).removeprefix("hf://").partition("@")
-        config = hub.download(repository, hub.CONFIG, revision or "main")
-    else:
-        config = Path(where) / hub.CONFIG
+    config = hub.fetch(where, hub.CONFIG)
     try:
         about = Pretrained.from_config(json.loads(config.read_text("utf-8")))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{config} is missing: a model's folder holds {hub.CONFIG} and "
-            f"{hub.WEIGHTS}, as `stzoo.save` writes them."
-        ) from None
-    except ValueError as error:
-        if cached:
-            hub.discard(config)
-        raise ValueError(
-            f"{where}/{hub.CONFIG} does not describe a model: {error}."
-        ) from None
-    if cached:
-        path = hub.download(repository, hub.WEIGHTS, revision or "main")
-    else:
-        path = Path(where) / hub.WEIGHTS
-    return Source(about, path, cached)
+    except (ValueError, RecursionError) as error:
+        problem = f"this does not describe a model of stzoo: {error}"
+        raise Source(where, None).refuse(hub.CONFIG, problem) from None
+    return Source(where, about)
 
 
-def load_weights(model, source, rules=()):
+def read_tensors(source):
+    """The tensors of a safetensors file that has the hash that its record states.
+
+    Args:
+        source: `Source`.
+
+    Returns:
+        Dict from name to array.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    data = hub.fetch(source.where, hub.WEIGHTS).read_bytes()
+    expected, found = source.about.sha256, hashlib.sha256(data).hexdigest()
+    if expected and found != expected:
+        raise source.refuse(
+            hub.WEIGHTS,
+            f"its sha256 is {found}, but {hub.CONFIG} says {expected}: it is damaged "
+            "or of another version",
+        )
+    try:
+        return load(data)
+    except (SafetensorError, KeyError) as error:  # KeyError: of a type NumPy lacks
+        problem = f"not a whole safetensors file of floats ({error})"
+        raise source.refuse(hub.WEIGHTS, problem) from None
+
+
+def load_weights(model, source, tensors, rules=()):
     """Puts every tensor of a file into its variable, or changes nothing.
 
     Names and shapes must be those of the model. Exceptions: another number of
@@ -163,24 +185,20 @@ def load_weights(model, source, rules=()):
     Args:
         model: `keras.Model`.
         source: `Source`.
+        tensors: dict from name to array, what `source` holds.
         rules: pairs for `stzoo.convert.convert`, for a file with PyTorch's names.
     """
-    variables = {variable.path: variable for variable in model.weights}
-    shapes = {path: tuple(v.shape) for path, v in variables.items()}
+    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     same_head = shapes.get(HEAD + "bias") == (source.about.classes,)
     try:
-        tensors = _read_tensors(source)
         if source.about.repository:
             tensors = convert(tensors, shapes, rules)
         if not same_head:
             tensors, shapes = _without_head(tensors), _without_head(shapes)
         check(tensors, shapes, source.about.new)
     except ValueError as error:
-        if source.cached:
-            hub.discard(source.path)
-        raise ValueError(f"{source.path}: {error}") from None
-    for path, tensor in tensors.items():
-        variables[path].assign(tensor)
+        raise source.refuse(hub.WEIGHTS, error) from None
+    assign(model, tensors)
     if not same_head:
         logger.warning(
             "%s: the weights are for %d classes, so the head of this model starts new.",
@@ -197,22 +215,29 @@ def check(tensors, shapes, new=()):
         shapes: dict from variable path to shape.
         new: tuple of strings, endings of paths that may be missing.
     """
-    missing = [
-        path for path in shapes.keys() - tensors.keys() if not path.endswith(new)
-    ]
-    if missing or tensors.keys() - shapes.keys():
+    missing = [p for p in shapes.keys() - tensors.keys() if not p.endswith(new)]
+    unknown = tensors.keys() - shapes.keys()
+    if missing or unknown:
         raise ValueError(
-            "names do not fit the model. "
-            f"Missing: {_some(missing)}. "
-            f"Not in the model: {_some(tensors.keys() - shapes.keys())}."
+            f"its names do not fit the model. Missing: {_some(missing)}. "
+            f"Not in the model: {_some(unknown)}"
         )
     for path, tensor in tensors.items():
         if tensor.shape != shapes[path]:
             raise ValueError(
-                f"{path} has the shape {tensor.shape}, the model needs {shapes[path]}."
+                f"{path} has the shape {tensor.shape}, the model needs {shapes[path]}"
             )
+        if tensor.dtype.kind != "f":
+            raise ValueError(f"{path} holds {tensor.dtype}, not floats")
         if not np.isfinite(tensor).all():
-            raise ValueError(f"{path} holds NaN or infinity; the file is damaged.")
+            raise ValueError(f"{path} holds NaN or infinity")
+
+
+def assign(model, tensors):
+    """Puts tensors that `check` has passed into the variables of a model."""
+    for variable in model.weights:
+        if variable.path in tensors:
+            variable.assign(tensors[variable.path])
 
 
 def save(model, folder, labels=None, dtype="float32", **known):
@@ -235,15 +260,11 @@ def save(model, folder, labels=None, dtype="float32", **known):
             f"The model {model.name!r} does not say which builder of stzoo made it, so "
             "it could not be loaded again. Use `model.save` of Keras for such a model."
         )
-    labels = tuple(about.labels if labels is None else labels)
-    if len(labels) not in (0, about.classes):
-        raise ValueError(
-            f"The model has {about.classes} classes, but labels has {len(labels)}."
-        )
-    tensors = {
-        variable.path: keras.ops.convert_to_numpy(variable).astype(dtype)
-        for variable in model.weights
-    }
+    with np.errstate(over="ignore"):  # infinity is reported below
+        tensors = {
+            variable.path: keras.ops.convert_to_numpy(variable.value).astype(dtype)
+            for variable in model.weights
+        }
     for path, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise ValueError(
@@ -255,40 +276,30 @@ def save(model, folder, labels=None, dtype="float32", **known):
         options=about.options,
         classes=about.classes,
         clip=about.clip,
-        labels=labels,
+        labels=tuple(about.labels if labels is None else labels),
         sha256=hashlib.sha256(data).hexdigest(),
         **known,
     )
     config = json.dumps(about.to_config(), indent=2, ensure_ascii=False) + "\n"
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for name, content in {hub.WEIGHTS: data, hub.CONFIG: config.encode()}.items():
-        path = Path(folder) / name
-        part = path.with_name(name + ".part")
-        part.write_bytes(content)
-        os.replace(part, path)
-
-
-def _read_tensors(source):
-    """The tensors of a safetensors file that has the hash that its record states."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    if not source.path.is_file():
-        raise ValueError(f"the file is missing; {hub.CONFIG} describes it.")
-    data = source.path.read_bytes()
-    if source.about.sha256:
-        found = hashlib.sha256(data).hexdigest()
-        if found != source.about.sha256:
-            raise ValueError(
-                f"sha256 is {found}, but {source.about.sha256} was expected; "
-                "the file is damaged or of another version. Fetch it again."
-            )
     try:
-        return load(data)
-    except SafetensorError as error:
-        raise ValueError(
-            f"not a whole safetensors file ({error}). Fetch it again."
-        ) from None
+        Pretrained.from_config(json.loads(config))
+    except ValueError as error:
+        raise ValueError(f"{error}; nothing was written.") from None
+    _write(Path(folder), {hub.WEIGHTS: data, hub.CONFIG: config.encode()})
+
+
+def _write(folder, files):
+    """Writes files whole: what is there stays until all of the new is on the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {folder / (name + ".part"): data for name, data in files.items()}
+    try:
+        for part, data in parts.items():
+            part.write_bytes(data)
+        for part in parts:
+            os.replace(part, part.with_suffix(""))
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 def _check_options(source, options):
@@ -297,7 +308,7 @@ def _check_options(source, options):
     for key, value in json.loads(json.dumps(source.about.options)).items():
         if received.get(key) != value:
             raise ValueError(
-                f"The weights of {source.path.parent} were made with {key}={value!r}, "
+                f"The weights of {source.where} were made with {key}={value!r}, "
                 f"but this model has {key}={received.get(key)!r}. Pass the former, "
                 "or let `stzoo.load` build the model."
             )
@@ -313,12 +324,20 @@ def _some(names, limit=6):
     return (", ".join(names[:limit]) or "none") + rest
 
 
-def _unpublished(entry, tags, error):
-    others = ", ".join(tag for tag in tags if tag != entry.tag) or "none"
-    return (
-        f"The weights {entry.name} are not published: {error} Other tags of "
-        f"{entry.builder}: {others}. To make them, train {entry.builder} (start from "
-        'pretrained="imagenet") and `stzoo.save` it, or convert a checkpoint: `python '
-        f"scripts/convert_weights.py {entry.builder} FILE --out FOLDER`; then pass "
-        "pretrained=FOLDER. STZOO_HUB_NAMESPACE names another organisation to look in."
-    )
+def _published(entry, tags):
+    """Where the weights of an entry are."""
+    if entry.repository:
+        return Source(f"hf://{entry.repository}@{entry.revision}", entry)
+    if folder := hub.shipped(entry.name):
+        return read(folder)
+    try:
+        return read(f"hf://{hub.namespace()}/{entry.name}@{entry.revision}")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"The weights {entry.name} are not published. {error} Tags of "
+            f"{entry.builder}: {', '.join(tags)}. To make them, train {entry.builder} "
+            'from pretrained="imagenet" and `stzoo.save` it, or convert a checkpoint '
+            f"with `python scripts/convert_weights.py {entry.builder} FILE --out "
+            "FOLDER`; then pass pretrained=FOLDER. STZOO_HUB_NAMESPACE names another "
+            "organisation to look in."
+        ) from None

@@ -33,20 +33,20 @@ def convert(tensors, shapes, rules=()):
         rules: pairs `(pattern, replacement)` for `re.sub`.
 
     Returns:
-        Dict from variable path to array. A tensor without a variable keeps its
-        rewritten name, for the caller to report.
+        Dict from variable path to array. A tensor without a variable keeps its name,
+        for the caller to report.
     """
     converted = {}
     for name, tensor in tensors.items():
         if name.endswith("num_batches_tracked"):
             continue
         path = rename(name, shapes, rules)
-        if path in converted:
-            raise ValueError(
-                f'"{name}" and another tensor of the checkpoint both become "{path}".'
-            )
-        if path.endswith("/kernel"):
-            tensor = _turn(tensor, shapes.get(path, ()))
+        if path not in shapes:
+            path = name
+        elif path in converted:
+            raise ValueError(f"{name} and another tensor both become {path}")
+        elif path.endswith("/kernel"):
+            tensor = _turn(tensor, shapes[path])
         converted[path] = np.ascontiguousarray(tensor)
     return converted
 

@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub, or from the small repositories that ship along."""
+"""The files of a model: in a folder, shipped along, or on the Hugging Face Hub."""
 
 import os
 from pathlib import Path
@@ -25,63 +25,126 @@ def shipped(name):
     return None
 
 
-def download(repository, filename, revision="main"):
-    """Fetches one file of a repository, through the cache of huggingface_hub.
+def fetch(where, filename):
+    """Finds a file of a model; from the Hub it comes through huggingface_hub's cache.
 
-    Its environment variables hold: `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`...
+    The client's environment variables hold: `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`...
+
+    Args:
+        where: path of a folder, or `"hf://organisation/repository@revision"`.
+        filename: string.
 
     Returns:
-        `pathlib.Path` in the cache.
+        `pathlib.Path`.
 
     Raises:
-        FileNotFoundError: the repository, the revision or the file is not there.
+        FileNotFoundError: the folder, the repository, the revision or the file is
+            not there.
         ConnectionError: it may be there, but did not arrive.
+        ValueError: `where` cannot be a repository.
     """
+    if not remote(where):
+        path = Path(where) / filename
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing: a model's folder holds {CONFIG} and {WEIGHTS}, as "
+                "`stzoo.save` writes them."
+            )
+        return path
     from huggingface_hub import errors, hf_hub_download
 
+    repository, revision = _address(where)
     url = f"hf://{repository}@{revision}/{filename}"
     try:
-        path = hf_hub_download(
-            repository, filename, revision=revision, library_name="stzoo"
+        return Path(
+            hf_hub_download(
+                repository,
+                filename,
+                revision=revision,
+                library_name="stzoo",
+                tqdm_class=_progress(),
+            )
         )
     except errors.HFValidationError as error:
-        raise ValueError(f"{url} is not a repository's name: {error}") from None
-    except errors.GatedRepoError:
-        raise FileNotFoundError(
-            f"{url} is gated: ask for access on its page, then log in with "
-            "`hf auth login` or set HF_TOKEN."
-        ) from None
-    except errors.LocalEntryNotFoundError as error:
-        raise ConnectionError(
-            f"{url} is not in the cache and the Hub could not be reached. Check the "
-            f"network, HF_ENDPOINT and HF_HUB_OFFLINE. ({_first_line(error)})"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise FileNotFoundError(
-            f"{url}: the repository has no such revision."
-        ) from None
-    except errors.EntryNotFoundError:
-        raise FileNotFoundError(f"{url}: the repository has no such file.") from None
-    except errors.RepositoryNotFoundError:
-        raise FileNotFoundError(
+        raise ValueError(f"{where} is no repository's name: {error}") from None
+    except Exception as error:  # an HTTP client's; which one is not our contract
+        raise _explained(error, url) from None
+
+
+def discard(where):
+    """Removes a model's files from the cache, so that the next call fetches them anew.
+
+    Folders are their owner's and stay as they are.
+    """
+    if not remote(where):
+        return
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, revision = _address(where)
+    for filename in (CONFIG, WEIGHTS):
+        path = try_to_load_from_cache(repository, filename, revision=revision)
+        if isinstance(path, str):
+            Path(path).resolve().unlink(missing_ok=True)  # what a link points to
+            Path(path).unlink(missing_ok=True)
+
+
+def remote(where):
+    """Whether this is an address on the Hub."""
+    return str(where).startswith("hf://")
+
+
+def _address(where):
+    repository, _, revision = str(where).removeprefix("hf://").partition("@")
+    return repository, revision or "main"
+
+
+def _progress():
+    """A progress bar that ends a download which never ends.
+
+    After a cut connection the client asks for the rest. A server that sends the whole
+    file instead, and cuts again, would keep huggingface_hub 2.4 busy for ever.
+    """
+    from huggingface_hub.utils import tqdm
+
+    class Progress(tqdm):
+        restarts = 0
+
+        def update(self, n=1):
+            self.restarts += n < 0  # the client takes back what it threw away
+            if self.restarts > 3:
+                raise ConnectionError("the connection was cut again and again")
+            return super().update(n)
+
+    return Progress
+
+
+def _explained(error, url):
+    """Our error for what the client of the Hub raised."""
+    from huggingface_hub import errors
+
+    unreached = isinstance(error, errors.LocalEntryNotFoundError)
+    cause = error.__cause__ if unreached and error.__cause__ else error
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if isinstance(cause, errors.GatedRepoError) or status == 403:
+        return FileNotFoundError(
+            f"{url} is not open to everybody: ask for access on the repository's page, "
+            "then log in with `hf auth login` or set HF_TOKEN."
+        )
+    if isinstance(cause, errors.RevisionNotFoundError):
+        return FileNotFoundError(f"{url}: the repository has no such revision.")
+    if isinstance(cause, errors.EntryNotFoundError) and not unreached:
+        return FileNotFoundError(f"{url}: the repository has no such file.")
+    if isinstance(cause, errors.RepositoryNotFoundError) or status in (401, 404):
+        return FileNotFoundError(
             f"{url}: there is no such repository, or it is private and HF_TOKEN does "
             "not open it."
-        ) from None
-    except Exception as error:  # of the HTTP client, which is not part of our contract
-        raise ConnectionError(
-            f"{url} did not arrive whole: {_first_line(error)} Try again; what has "
-            "arrived is not used."
-        ) from error
-    return Path(path)
-
-
-def discard(path):
-    """Removes a downloaded file, and what it points to, from the cache."""
-    path = Path(path)
-    path.resolve().unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
-
-
-def _first_line(error):
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".") + "."
+        )
+    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+    if unreached:
+        return ConnectionError(
+            f"{url} is not in the cache and the Hub did not answer: check the network, "
+            f"HF_ENDPOINT and HF_HUB_OFFLINE. ({reason}.)"
+        )
+    return ConnectionError(
+        f"{url} did not arrive whole and nothing of it was kept: try again. ({reason}.)"
+    )

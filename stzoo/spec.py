@@ -1,7 +1,9 @@
 """The two records of the zoo: how a model is fed, and what is known of its weights."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
+from numbers import Real
 
 RGB_MEAN = (123.675, 116.28, 103.53)  # ImageNet, in the order R, G, B, of 0..255
 RGB_STD = (58.395, 57.12, 57.375)
@@ -40,7 +42,12 @@ class Clip:
 
     def __post_init__(self):
         for name in ("mean", "std"):
-            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+            values = getattr(self, name)
+            if not isinstance(values, tuple | list) or not all(
+                isinstance(value, Real) and math.isfinite(value) for value in values
+            ):
+                raise ValueError(f"Clip: {name} must be numbers. Received: {values!r}.")
+            object.__setattr__(self, name, tuple(map(float, values)))
         problem = None
         if self.order not in ("RGB", "BGR"):
             problem = f'order must be "RGB" or "BGR". Received: {self.order!r}'
@@ -139,8 +146,10 @@ class Pretrained:
 
     def to_config(self):
         """The record as plain values for a config.json."""
-        config = {"library": "stzoo", **dataclasses.asdict(self)}
-        return {key: value for key, value in config.items() if value not in ("", ())}
+        config = {name: getattr(self, name) for name in _kinds()}
+        config |= {"clip": dataclasses.asdict(self.clip), "labels": list(self.labels)}
+        known = {name: value for name, value in config.items() if value}
+        return {"library": "stzoo", **known}
 
     @classmethod
     def from_config(cls, config):
@@ -151,14 +160,15 @@ class Pretrained:
         """
         if not isinstance(config, dict) or config.get("library") != "stzoo":
             raise ValueError('it does not say "library": "stzoo"')
-        config = {key: value for key, value in config.items() if key != "library"}
-        kinds = {f.name: f.type for f in dataclasses.fields(cls)}
+        config = {name: value for name, value in config.items() if name != "library"}
+        kinds = _kinds()
         if unknown := sorted(config.keys() - kinds.keys()):
             raise ValueError(f"it has unknown entries: {', '.join(unknown)}")
-        for key, value in config.items():
-            kind = {Clip: dict, tuple[str, ...]: list}.get(kinds[key], kinds[key])
-            if type(value) is not kind:
-                raise ValueError(f'"{key}" must be a {kind.__name__}, not {value!r}')
+        for name, value in config.items():
+            if type(value) is not kinds[name]:
+                raise ValueError(
+                    f'"{name}" must be a {kinds[name].__name__}, not {value!r}'
+                )
         if not config.get("builder"):
             raise ValueError('it does not name a "builder"')
         labels = tuple(config.get("labels", ()))
@@ -169,7 +179,14 @@ class Pretrained:
             raise ValueError(f"it has {classes} classes, but {len(labels)} labels")
         try:
             clip = Clip(**config.get("clip", {}))
-        except TypeError as error:
-            raise ValueError(f'"clip": {error}') from None
-        new = tuple(config.get("new", ()))
-        return cls(**{**config, "labels": labels, "clip": clip, "new": new})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'"clip": {str(error).rstrip(".")}') from None
+        return cls(**{**config, "labels": labels, "clip": clip})
+
+
+def _kinds():
+    """The entries of a config.json and their types in JSON."""
+    kinds = {f.name: f.type for f in dataclasses.fields(Pretrained)}
+    for name in ("repository", "revision", "new"):  # of the zoo's own entries only
+        del kinds[name]
+    return {**kinds, "clip": dict, "labels": list}

@@ -62,18 +62,51 @@ def load(where, classes=None, clip=None):
     Returns:
         `keras.Model`.
     """
-    about = checkpoint.read(where).about
-    if about.builder not in BUILDERS:
+    source = checkpoint.read(where)
+    name = source.about.builder
+    try:
+        if name not in BUILDERS:
+            raise ValueError(
+                f"it names the builder {name!r}, which is none of {', '.join(BUILDERS)}"
+            )
+        options = check_options(name, source.about.options)
+    except ValueError as error:
+        raise source.refuse(checkpoint.hub.CONFIG, error) from None
+    return BUILDERS[name](classes=classes, clip=clip, pretrained=source, **options)
+
+
+def default_options(name):
+    """The options of a builder and their defaults, classes and sizes aside.
+
+    Args:
+        name: string, a builder.
+    """
+    parameters = signature(BUILDERS[name]).parameters
+    shared = ("classes", "clip", "pretrained")
+    return {key: p.default for key, p in parameters.items() if key not in shared}
+
+
+def check_options(name, options):
+    """Options as JSON has them, turned into those that a builder takes.
+
+    Args:
+        name: string, a builder.
+        options: dict.
+
+    Returns:
+        Dict, lists as tuples.
+    """
+    known = default_options(name)
+    if unknown := sorted(options.keys() - known.keys()):
         raise ValueError(
-            f"{where}/{checkpoint.hub.CONFIG} names the builder {about.builder!r}. "
-            f"Known: {', '.join(list_models())}."
+            f"{name} has no option {', '.join(unknown)}, but {', '.join(known)}"
         )
-    builder = BUILDERS[about.builder]
-    known = signature(builder).parameters.keys() - {"classes", "clip", "pretrained"}
-    if unknown := about.options.keys() - known:
-        raise ValueError(
-            f"{where}/{checkpoint.hub.CONFIG} has options that {about.builder} does "
-            f"not take: {', '.join(sorted(unknown))}. "
-            f"Known: {', '.join(sorted(known))}."
-        )
-    return builder(classes=classes, clip=clip, pretrained=where, **about.options)
+    options = {k: tuple(v) if type(v) is list else v for k, v in options.items()}
+    for key, value in options.items():
+        default = known[key]
+        pairs = [(value, default)]
+        if type(default) is type(value) is tuple:
+            pairs = [(item, default[0]) for item in value]
+        if any(type(received) is not type(kind) for received, kind in pairs):
+            raise ValueError(f"option {key} must be like {default!r}, not {value!r}")
+    return options

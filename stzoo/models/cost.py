@@ -79,7 +79,7 @@ def inflated(kernel):
         inflate = {"conv2": partial(ClipConv, kernel_size=(3, 3, 3))}
     else:
         raise ValueError(f'kernel must be "3x1x1" or "3x3x3". Received: {kernel!r}.')
-    return cycle((bottleneck, partial(bottleneck, **inflate)))
+    yield from cycle((bottleneck, partial(bottleneck, **inflate)))
 
 
 # From mmaction2's names (the authors' checkpoints) to torchvision's, which are ours.

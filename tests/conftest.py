@@ -1,0 +1,35 @@
+"""What all tests share: a quiet backend, and a Hub on loopback."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import types
+
+import pytest
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on loopback for the real huggingface_hub, whose cache is empty."""
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http
+    from loopback_hub import LoopbackHub
+
+    with LoopbackHub() as hub:
+        hub.cache = tmp_path / "cache"
+        # The client reads its environment once, when it is imported.
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub.cache))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "STZOO_HUB_NAMESPACE"):
+            monkeypatch.delenv(name, raising=False)
+        # It waits 1 + 2 + 4 + 8 + 8 seconds for a Hub that does not answer.
+        for module in (file_download, _http):
+            monkeypatch.setattr(
+                module, "time", types.SimpleNamespace(sleep=hub.waits.append)
+            )
+        yield hub

@@ -1,0 +1,112 @@
+"""A Hub on 127.0.0.1 that can misbehave."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "0123456789" * 4
+
+
+class LoopbackHub:
+    """Serves files as huggingface.co does, as far as the client asks.
+
+    Attributes:
+        repositories: dict from `"organisation/name"` to a dict from file name to
+            bytes. All revisions of `revisions` hold the same.
+        revisions: set of strings.
+        gated: dict from repository to the token that opens it.
+        cut: dict from file name to a number of bytes, after which the connection is
+            cut; `cuts` says how often.
+        ranges: bool, whether the rest of a file can be asked for.
+        plain: bool, answer without the Hub's own error codes.
+        requests: list of `(method, path)`.
+        waits: list of seconds that the client wanted to wait.
+    """
+
+    def __init__(self):
+        self.repositories = {}
+        self.revisions = {"main", COMMIT}
+        self.gated = {}
+        self.cut = {}
+        self.cuts = 1_000_000
+        self.ranges = True
+        self.plain = False
+        self.requests = []
+        self.waits = []
+
+    def __enter__(self):
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,)).start()
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """From now on nobody answers."""
+        self.server.shutdown()
+        self.server.server_close()
+
+    def fetched(self, filename):
+        """How often the body of a file was asked for."""
+        return sum(m == "GET" and p.endswith(filename) for m, p in self.requests)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, body):
+        hub = self.hub
+        hub.requests.append((self.command, self.path))
+        repository, _, rest = self.path.lstrip("/").partition("/resolve/")
+        revision, _, filename = rest.partition("/")
+        files = hub.repositories.get(repository)
+        if files is None:
+            return self.refuse(404, "RepoNotFound")
+        if repository in hub.gated:
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            if token != hub.gated[repository]:
+                return self.refuse(403 if token else 401, "GatedRepo")
+        if revision not in hub.revisions:
+            return self.refuse(404, "RevisionNotFound")
+        if filename not in files:
+            return self.refuse(404, "EntryNotFound")
+        self.send(files[filename], filename, body)
+
+    def refuse(self, status, code):
+        self.send_response(status)
+        if not self.hub.plain:
+            self.send_header("X-Error-Code", code)
+            self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send(self, data, filename, body):
+        start = 0
+        if self.hub.ranges and "Range" in self.headers:
+            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{hashlib.sha1(filename.encode()).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(data) - start))
+        if start:
+            rest = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            self.send_header("Content-Range", rest)
+        self.end_headers()
+        if body:
+            if filename in self.hub.cut and self.hub.cuts > 0:
+                self.hub.cuts -= 1
+                data = data[: max(self.hub.cut[filename], start)]
+                self.close_connection = True
+            self.wfile.write(data[start:])

@@ -1,0 +1,423 @@
+"""Weights on disk and on the Hub: whole and right, or one clear error."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+import stzoo
+from stzoo import checkpoint
+from stzoo.hub import CONFIG, WEIGHTS
+from stzoo.models import cost
+from stzoo.spec import Pretrained
+
+TINY = {"width": 4, "depths": (1, 1, 1, 1), "clip": (2, 32, 32, 3)}
+WHERE = "hf://zoo/model"
+
+
+def clips(frames=2, size=32, batch=2):
+    shape = (batch, frames, size, size, 3)
+    return np.random.default_rng(1).integers(0, 256, shape, "uint8")
+
+
+def answers(model, x):
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
+def assert_same_weights(model, other):
+    for variable, twin in zip(model.weights, other.weights, strict=True):
+        assert variable.path == twin.path
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(variable.value),
+            keras.ops.convert_to_numpy(twin.value),
+        )
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model whose every weight and statistic is at random."""
+    model = stzoo.cost_tiny(classes=5, **TINY)
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(rng.uniform(0.1, 0.9, variable.shape))
+    return model
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    stzoo.save(model, tmp_path / "model", labels="abcde", tag="mine", licence="MIT")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def served(hub, folder):
+    """The folder as a repository of the Hub."""
+    hub.repositories["zoo/model"] = files(folder)
+    return hub
+
+
+def files(folder):
+    return {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)}
+
+
+def change(where, config=None, tensors=None, weights=None, sha256=True):
+    """Changes a file of a folder or repository; by default the hash is made to fit.
+
+    Args:
+        where: dict from file name to bytes.
+        config: function that changes the values of config.json.
+        tensors: function that changes the dict of tensors.
+        weights: function from the bytes of the file of weights to others.
+        sha256: bool, whether config.json says the right hash.
+    """
+    if tensors:
+        named = {
+            name: np.array(tensor) for name, tensor in load(where[WEIGHTS]).items()
+        }
+        tensors(named)
+        where[WEIGHTS] = save(named)
+    if weights:
+        where[WEIGHTS] = weights(where[WEIGHTS])
+    values = json.loads(where[CONFIG])
+    if sha256:
+        values["sha256"] = hashlib.sha256(where[WEIGHTS]).hexdigest()
+    if config:
+        config(values)
+    where[CONFIG] = json.dumps(values).encode()
+
+
+def test_a_saved_model_answers_alike(model, folder):
+    loaded = stzoo.load(folder)
+    assert loaded.stzoo.labels == tuple("abcde")
+    assert loaded.stzoo.name == "cost_tiny.mine"
+    assert loaded.stzoo.licence == "MIT"
+    assert loaded.stzoo.options == model.stzoo.options
+    assert loaded.stzoo.clip == model.stzoo.clip
+    np.testing.assert_array_equal(answers(loaded, clips()), answers(model, clips()))
+
+
+def test_a_folder_is_what_the_hub_has(model, served):
+    loaded = stzoo.load(WHERE)
+    assert_same_weights(loaded, model)
+    served.close()  # and then the cache serves
+    again = stzoo.cost_tiny(pretrained=WHERE, width=4, depths=(1, 1, 1, 1))
+    assert_same_weights(again, model)
+
+
+def test_a_revision_of_the_hub(served):
+    served.revisions = {"v1"}
+    assert stzoo.load(WHERE + "@v1").stzoo.tag == "mine"
+    with pytest.raises(FileNotFoundError, match="zoo/model@main/config.json"):
+        stzoo.load(WHERE)
+
+
+def test_keys_are_the_paths_of_variables(model, folder):
+    assert load((folder / WEIGHTS).read_bytes()).keys() == {
+        variable.path for variable in model.weights
+    }
+
+
+def test_another_size_and_another_head(folder, caplog):
+    loaded = stzoo.load(folder, classes=7, clip=(4, 64, 48, 3))
+    assert loaded.input_shape == (None, 4, 64, 48, 3)
+    assert loaded.output_shape == (None, 7)
+    assert loaded.stzoo.labels == ()
+    assert loaded.stzoo.classes == 7
+    assert [r.name for r in caplog.records] == ["stzoo"]
+    assert "5 classes, so the head of this model starts new" in caplog.text
+    kernel = load((folder / WEIGHTS).read_bytes())["layer2_0_conv2/kernel"]
+    found = loaded.get_layer("layer2_0_conv2").get_weights()[0]
+    np.testing.assert_array_equal(found, kernel)
+    stzoo.save(loaded, folder)
+    assert stzoo.load(folder).output_shape == (None, 7)
+
+
+def test_float16_files(model, folder):
+    size = (folder / WEIGHTS).stat().st_size
+    stzoo.save(model, folder, dtype="float16")
+    assert (folder / WEIGHTS).stat().st_size < 0.6 * size
+    for variable, twin in zip(stzoo.load(folder).weights, model.weights, strict=True):
+        exact = keras.ops.convert_to_numpy(twin.value)
+        found = keras.ops.convert_to_numpy(variable.value)
+        np.testing.assert_array_equal(found, exact.astype("float16"))
+
+
+def test_the_names_of_folders(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/me@home", "läuft gut", "imagenet.1"):
+        stzoo.save(model, name)
+        assert checkpoint.read(name).about.classes == 5
+        assert checkpoint.find("cost_tiny", name, ()).about.classes == 5
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (b"not JSON", "Expecting value"),
+        (b"", "Expecting value"),
+        (b"\xff\xfe", "codec can't decode"),
+        (b"[" * 100_000, "recursion"),
+        (b"[]", '"library": "stzoo"'),
+        (b'{"library": "transformers"}', '"library": "stzoo"'),
+        (b'{"library": "stzoo"}', '"builder"'),
+        ({"builder": "os.system"}, "builder 'os.system', which is none of .*cost_tiny"),
+        ({"builder": 5}, '"builder" must be a str, not 5'),
+        ({"new": ["kernel"]}, "unknown entries: new"),
+        ({"colour": "red"}, "unknown entries: colour"),
+        ({"classes": "5"}, "\"classes\" must be a int, not '5'"),
+        ({"labels": ["a"]}, "5 classes, but 1 labels"),
+        ({"clip": {"frames": "2"}}, '"clip": .*frames must be a whole number'),
+        ({"clip": {"fps": 25}}, '"clip": .*fps'),
+        ({"clip": {"mean": "123"}}, '"clip": .*mean must be numbers'),
+        ({"options": {"depth": 50}}, "cost_tiny has no option depth, but .*width"),
+        ({"options": {"width": "4"}}, "option width must be like 16, not '4'"),
+        ({"options": {"depths": [1, "1"]}}, "option depths must be like"),
+        ({"options": {"depths": 1}}, "option depths must be like"),
+    ],
+)
+def test_a_config_that_is_wrong(served, changed, message):
+    repository = served.repositories["zoo/model"]
+    right = repository[CONFIG]
+    if isinstance(changed, dict):
+        changed = json.dumps({**json.loads(right), **changed}).encode()
+    repository[CONFIG] = changed
+    with pytest.raises(ValueError, match=f"{WHERE}/{CONFIG}: (?s:.*)({message})"):
+        stzoo.load(WHERE)
+    assert served.fetched(WEIGHTS) == 0
+    repository[CONFIG] = right
+    assert checkpoint.read(WHERE).about.classes == 5
+
+
+@pytest.mark.parametrize(
+    ("builder", "option"),
+    [
+        ("cost_tiny", {"variant": "c"}),
+        ("c3d_tiny", {"kernel": "5x5x5"}),
+        ("c2d_tiny", {"pooling": "none"}),
+    ],
+)
+def test_options_that_do_not_fit(folder, builder, option):
+    where = files(folder)
+    values = json.loads(where[CONFIG])
+    values |= {"builder": builder, "options": option}
+    (folder / CONFIG).write_text(json.dumps(values))
+    with pytest.raises(
+        ValueError, match=f"model cannot be built: (?s:.*){[*option][0]}"
+    ):
+        stzoo.load(folder)
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def without(name):
+    return lambda tensors: tensors.pop(name)
+
+
+def put(name, tensor):
+    return lambda tensors: tensors.update({name: np.asarray(tensor, "float32")})
+
+
+def spoil(value):
+    def change(tensors):
+        tensors["layer1_0_bn1/moving_mean"][1] = value
+
+    return change
+
+
+def swap(tensors):
+    tensors["bn1/gamma"] = tensors["bn1/gamma"].astype("int32")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": cut}, "not a whole safetensors file"),
+        ({"weights": cut, "sha256": False}, "sha256 is .* but config.json says"),
+        ({"weights": lambda data: b""}, "not a whole safetensors file"),
+        ({"weights": lambda data: b"<html>"}, "not a whole safetensors file"),
+        ({"weights": lambda data: data.replace(b"F32", b"BF1", 1)}, "not a whole saf"),
+        ({"config": lambda v: v.update(sha256="0" * 64)}, "sha256 is .* damaged"),
+        ({"tensors": without("conv1/kernel")}, "Missing: conv1/kernel. .*model: none"),
+        ({"tensors": without("fc/bias")}, "Missing: fc/bias"),
+        ({"tensors": put("extra/bias", 0)}, "Missing: none. Not in .*: extra/bias"),
+        ({"tensors": put("bn1/beta", [0] * 5)}, r"bn1/beta .* \(5,\), .* needs \(4,\)"),
+        ({"tensors": put("bn1/beta", 0)}, r"bn1/beta has the shape \(\)"),
+        ({"tensors": spoil(np.nan)}, "layer1_0_bn1/moving_mean holds NaN"),
+        ({"tensors": spoil(-np.inf)}, "layer1_0_bn1/moving_mean holds NaN or infin"),
+        ({"tensors": swap}, "bn1/gamma holds int32, not floats"),
+        ({"config": lambda v: v.update(classes=6, labels=[])}, "Missing: .*fc|fc/"),
+    ],
+)
+def test_weights_that_are_wrong(served, changes, message, model):
+    repository = served.repositories["zoo/model"]
+    right = dict(repository)
+    change(repository, **changes)
+    found = f"{WHERE}/{WEIGHTS}: (?s:.*)({message})(?s:.*)fetches it again"
+    with pytest.raises(ValueError, match=found):
+        stzoo.load(WHERE)
+    repository.update(right)  # under the same name, commit and ETag
+    tensors = checkpoint.read_tensors(checkpoint.read(WHERE))
+    assert tensors.keys() == {variable.path for variable in model.weights}
+
+
+def test_a_folder_that_is_wrong_stays_as_it_is(folder):
+    where = files(folder)
+    change(where, weights=cut)
+    for name, data in where.items():
+        (folder / name).write_bytes(data)
+    with pytest.raises(ValueError, match="model/model.safetensors: .*save it again"):
+        stzoo.load(folder)
+    assert files(folder) == where
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(FileNotFoundError, match="model.safetensors is missing"):
+        stzoo.load(folder)
+    with pytest.raises(FileNotFoundError, match="nowhere.config.json is missing"):
+        stzoo.load(folder / "nowhere")
+
+
+def test_a_connection_that_is_always_cut(served):
+    served.cut[WEIGHTS] = 1000
+    with pytest.raises(ConnectionError, match="hf://zoo/model@main/model.safetensors"):
+        stzoo.load(WHERE)
+    served.cut.clear()
+    assert stzoo.load(WHERE).stzoo.classes == 5
+
+
+def test_nothing_is_loaded_before_all_is_checked(model, folder):
+    saved = files(folder)
+    where = dict(saved)
+    change(where, tensors=spoil(np.nan))
+    (folder / WEIGHTS).write_bytes(where[WEIGHTS])
+    (folder / CONFIG).write_bytes(where[CONFIG])
+    source = checkpoint.read(folder)
+    with pytest.raises(ValueError, match="NaN"):
+        checkpoint.load_weights(model, source, checkpoint.read_tensors(source))
+    for name, data in saved.items():
+        (folder / name).write_bytes(data)
+    assert_same_weights(stzoo.load(folder), model)
+
+
+def test_weights_of_another_builder_or_option(folder):
+    with pytest.raises(
+        ValueError, match="model holds weights of cost_tiny, not of c2d"
+    ):
+        stzoo.c2d_tiny(pretrained=folder)
+    with pytest.raises(ValueError, match="with variant='b'.*has variant='a'"):
+        stzoo.cost_tiny(pretrained=folder, variant="a", **TINY)
+    with pytest.raises(ValueError, match="with depths=.*Pass the former"):
+        stzoo.cost_tiny(pretrained=folder, width=4)
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "message"),
+    [
+        ("imagnet", "'imagnet' is no tag of c2d_resnet50 .known: 'imagenet', 'kin"),
+        (3, "pretrained=3 is no tag"),
+        (["imagenet"], "is no tag"),
+        ("runs/none", "no folder that is there"),
+    ],
+)
+def test_what_pretrained_cannot_be(pretrained, message):
+    with pytest.raises(ValueError, match=message):
+        stzoo.c2d_resnet50(pretrained=pretrained)
+
+
+def test_a_builder_without_weights():
+    with pytest.raises(ValueError, match="True is no tag of c2d_tiny .known: none"):
+        stzoo.c2d_tiny(pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": 0}, "classes must be 1 or more. Received: 0"),
+        ({"clip": (8, 64, 64)}, r"clip must be \(frames, .* Received: \(8, 64, 64\)"),
+        ({"clip": 8}, "clip must be"),
+        ({"clip": (8, 64, 64, 2)}, "2 channels, but the preparation is for 3"),
+        ({"clip": (8, 64, 6.4, 3)}, "width must be a whole number"),
+        ({"clip": (1, 64, 64, 3)}, "2 or more"),
+    ],
+)
+def test_arguments_of_builders(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        stzoo.c2d_tiny(**arguments)
+
+
+def test_what_cannot_be_saved(model, folder):
+    before = files(folder)
+    with pytest.raises(
+        ValueError, match="5 classes, but 2 labels.*nothing was written"
+    ):
+        stzoo.save(model, folder, labels=["a", "b"])
+    with pytest.raises(ValueError, match="must be strings.*nothing was written"):
+        stzoo.save(model, folder, labels=range(5))
+    layer = model.get_layer("bn1")
+    weights = layer.get_weights()
+    layer.set_weights([np.full(4, 1e6)] + weights[1:])
+    with pytest.raises(ValueError, match="bn1/gamma .*float16.*nothing was written"):
+        stzoo.save(model, folder, dtype="float16")
+    layer.set_weights(weights)
+    del model.stzoo
+    try:
+        with pytest.raises(ValueError, match="does not say which builder"):
+            stzoo.save(model, folder)
+    finally:
+        model.stzoo = stzoo.load(folder).stzoo
+    assert files(folder) == before
+
+
+def test_a_full_disk_leaves_what_was_there(model, folder, monkeypatch):
+    before = files(folder)
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        stzoo.save(model, folder)
+    assert files(folder) == before
+    assert {path.name for path in folder.iterdir()} == before.keys()
+
+
+def test_published_weights_load_and_until_then_the_error_says_how(
+    hub, model, tmp_path, monkeypatch
+):
+    entries = tuple(Pretrained("cost_tiny", tag=tag) for tag in ("imagenet", "sports"))
+    monkeypatch.setattr(cost, "PRETRAINED", entries)
+    monkeypatch.setenv("STZOO_HUB_NAMESPACE", "somebody")
+
+    def build():
+        return stzoo.cost_tiny(pretrained="sports", width=4, depths=(1, 1, 1, 1))
+
+    with pytest.raises(FileNotFoundError) as info:
+        build()
+    for words in (
+        "hf://somebody/cost_tiny.sports@main/config.json: there is no such repository",
+        "Tags of cost_tiny: imagenet, sports.",
+        "python scripts/convert_weights.py cost_tiny FILE --out FOLDER",
+        "STZOO_HUB_NAMESPACE",
+    ):
+        assert words in str(info.value)
+    stzoo.save(model, tmp_path, labels="abcde", tag="sports")
+    hub.repositories["somebody/cost_tiny.sports"] = files(tmp_path)
+    published = build()
+    assert published.stzoo.labels == tuple("abcde")
+    assert published.input_shape == (None, 2, 32, 32, 3)
+    assert_same_weights(published, model)
+    change(hub.repositories["somebody/cost_tiny.sports"], weights=cut)
+    checkpoint.hub.discard("hf://somebody/cost_tiny.sports")
+    with pytest.raises(ValueError, match="somebody/cost_tiny.sports@main/model.safet"):
+        build()
+
+
+@pytest.mark.parametrize("tag", ["kinetics400", "moments_in_time"])
+def test_what_nobody_has_published(hub, tag):
+    with pytest.raises(FileNotFoundError) as info:
+        stzoo.cost_resnet101(pretrained=tag)
+    assert f"hf://stzoo/cost_resnet101.{tag}@main" in str(info.value)
+    assert "imagenet, kinetics400, moments_in_time" in str(info.value)
