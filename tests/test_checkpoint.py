@@ -1,12 +1,15 @@
 """Weights on disk and on the Hub: whole and right, or one clear error."""
 
+import dataclasses
 import hashlib
 import json
 
 import keras
 import numpy as np
 import pytest
+from references import logits, reference_resnet
 from safetensors.numpy import load, save
+from safetensors.torch import save as save_torch
 
 import stzoo
 from stzoo import checkpoint
@@ -421,3 +424,100 @@ def test_what_nobody_has_published(hub, tag):
         stzoo.cost_resnet101(pretrained=tag)
     assert f"hf://stzoo/cost_resnet101.{tag}@main" in str(info.value)
     assert "imagenet, kinetics400, moments_in_time" in str(info.value)
+
+
+def repeat(frame, frames):
+    """A clip in which nothing moves."""
+    return np.repeat(frame[:, None], frames, axis=1)
+
+
+def test_imagenet_weights_come_from_timm(hub, caplog):
+    image = reference_resnet((3, 4, 6, 3))
+    data = save_torch(image.state_dict())
+    hub.repositories["timm/resnet50.tv_in1k"] = {WEIGHTS: data}
+    model = stzoo.c2d_resnet50(pretrained="imagenet", clip=(2, 64, 32, 3))
+    assert hub.requests[0][1] == f"/timm/resnet50.tv_in1k/resolve/main/{WEIGHTS}"
+    assert not caplog.records
+    assert model.stzoo.name == "c2d_resnet50.imagenet"
+    frame = np.random.default_rng(0).integers(0, 256, (1, 64, 32, 3), "uint8")
+    expected = logits(image, frame)
+    found = np.asarray(model.predict_on_batch(repeat(frame, 2)))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.fixture
+def image(hub, monkeypatch):
+    """A small image network as if timm had it, and entries that take it."""
+    image = reference_resnet((1, 1, 1, 1), 4, 10)
+    hub.repositories["timm/tiny"] = {WEIGHTS: save_torch(image.state_dict())}
+    entries = tuple(
+        dataclasses.replace(
+            entry, builder=f"{family}_tiny", classes=10, repository="timm/tiny"
+        )
+        for family in ("c2d", "c3d", "cost")
+        for entry in cost.PRETRAINED
+        if entry.name == f"{family}_resnet50.imagenet"
+    )
+    monkeypatch.setattr(cost, "PRETRAINED", entries)
+    return image
+
+
+SMALL = {"pretrained": "imagenet", "width": 4, "depths": (1, 1, 1, 1)}
+
+
+def test_c2d_answers_to_a_still_clip_as_the_image_network(image):
+    model = stzoo.c2d_tiny(clip=(6, 64, 48, 3), **SMALL)
+    frame = clips(1, 64)[:, 0, :, :48]
+    expected = logits(image, frame)
+    found = answers(model, repeat(frame, 6))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kernel", ["3x1x1", "3x3x3"])
+def test_c3d_is_inflated_so_that_inner_frames_see_the_image_network(image, kernel):
+    model = stzoo.c3d_tiny(clip=(16, 64, 64, 3), kernel=kernel, **SMALL)
+    features = keras.Model(model.input, model.get_layer("layer4_0_relu").output)
+    frame = clips(1, 64)[:, 0]
+    found = answers(features, repeat(frame, 16))
+    seen = []
+    image.layer4.register_forward_hook(
+        lambda layer, inputs, output: seen.append(output)
+    )
+    logits(image, frame)
+    expected = repeat(np.moveaxis(seen[0].numpy(), 1, -1), 8)
+    error = np.abs(found - expected).max((0, 2, 3, 4)) / expected.max()
+    # Zeros before the first and after the last frame are not what the image network
+    # saw: each of the two inflated layers carries that one frame further inwards.
+    assert error[2:6].max() < 1e-5
+    assert error[[0, 1, 6, 7]].min() > 1e-3
+
+
+@pytest.mark.parametrize("variant", ["a", "b"])
+def test_cost_shares_the_kernels_of_the_image_network(image, variant, caplog):
+    model = stzoo.cost_tiny(variant=variant, classes=7, **SMALL)
+    assert [record.name for record in caplog.records] == ["stzoo"]
+    assert "cost_tiny.imagenet: the weights are for 10 classes, so" in caplog.text
+    state = {name: tensor.numpy() for name, tensor in image.state_dict().items()}
+    for block in ("layer1_0", "layer2_0", "layer3_0", "layer4_0"):
+        shared, *coefficients = model.get_layer(f"{block}_conv2").get_weights()
+        kernel = state[f"{block.replace('_', '.')}.conv2.weight"]
+        np.testing.assert_array_equal(shared, kernel.transpose(2, 3, 1, 0))
+        assert len(coefficients) == {"a": 1, "b": 2}[variant] * (block[5] in "24")
+        gamma, beta, mean, variance = model.get_layer(f"{block}_bn2").get_weights()
+        np.testing.assert_array_equal(gamma, state[f"{block[:6]}.0.bn2.weight"])
+        np.testing.assert_array_equal(mean, state[f"{block[:6]}.0.bn2.running_mean"])
+    if variant == "a":
+        np.testing.assert_allclose(coefficients[0][:, 0], [0.7, -0.7, -0.7])
+
+
+def test_a_file_of_timm_that_does_not_fit(hub, image):
+    state = image.state_dict()
+    state["head.weight"] = state.pop("layer1.0.conv1.weight")
+    hub.repositories["timm/tiny"][WEIGHTS] = save_torch(state)
+    with pytest.raises(ValueError) as info:
+        stzoo.c2d_tiny(**SMALL)
+    assert "hf://timm/tiny@main/model.safetensors: its names" in str(info.value)
+    assert "Missing: layer1_0_conv1/kernel." in str(info.value)
+    assert "Not in the model: head.weight." in str(info.value)
+    hub.repositories["timm/tiny"][WEIGHTS] = save_torch(image.state_dict())
+    assert stzoo.c2d_tiny(**SMALL).stzoo.classes == 10

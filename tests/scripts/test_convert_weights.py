@@ -1,0 +1,139 @@
+"""Checkpoints as the authors' code writes them become folders that answer alike."""
+
+import convert_weights
+import numpy as np
+import pytest
+import torch
+from references import logits, reference_cost, reference_resnet
+from safetensors.torch import save_file
+
+import stzoo
+
+DEPTHS = (2, 1, 1, 1)  # with CoST at stride 1 and 2
+SMALL = ["--option", "width=4", "--option", "depths=2,1,1,1"]
+CASES = {
+    "c2d": ("c2d_tiny", []),
+    "c3d_3x1x1": ("c3d_tiny", ["--option", "kernel=3x1x1"]),
+    "c3d_3x3x3": ("c3d_tiny", ["--option", "kernel=3x3x3"]),
+    "cost_a": ("cost_tiny", ["--option", "variant=a"]),
+    "cost_b": ("cost_tiny", ["--option", "variant=b"]),
+}
+CLIPS = np.random.default_rng(0).integers(0, 256, (2, 6, 64, 48, 3), "uint8")
+
+
+def mmaction(reference):
+    """What mmcv's runner saves."""
+    meta = {
+        "epoch": 160,
+        "config": "model = dict(type='Recognizer3D')",
+        "CLASSES": None,
+        "hook_msgs": {"best_score": np.float64(0.7), "last_ckpt": "epoch_160.pth"},
+    }
+    return {"meta": meta, "state_dict": reference.state_dict(), "optimizer": {}}
+
+
+def convert(*arguments):
+    convert_weights.main([str(argument) for argument in arguments])
+
+
+def assert_alike(folder, reference, clip=(6, 64, 48, 3)):
+    model = stzoo.load(folder, clip=clip)
+    expected = logits(reference, CLIPS)
+    found = np.asarray(model.predict_on_batch(CLIPS))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    return model
+
+
+@pytest.mark.parametrize("block", CASES)
+def test_an_official_checkpoint_answers_alike(tmp_path, block):
+    builder, options = CASES[block]
+    reference = reference_cost(DEPTHS, 4, 5, block)
+    torch.save(mmaction(reference), tmp_path / "best.pth")
+    convert(builder, tmp_path / "best.pth", "--out", tmp_path / "out", *options, *SMALL)
+    model = assert_alike(tmp_path / "out", reference)
+    assert model.stzoo.classes == 5
+    assert model.stzoo.source == "best.pth"
+
+
+def test_other_containers(tmp_path, capsys):
+    reference = reference_cost(DEPTHS, 4, 3, "c2d")
+    parallel = {"module." + k: t for k, t in reference.state_dict().items()}
+    torch.save(parallel, tmp_path / "parallel.pth")
+    save_file(reference.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "labels.txt").write_text("läuft\nspringt\nfällt\n", "utf-8")
+    for file in ("parallel.pth", "model.safetensors"):
+        labels = ["--labels", tmp_path / "labels.txt", "--tag", "sports"]
+        convert("c2d_tiny", tmp_path / file, "--out", tmp_path / "out", *SMALL, *labels)
+        model = stzoo.load(tmp_path / "out")
+        assert model.stzoo.labels == ("läuft", "springt", "fällt")
+        assert model.stzoo.name == "c2d_tiny.sports"
+    assert "holds c2d_tiny for 3 classes" in capsys.readouterr().out
+    assert_alike(tmp_path / "out", reference)
+
+
+class Code:
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+def test_what_is_not_converted(tmp_path, capsys):
+    out = tmp_path / "out"
+    reference = reference_cost(DEPTHS, 4, 5, "cost_b").state_dict()
+    headless = {k: t for k, t in reference.items() if "fc_cls" not in k}
+    nan = {**reference, "backbone.conv1.bn.bias": torch.full((4,), torch.nan)}
+    checkpoints = {
+        "right.pth": reference,
+        "longer.pth": {**reference, "backbone.layer9.conv.weight": torch.zeros(3)},
+        "shorter.pth": {k: t for k, t in reference.items() if "conv1.bn.bias" not in k},
+        "headless.pth": headless,
+        "nan.pth": nan,
+        "code.pth": {"state_dict": reference, "meta": Code()},
+        "list.pth": [1, 2],
+        "image.pth": reference_resnet(DEPTHS, 4, 5).state_dict(),
+    }
+    for name, state in checkpoints.items():
+        torch.save(state, tmp_path / name)
+    (tmp_path / "half.pth").write_bytes((tmp_path / "right.pth").read_bytes()[:10_000])
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    (tmp_path / "text.safetensors").write_text("no checkpoint")
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    cases = [
+        ("cost_tiny none.pth", "none.pth is missing"),
+        ("cost_tiny half.pth", "half.pth is no file of tensors"),
+        ("cost_tiny text.pth", "text.pth is no file of tensors"),
+        ("cost_tiny text.safetensors", "text.safetensors is no file of tensors"),
+        ("cost_tiny list.pth", "list.pth is no file of tensors"),
+        ("cost_tiny code.pth", "code.pth is no file of tensors (it names print, which"),
+        ("cost_tiny headless.pth", "headless.pth has no head"),
+        ("cost_tiny nan.pth", "nan.pth does not fit cost_tiny"),
+        ("cost_tiny nan.pth", "bn1/beta holds NaN"),
+        ("cost_tiny longer.pth", "Not in the model: backbone.layer9.conv.weight."),
+        ("cost_tiny shorter.pth", "Missing: bn1/beta, "),
+        (
+            "cost_tiny image.pth",
+            "Missing: layer1_1_conv2/fc1/kernel, layer1_1_conv2/fc2/",
+        ),
+        ("cost_tiny right.pth --option variant=a", "backbone.layer1.1.conv2.conv.fc1."),
+        ("cost_tiny right.pth --option variant=a", "'variant': 'a'"),
+        ("c2d_tiny right.pth", "Not in the model: backbone.layer1.1.conv2.conv.fc1."),
+        ("cost_tiny right.pth --option width=8", "has the shape"),
+        ("cost_tiny right.pth --option width=big", "option width must be like 16"),
+        ("cost_tiny right.pth --option width", "option width must be like 16"),
+        ("cost_tiny right.pth --option depths=3", "Missing: "),
+        ("cost_tiny right.pth --option depths=a,b", "option depths must be like"),
+        ("cost_tiny right.pth --option variant=c", 'variant must be "a" or "b"'),
+        ("cost_tiny right.pth --option kernel=3", "cost_tiny has no option kernel"),
+        ("cost_huge right.pth", "no cost_huge, only c2d_resnet50, "),
+        ("cost_tiny right.pth --labels two.txt", "5 classes, but 2 labels"),
+        ("cost_tiny right.pth --labels none.txt", "none.txt"),
+    ]
+    for line, message in cases:
+        builder, *rest = line.split()
+        rest = [tmp_path / r if r.endswith(("pth", "txt", "sors")) else r for r in rest]
+        with pytest.raises(SystemExit) as info:
+            convert(builder, "--out", out, *SMALL, *rest)
+        assert str(info.value).startswith("Not converted: "), line
+        assert message in str(info.value), line
+        assert "\n" not in str(info.value), line
+        assert not out.exists(), line
+    assert "unpickled" not in capsys.readouterr().out

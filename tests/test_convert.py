@@ -1,0 +1,70 @@
+"""Names and axes of PyTorch become those of Keras."""
+
+import numpy as np
+import pytest
+
+from stzoo.convert import convert, rename
+from stzoo.models.cost import RULES
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("conv1.weight", "conv1/kernel"),
+        ("layer1.0.bn1.weight", "layer1_0_bn1/gamma"),
+        ("layer1.0.bn1.bias", "layer1_0_bn1/beta"),
+        ("layer1.0.bn1.running_mean", "layer1_0_bn1/moving_mean"),
+        ("layer1.0.bn1.running_var", "layer1_0_bn1/moving_variance"),
+        ("layer2.0.downsample.0.weight", "layer2_0_downsample_0/kernel"),
+        ("fc.bias", "fc/bias"),
+        ("backbone.conv1.conv.weight", "conv1/kernel"),
+        ("backbone.conv1.bn.weight", "bn1/gamma"),
+        ("backbone.layer3.22.conv2.conv.weight", "layer3_22_conv2/kernel"),
+        ("backbone.layer3.22.conv2.bn.running_var", "layer3_22_bn2/moving_variance"),
+        ("backbone.layer3.22.conv2.conv.alpha", "layer3_22_conv2/alpha"),
+        ("backbone.layer3.22.conv2.conv.fc1.weight", "layer3_22_conv2/fc1/kernel"),
+        ("backbone.layer3.22.conv2.conv.fc2.weight", "layer3_22_conv2/fc2/kernel"),
+        ("backbone.layer2.0.downsample.conv.weight", "layer2_0_downsample_0/kernel"),
+        ("backbone.layer2.0.downsample.bn.bias", "layer2_0_downsample_1/beta"),
+        ("cls_head.fc_cls.weight", "fc/kernel"),
+    ],
+)
+def test_names(name, path):
+    assert rename(name, {path}, RULES) == path
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((5, 4), "io"), ((5, 4, 2, 3), "hwio"), ((5, 4, 1, 2, 3), "thwio")],
+)
+def test_axes_of_kernels(shape, axes):
+    kernel = np.random.default_rng(0).normal(size=shape)
+    turned = np.einsum(f"oi{axes[:-2]}->{axes}", kernel)
+    found = convert({"fc.weight": kernel}, {"fc/kernel": turned.shape})
+    np.testing.assert_array_equal(found["fc/kernel"], turned)
+
+
+def test_a_2d_kernel_is_inflated_and_a_flat_3d_kernel_is_2d():
+    kernel = np.random.default_rng(0).normal(size=(5, 4, 2, 3))
+    turned = kernel.transpose(2, 3, 1, 0)
+    inflated = convert({"a.weight": kernel}, {"a/kernel": (3, *turned.shape)})
+    np.testing.assert_allclose(inflated["a/kernel"], np.stack([turned / 3] * 3))
+    flat = convert({"a.weight": kernel[:, :, None]}, {"a/kernel": turned.shape})
+    np.testing.assert_array_equal(flat["a/kernel"], turned)
+
+
+def test_a_deep_kernel_is_not_cut_down():
+    kernel = np.zeros((5, 4, 3, 1, 1))
+    found = convert({"a.weight": kernel}, {"a/kernel": (1, 1, 4, 5)})
+    assert found["a/kernel"].shape == (3, 1, 1, 4, 5)  # and `check` will refuse it
+
+
+def test_what_has_no_variable_keeps_its_name_and_counters_go():
+    tensors = {"bn.num_batches_tracked": np.array(7), "aux.fc.weight": np.zeros(3)}
+    assert convert(tensors, {"fc/bias": (3,)}, RULES).keys() == {"aux.fc.weight"}
+
+
+def test_two_tensors_for_one_variable():
+    tensors = {"fc.bias": np.zeros(3), "cls_head.fc_cls.bias": np.ones(3)}
+    with pytest.raises(ValueError, match="cls_head.fc_cls.bias and another .* fc/bias"):
+        convert(tensors, {"fc/bias": (3,)}, RULES)

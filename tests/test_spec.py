@@ -1,0 +1,117 @@
+"""The records survive a config.json and refuse what they cannot mean."""
+
+import json
+
+import pytest
+
+from stzoo.spec import RGB_MEAN, RGB_STD, Clip, Pretrained
+
+FULL = Pretrained(
+    "cost_tiny",
+    tag="motions",
+    options={"variant": "b", "width": 16},
+    classes=2,
+    clip=Clip(16, 2, 112, None, 128, (1.0, 2.0), (0.5, 3.0), "BGR", "segments"),
+    labels=("läuft", "steht"),
+    licence="Apache-2.0",
+    source="https://example.org",
+    reported={"top1": 74.1},
+    measured={"top1": 0.0},
+    sha256="0" * 64,
+)
+
+
+@pytest.mark.parametrize("record", [FULL, Pretrained("c2d_tiny")])
+def test_a_record_survives_a_file(record):
+    config = json.loads(json.dumps(record.to_config()))
+    assert Pretrained.from_config(config) == record
+
+
+def test_what_is_the_zoos_own_is_not_in_a_file():
+    entry = Pretrained("c2d_tiny", repository="timm/a", revision="b", new=("/alpha",))
+    config = entry.to_config()
+    assert not config.keys() & {"repository", "revision", "new"}
+    for name in ("repository", "revision", "new"):
+        with pytest.raises(ValueError, match=f"unknown entries: {name}"):
+            Pretrained.from_config({**config, name: "a"})
+
+
+def test_names():
+    assert FULL.name == "cost_tiny.motions"
+    assert Pretrained("c2d_tiny").name == "c2d_tiny"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"library": "timm"}, '"library": "stzoo"'),
+        ({"builder": ""}, 'name a "builder"'),
+        ({"builder": None}, '"builder" must be a str, not None'),
+        ({"classes": True}, '"classes" must be a int, not True'),
+        ({"classes": 0, "labels": []}, "0 classes"),
+        ({"labels": "ab"}, "\"labels\" must be a list, not 'ab'"),
+        ({"labels": [1, 2]}, '"labels" must be strings'),
+        ({"options": []}, '"options" must be a dict'),
+        ({"reported": 74.1}, '"reported" must be a dict'),
+        ({"clip": {"frames": True}}, '"clip": Clip: frames must be a whole number'),
+        ({"clip": {"speed": 2}}, '"clip": .*speed'),
+    ],
+)
+def test_a_config_that_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Pretrained.from_config({**FULL.to_config(), **change})
+
+
+@pytest.mark.parametrize("config", [None, [], "stzoo", {}])
+def test_what_is_no_config(config):
+    with pytest.raises(ValueError, match='"library": "stzoo"'):
+        Pretrained.from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"order": "RBG"}, 'order must be "RGB" or "BGR". Received: .RBG'),
+        ({"sampling": "sparse"}, 'sampling must be "dense" or "segments"'),
+        ({"frames": 0}, "frames must be a whole number from 1. Received: 0"),
+        ({"stride": None}, "stride must be a whole number from 1. Received: None"),
+        ({"height": 224.0}, "height must be a whole number from 1. Received: 224.0"),
+        ({"short_side": "256"}, "short_side must be a whole number"),
+        ({"mean": (1, 2)}, "one number for each channel"),
+        ({"std": (1, 0, 1)}, "std above 0"),
+        ({"mean": (), "std": ()}, "one number for each channel"),
+        ({"mean": "123"}, "mean must be numbers. Received: '123'"),
+        ({"std": (1, 1, float("nan"))}, "std must be numbers"),
+        ({"mean": 127.5}, "mean must be numbers"),
+    ],
+)
+def test_a_clip_that_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Clip(**change)
+
+
+def test_the_shape_of_a_clip():
+    assert Clip().shape == (8, 224, 224, 3)
+    assert Clip(frames=None, height=None, width=None).shape == (None, None, None, 3)
+    assert Clip(mean=RGB_MEAN[:2], std=RGB_STD[:2]).shape == (8, 224, 224, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "short_side"),
+    [
+        ((32, 224, 224, 3), 256),
+        ((8, 112, 112, 3), 128),
+        ((8, 112, 224, 3), 224),  # the crop is wider than what is left of the frame
+        ((8, 256, 256, 3), 293),
+        ((8, None, None, 3), 256),
+    ],
+)
+def test_the_frame_is_scaled_with_the_crop(shape, short_side):
+    clip = Clip().resized(shape)
+    assert clip.shape == shape
+    assert clip.short_side == short_side
+
+
+def test_a_clip_keeps_its_channels():
+    with pytest.raises(ValueError, match="2 channels, but the preparation is for 3"):
+        Clip().resized((8, 224, 224, 2))
