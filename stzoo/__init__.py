@@ -27,6 +27,7 @@ from stzoo.models.cost import cost_resnet50 as cost_resnet50
 from stzoo.models.cost import cost_resnet101 as cost_resnet101
 from stzoo.models.cost import cost_resnet152 as cost_resnet152
 from stzoo.models.cost import cost_tiny as cost_tiny
+from stzoo.training.evaluation import predict as predict
 from stzoo.zoo import create as create
 from stzoo.zoo import list_models as list_models
 from stzoo.zoo import load as load

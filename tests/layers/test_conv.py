@@ -3,6 +3,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import torch
 from harness import check_layer, close, gradients, numpy
 
 from stzoo.layers import ClipConv, FrameConv, conv
@@ -82,3 +83,19 @@ def test_layers_keep_keras_promises(layer, tmp_path):
 def test_even_kernels_are_refused():
     with pytest.raises(ValueError, match=r"must be odd.*\(3, 2\)"):
         FrameConv(4, (3, 2))
+
+
+@pytest.mark.parametrize("size", [(1, 3, 3), (2, 1, 1), (3, 3, 3), (3, 1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(4, 6, 8), (5, 7, 9)], ids=str)
+def test_max_pool_is_pytorchs(shape, size):
+    """The pools of CoST's code and paper, half of an odd pool beyond each edge."""
+    x = RNG.uniform(size=(2, *shape, 3)).astype("float32")
+    strides = tuple(2 if n > 1 else 1 for n in size)
+    pooled = torch.nn.functional.max_pool3d(
+        torch.from_numpy(np.moveaxis(x, -1, 1).copy()),
+        size,
+        strides,
+        [(n - 1) // 2 for n in size],
+    )
+    answer = conv.max_pool(keras.ops.convert_to_tensor(x), size, strides, "pool")
+    close(answer, np.moveaxis(pooled.numpy(), 1, -1))

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+from harness import check_model, close
+from references import logits, reference_cost
+
+import stzoo
+from stzoo.checkpoint import check
+from stzoo.convert import convert
+from stzoo.layers import CoST
+from stzoo.models.cost import RULES
+
+RNG = np.random.default_rng(0)
+BUILDERS = {
+    "c2d": ("c2d_tiny", {}),
+    "c3d_3x1x1": ("c3d_tiny", {"kernel": "3x1x1"}),
+    "c3d_3x3x3": ("c3d_tiny", {"kernel": "3x3x3"}),
+    "cost_a": ("cost_tiny", {"variant": "a"}),
+    "cost_b": ("cost_tiny", {"variant": "b"}),
+}
+BLOCKS = pytest.mark.parametrize("block", BUILDERS)
+
+
+def build(block, **kwargs):
+    name, options = BUILDERS[block]
+    return stzoo.create(
+        name, **options, **{"width": 8, "depths": (2, 2, 1, 1), **kwargs}
+    )
+
+
+def clips(*shape):
+    return RNG.integers(0, 256, (*shape, 3)).astype("uint8")
+
+
+def load(model, reference):
+    """Puts the reference's weights into a model, all of them."""
+    variables = {variable.path: variable for variable in model.weights}
+    shapes = {path: tuple(variable.shape) for path, variable in variables.items()}
+    state = {name: value.numpy() for name, value in reference.state_dict().items()}
+    tensors = convert(state, shapes, RULES)
+    check(tensors, shapes)
+    for path, tensor in tensors.items():
+        variables[path].assign(tensor)
+
+
+@BLOCKS
+@pytest.mark.parametrize("shape", [(8, 64, 64), (6, 50, 72), (5, 49, 33)], ids=str)
+def test_answers_as_the_authors_network(block, shape):
+    """Same names, same weights, same numbers; even and odd sizes."""
+    reference = reference_cost((2, 2, 1, 1), width=8, classes=12, block=block)
+    model = build(block, clip=(None, None, None, 3))
+    load(model, reference)
+    x = clips(2, *shape)
+    close(model.predict(x, verbose=0), logits(reference, x))
+
+
+@pytest.mark.parametrize(
+    ("builder", "options", "parameters"),
+    [
+        ("c2d_resnet50", {}, 24_327_632),
+        ("cost_resnet50", {"variant": "a"}, 24_333_968),
+        ("cost_resnet50", {"variant": "b"}, 25_085_464),
+        ("c3d_resnet50", {"kernel": "3x1x1"}, 29_013_456),
+        ("c3d_resnet50", {"kernel": "3x3x3"}, 37_967_312),
+        ("c2d_resnet101", {}, 43_319_760),
+        ("cost_resnet101", {"variant": "a"}, 43_331_472),
+        ("cost_resnet101", {"variant": "b"}, 44_405_344),
+        ("c3d_resnet101", {"kernel": "3x1x1"}, 51_675_600),
+        ("c3d_resnet101", {"kernel": "3x3x3"}, 62_857_680),
+    ],
+)
+def test_parameters_are_those_of_the_code(builder, options, parameters):
+    model = stzoo.create(builder, **options)
+    trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+    assert trainable == parameters
+    assert model.output_shape == (None, 400)
+
+
+@pytest.mark.parametrize(
+    ("builder", "layers"),
+    [("cost_resnet50", 8), ("cost_resnet101", 16), ("cost_resnet152", 25)],
+)
+def test_every_second_block_is_collaborative(builder, layers):
+    """Figure 8 of the paper shows the 8 layers of ResNet-50."""
+    blocks, odd = [], []
+    for layer in stzoo.create(builder).layers:
+        if layer.name.startswith("layer") and layer.name.endswith("_conv2"):
+            blocks.append(layer.name)
+            odd.append(isinstance(layer, CoST))
+    assert odd == [index % 2 == 1 for index in range(len(blocks))]
+    assert sum(odd) == layers
+
+
+def test_feature_maps_are_those_of_table_1():
+    model = stzoo.cost_resnet50()
+    shapes = {layer.name: layer.output.shape[1:] for layer in model.layers[1:]}
+    assert shapes["conv1"] == (8, 112, 112, 64)
+    assert shapes["pool1"] == (8, 56, 56, 64)
+    assert shapes["layer1_2_relu"] == (8, 56, 56, 256)
+    assert shapes["pool2"] == (4, 56, 56, 256)
+    assert shapes["layer2_3_relu"] == (4, 28, 28, 512)
+    assert shapes["layer3_5_relu"] == (4, 14, 14, 1024)
+    assert shapes["layer4_2_relu"] == (4, 7, 7, 2048)
+    assert shapes["avgpool"] == (2048,)
+
+
+def test_pools_of_paper_and_code_differ():
+    code, paper = (build("cost_a", pooling=pooling) for pooling in ("code", "paper"))
+    assert code.get_layer("pool1").pool_size == (1, 3, 3)
+    assert code.get_layer("pool2").pool_size == (2, 1, 1)
+    assert paper.get_layer("pool1").pool_size == (3, 3, 3)
+    assert paper.get_layer("pool2").pool_size == (3, 1, 1)
+    assert code.get_layer("pool2").output.shape == paper.get_layer("pool2").output.shape
+
+
+def test_32_frames_are_a_longer_clip():
+    model = stzoo.cost_resnet101(clip=(32, 224, 224, 3))
+    assert model.get_layer("layer4_2_relu").output.shape == (None, 16, 7, 7, 2048)
+
+
+@BLOCKS
+def test_model_keeps_keras_promises(block, tmp_path):
+    check_model(lambda: build(block), clips(2, 8, 64, 64), tmp_path)
+
+
+def test_order_of_frames_is_all_the_same_to_c2d():
+    """A pair of frames is pooled, then all pairs: nothing tells forwards from back."""
+    x = clips(2, 8, 64, 64)
+    for block, blind in (("c2d", True), ("c3d_3x1x1", False), ("cost_b", False)):
+        model = build(block)
+        difference = model.predict(x, verbose=0) - model.predict(x[:, ::-1], verbose=0)
+        assert (np.abs(difference).max() < 1e-5) == blind, block
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variant": "c"}, 'variant must be "a" or "b"'),
+        ({"pooling": "none"}, 'pooling must be "code" or "paper"'),
+        ({"clip": (1, 64, 64, 3)}, "needs 2 or more"),
+        ({"clip": (64, 64, 3)}, "frames, height, width, channels"),
+        ({"clip": (8, 64, 64, 4)}, "has 4 channels"),
+        ({"clip": (0, 64, 64, 3)}, "frames must be a whole number from 1"),
+        ({"classes": 0}, "classes must be"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        stzoo.cost_tiny(**arguments)
