@@ -13,10 +13,19 @@ from rich.text import Text
 import stzoo
 from stzoo.data import motions
 from stzoo.data.filmstrip import filmstrip
+from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
 
 MODEL = "cost_tiny.motions"  # comes with the package
+
+
+def _check_views(context, option, views):
+    try:
+        parse_views(views)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return views
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +53,13 @@ def list_models(pattern, pretrained):
     help="NAME.TAG, a folder, or hf://organisation/repository@revision.",
 )
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--views", default="1x1", show_default=True, help="Clips x crops.")
+@click.option(
+    "--views",
+    default="1x1",
+    show_default=True,
+    callback=_check_views,
+    help="Clips x crops; the papers average 10x3.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def predict(videos, name, top, views, as_json):
     """Say what happens in each VIDEO.

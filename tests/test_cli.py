@@ -1,0 +1,88 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import stzoo
+from stzoo.cli import main
+from stzoo.data import motions
+
+
+@pytest.fixture
+def run():
+    def run(*arguments):
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "video [1].mp4"
+    motions.save(path, motions.render(5, "falling")[0])
+    return path
+
+
+def test_list(run):
+    assert run("list").stdout.split() == stzoo.list_models()
+    assert run("list", "cost_t*", "--pretrained").stdout.split() == [
+        "cost_tiny.motions"
+    ]
+
+
+def test_predict(run, video):
+    result = run("predict", video, "--top", 3)
+    assert result.exit_code == 0
+    assert video.name in result.stdout
+    assert "falling" in result.stdout
+
+
+def test_predict_goes_on_after_a_bad_file(run, video, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    result = run(
+        "predict", bad, video, tmp_path / "none.mp4", "--json", "--views", "2x3"
+    )
+    assert result.exit_code == 1
+    first, second, third = map(json.loads, result.stdout.splitlines())
+    assert "bad.mp4" in first["error"] and "none.mp4" in third["error"]
+    assert "bad.mp4" in result.stderr and "none.mp4" in result.stderr
+    assert second["video"] == str(video)
+    assert second["answers"][0]["label"] == "falling"
+    assert len(second["answers"]) == 5
+
+
+def test_predict_with_a_folder(run, video, tmp_path):
+    model = stzoo.c2d_tiny(classes=2, width=8, depths=(1, 1, 1, 1))
+    stzoo.save(model, tmp_path / "mine", labels=["salsa", "tango"])
+    result = run("predict", video, "--model", tmp_path / "mine")
+    assert "salsa" in result.stdout and "tango" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cost_tiny", "does not say which weights. Known: cost_tiny.motions"),
+        ("cost_tiny.nothing", "is no tag of cost_tiny"),
+        ("nothing.motions", "There is no model"),
+    ],
+)
+def test_a_model_that_is_not_there_is_one_line(run, video, name, message):
+    result = run("predict", video, "--model", name)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_bad_views_are_refused_before_any_video(run, video):
+    result = run("predict", video, "--views", "10")
+    assert result.exit_code == 2
+    assert "10x3" in result.stderr
+
+
+def test_demo(run, tmp_path):
+    result = run("demo", "--out", tmp_path / "new", "--seed", 3)
+    assert result.exit_code == 0
+    assert "Probability" in result.stdout
+    assert (tmp_path / "new" / "demo.mp4").stat().st_size > 1000
+    assert (tmp_path / "new" / "demo.png").read_bytes().startswith(b"\x89PNG")

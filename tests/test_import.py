@@ -1,0 +1,60 @@
+"""What `import stzoo` costs, and what it says without a backend."""
+
+import os
+import subprocess
+import sys
+
+HEAVY = {"av", "huggingface_hub", "matplotlib", "PIL", "jax", "torch", "safetensors"}
+
+
+def run(code, **env):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+    )
+
+
+def test_import_takes_keras_and_numpy_only():
+    """Keras itself imports some of them where they are installed."""
+    code = f"""
+import sys, keras
+before = set(sys.modules)
+import stzoo
+print({HEAVY} & (set(sys.modules) - before))
+"""
+    assert run(code, KERAS_BACKEND="tensorflow").stdout.strip() == "set()"
+
+
+def test_without_a_backend_the_error_names_the_command():
+    code = """
+import importlib.util, os
+os.environ.pop("KERAS_BACKEND", None)
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name: (
+    None if name in ("tensorflow", "jax", "torch") else find(name)
+)
+import stzoo
+"""
+    result = run(code)
+    assert result.returncode == 1
+    assert 'pip install "stzoo[tensorflow]"' in result.stderr
+
+
+def test_a_backend_that_is_not_installed_is_named():
+    result = run("import stzoo", KERAS_BACKEND="mxnet")
+    assert result.returncode == 1
+    assert "KERAS_BACKEND=mxnet" in result.stderr
+
+
+def test_the_only_backend_installed_is_used():
+    code = """
+import importlib.util, os
+os.environ.pop("KERAS_BACKEND", None)
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name == "tensorflow" else find(name)
+import stzoo, keras
+print(keras.backend.backend())
+"""
+    assert run(code).stdout.strip() == "jax"
