@@ -1,37 +1,12 @@
-import itertools
-
 import keras
 import numpy as np
 import pytest
 from harness import check_layer, close, gradients, numpy
+from twins import cost_a, cost_b
 
 from stzoo.layers import CoST, cost
 
 RNG = np.random.default_rng(0)
-
-
-def views(x, kernel, stride):
-    """Section 3.3: one kernel slides over three views of the volume, zeros around."""
-    batch, frames, height, width, _ = x.shape
-    size = len(kernel)
-    half = size // 2
-    padded = np.pad(x, [(0, 0), *[(half, half)] * 3, (0, 0)])
-    rows, columns = -(-height // stride), -(-width // stride)
-    hw, tw, th = np.zeros((3, batch, frames, rows, columns, kernel.shape[-1]))
-    offsets = list(itertools.product(range(size), repeat=2))
-    for t, h, w in itertools.product(range(frames), range(rows), range(columns)):
-        at = np.array([t, h * stride, w * stride]) + half  # in the padded volume
-        for row, column in offsets:
-            i, j, weights = row - half, column - half, kernel[row, column]
-            hw[:, t, h, w] += padded[:, at[0], at[1] + i, at[2] + j] @ weights
-            tw[:, t, h, w] += padded[:, at[0] + i, at[1], at[2] + j] @ weights
-            th[:, t, h, w] += padded[:, at[0] + i, at[1] + j, at[2]] @ weights
-    return np.stack([hw, tw, th])
-
-
-def softmax(x, axis):
-    e = np.exp(x - x.max(axis, keepdims=True))
-    return e / e.sum(axis, keepdims=True)
 
 
 def built(x, filters=4, **kwargs):
@@ -48,9 +23,7 @@ def built(x, filters=4, **kwargs):
 def test_variant_a_is_the_equation(shape, size, stride):
     x = RNG.normal(size=(2, *shape, 3)).astype("float32")
     layer = built(x, kernel_size=size, strides=stride, variant="a")
-    kernel, alpha = map(numpy, layer.weights)
-    weights = softmax(alpha, axis=0)[:, None, None, None, None]
-    close(layer(x), (weights * views(x, kernel, stride)).sum(0))
+    close(layer(x), cost_a(x, *map(numpy, layer.weights), stride))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -58,11 +31,7 @@ def test_variant_a_is_the_equation(shape, size, stride):
 def test_variant_b_is_the_equation(shape, stride):
     x = RNG.normal(size=(2, *shape, 3)).astype("float32")
     layer = built(x, strides=(1, stride, stride), variant="b")
-    kernel, shared, mixing = map(numpy, layer.weights)
-    three = views(x, kernel, stride)
-    scores = np.einsum("vbc,cd,vu->ubd", three.max((2, 3, 4)), shared, mixing)
-    weights = softmax(scores, axis=0)[:, :, None, None, None]
-    close(layer(x), (weights * three).sum(0))
+    close(layer(x), cost_b(x, *map(numpy, layer.weights), stride))
 
 
 @pytest.mark.parametrize("stride", [1, 2])

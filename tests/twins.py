@@ -1,0 +1,78 @@
+"""NumPy twins: slow, obvious, written from the equations."""
+
+import itertools
+
+import numpy as np
+
+
+def convolution(x, kernel, strides):
+    """The definition: a weighted sum over each neighbourhood, zeros beyond the edge."""
+    sizes = kernel.shape[:3]
+    padded = np.pad(x, [(0, 0), *((n // 2, n // 2) for n in sizes), (0, 0)])
+    places = [range(0, n, s) for n, s in zip(x.shape[1:4], strides, strict=True)]
+    y = np.zeros((len(x), *map(len, places), kernel.shape[-1]))
+    for out in itertools.product(*(range(len(place)) for place in places)):
+        t, h, w = (i * s for i, s in zip(out, strides, strict=True))
+        near = padded[:, t : t + sizes[0], h : h + sizes[1], w : w + sizes[2]]
+        y[:, *out] = np.tensordot(near, kernel, ((1, 2, 3, 4), (0, 1, 2, 3)))
+    return y
+
+
+def cost_views(x, kernel, stride):
+    """CoST, Section 3.3: one kernel slides over three views of the volume.
+
+    Returns:
+        Array `(3, batch, frames, height, width, filters)`: height-width, time-width,
+        time-height.
+    """
+    batch, frames, height, width, _ = x.shape
+    size = len(kernel)
+    half = size // 2
+    padded = np.pad(x, [(0, 0), *[(half, half)] * 3, (0, 0)])
+    rows, columns = -(-height // stride), -(-width // stride)
+    hw, tw, th = np.zeros((3, batch, frames, rows, columns, kernel.shape[-1]))
+    offsets = list(itertools.product(range(size), repeat=2))
+    for t, h, w in itertools.product(range(frames), range(rows), range(columns)):
+        at = np.array([t, h * stride, w * stride]) + half  # in the padded volume
+        for row, column in offsets:
+            i, j, weights = row - half, column - half, kernel[row, column]
+            hw[:, t, h, w] += padded[:, at[0], at[1] + i, at[2] + j] @ weights
+            tw[:, t, h, w] += padded[:, at[0] + i, at[1], at[2] + j] @ weights
+            th[:, t, h, w] += padded[:, at[0] + i, at[1] + j, at[2]] @ weights
+    return np.stack([hw, tw, th])
+
+
+def cost_a(x, kernel, alpha, stride):
+    """Coefficients are weights, a softmax over the views."""
+    weights = softmax(alpha, 0)[:, None, None, None, None]
+    return (weights * cost_views(x, kernel, stride)).sum(0)
+
+
+def cost_b(x, kernel, shared, mixing, stride):
+    """Coefficients come from the maximum of each view."""
+    views = cost_views(x, kernel, stride)
+    scores = np.einsum("vbc,cd,vu->ubd", views.max((2, 3, 4)), shared, mixing)
+    return (softmax(scores, 0)[:, :, None, None, None] * views).sum(0)
+
+
+def max_pool(x, sizes, strides):
+    """The largest of each neighbourhood; half of an odd one lies beyond the edge."""
+    margins = [((n - 1) // 2,) * 2 for n in sizes]
+    padded = np.pad(x, [(0, 0), *margins, (0, 0)], constant_values=-np.inf)
+    places = [
+        range(0, n + 2 * margin[0] - size + 1, stride)
+        for n, margin, size, stride in zip(
+            x.shape[1:4], margins, sizes, strides, strict=True
+        )
+    ]
+    y = np.zeros((len(x), *map(len, places), x.shape[-1]))
+    for out in itertools.product(*(range(len(place)) for place in places)):
+        t, h, w = (i * s for i, s in zip(out, strides, strict=True))
+        near = padded[:, t : t + sizes[0], h : h + sizes[1], w : w + sizes[2]]
+        y[:, *out] = near.max((1, 2, 3))
+    return y
+
+
+def softmax(x, axis):
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
