@@ -61,8 +61,8 @@ def assemble(graph, fresh, classes, clip, pretrained, options, entries, rules=()
         raise ValueError(
             f"clip must be (frames, height, width, channels). Received: {clip!r}."
         )
-    if classes is not None and classes < 1:
-        raise ValueError(f"classes must be 1 or more. Received: {classes!r}.")
+    if classes is not None and (type(classes) is not int or classes < 1):
+        raise ValueError(f"classes must be a whole number from 1, not {classes!r}.")
     source = find(fresh.builder, pretrained, entries)
     about = source.about if source else fresh
     about = dataclasses.replace(

@@ -9,7 +9,7 @@ CONFIG = "config.json"
 
 def namespace():
     """The organisation whose repositories hold the zoo's weights."""
-    return os.environ.get("STZOO_HUB_NAMESPACE", "stzoo")
+    return os.environ.get("STZOO_HUB_NAMESPACE") or "stzoo"
 
 
 def shipped(name):

@@ -35,7 +35,7 @@ class LoopbackHub:
         self.waits = []
 
     def __enter__(self):
-        handler = type("Handler", (_Handler,), {"hub": self})
+        handler = type("Handler", (Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,)).start()
@@ -54,7 +54,9 @@ class LoopbackHub:
         return sum(m == "GET" and p.endswith(filename) for m, p in self.requests)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers for the `hub` of its class."""
+
     protocol_version = "HTTP/1.1"
 
     def do_HEAD(self):

@@ -67,6 +67,11 @@ def randomize(model, seed=0):
                 tensor.copy_(0.5 + noise.abs())
             elif name.endswith("alpha"):
                 tensor.copy_(noise)
+            elif name.endswith((".fc1.weight", ".fc2.weight")):
+                # Coefficients between 0 and 1; a hard choice would amplify rounding.
+                tensor.copy_(noise * 0.3 / len(tensor) ** 0.5)
+            elif name.endswith(("conv3.bn.weight", "bn3.weight")):
+                tensor.copy_(0.5 + 0.1 * noise)  # or deep networks explode
             elif tensor.ndim == 1:
                 center = float(name.endswith("weight"))  # gammas around 1
                 tensor.copy_(center + 0.2 * noise)

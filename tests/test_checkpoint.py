@@ -338,7 +338,8 @@ def test_a_builder_without_weights():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": 0}, "classes must be 1 or more. Received: 0"),
+        ({"classes": 0}, "classes must be a whole number from 1, not 0"),
+        ({"classes": "5"}, "classes must be a whole number from 1, not '5'"),
         ({"clip": (8, 64, 64)}, r"clip must be \(frames, .* Received: \(8, 64, 64\)"),
         ({"clip": 8}, "clip must be"),
         ({"clip": (8, 64, 64, 2)}, "2 channels, but the preparation is for 3"),

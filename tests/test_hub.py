@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from loopback_hub import COMMIT
+from loopback_hub import COMMIT, Handler
 
 import stzoo.hub
 from stzoo.hub import CONFIG, WEIGHTS, discard, fetch, namespace, shipped
@@ -54,10 +54,15 @@ def test_without_network_and_cache(served):
     assert served.waits == [1, 2, 4, 8, 8]  # the client's own patience
 
 
-def test_a_hub_that_is_down(served, monkeypatch):
-    from loopback_hub import _Handler
+def test_what_is_no_hub(served, monkeypatch):
+    monkeypatch.setattr(Handler, "send_header", lambda *_: None)
+    monkeypatch.setattr(Handler, "protocol_version", "HTTP/1.0")
+    with pytest.raises(ConnectionError, match="zoo/model@main/config.json .*endpoint"):
+        fetch(WHERE, CONFIG)
 
-    monkeypatch.setattr(_Handler, "answer", lambda self, body: self.refuse(503, ""))
+
+def test_a_hub_that_is_down(served, monkeypatch):
+    monkeypatch.setattr(Handler, "answer", lambda self, body: self.refuse(503, ""))
     with pytest.raises(ConnectionError, match="zoo/model@main/config.json .*503"):
         fetch(WHERE, CONFIG)
 
