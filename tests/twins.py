@@ -55,6 +55,47 @@ def cost_b(x, kernel, shared, mixing, stride):
     return (softmax(scores, 0)[:, :, None, None, None] * views).sum(0)
 
 
+def temporal_shift(x, divisor=8):
+    """TSM, Figure 1: frame by frame, channel by channel."""
+    frames, channels = x.shape[1], x.shape[-1]
+    fold = channels // divisor
+    y = np.zeros_like(x)
+    for t in range(frames):
+        for c in range(channels):
+            source = t + 1 if c < fold else t - 1 if c < 2 * fold else t
+            if 0 <= source < frames:
+                y[:, t, ..., c] = x[:, source, ..., c]
+    return y
+
+
+def gate_shift(x, gamma, beta, mean, variance, kernel, bias):
+    """GSM: gates by loops, what passes moves, what does not stays, a shuffle."""
+    batch, frames, height, width, channels = x.shape
+    half, quarter = channels // 2, channels // 4
+    seen = np.maximum((x - mean) / np.sqrt(variance + 1e-5) * gamma + beta, 0)
+    seen = np.pad(seen, [(0, 0), (1, 1), (1, 1), (1, 1), (0, 0)])
+    gates = np.zeros((batch, frames, height, width, 2))
+    for t, h, w in np.ndindex(frames, height, width):
+        near = seen[:, t : t + 3, h : h + 3, w : w + 3]
+        for side in range(2):
+            group = near[..., side * half : (side + 1) * half]
+            total = np.einsum("bijkc,ijkc->b", group, kernel[..., side])
+            gates[:, t, h, w, side] = np.tanh(total + bias[side])
+    y = np.zeros_like(x)
+    for c in range(channels):
+        side = c // half
+        passed = gates[..., side] * x[..., c]
+        moved = x[..., c] - passed
+        for t in range(frames):
+            source = t + 1 if side == 0 else t - 1
+            if 0 <= source < frames:
+                moved[:, t] += passed[:, source]
+        place = c % half  # 0, q, 1, q + 1, ... is the order of a half
+        new = 2 * (place % quarter) + place // quarter
+        y[..., side * half + new] = moved
+    return y
+
+
 def max_pool(x, sizes, strides):
     """The largest of each neighbourhood; half of an odd one lies beyond the edge."""
     margins = [((n - 1) // 2,) * 2 for n in sizes]

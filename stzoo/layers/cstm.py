@@ -1,0 +1,139 @@
+"""Collaborative spatial-temporal module (CSTM).
+
+Zheng, Zhang: a collaborative network of a 3D CNN and a 2D temporal shift for action
+recognition. Intelligent Computer and Applications (智能计算机与应用) 2021(7), 43-49.
+
+The body of the paper could not be had; this is what its abstract and tables *state*:
+
+* the module combines a 3D convolution and "the temporal shift in the form of a 2D
+  convolution", to learn spatial-temporal features jointly;
+* attention is embedded in it, since a shift alone "does not allow for adaptively
+  reweighting spatial-temporal features";
+* its tables compare it, on BN-Inception and Inception v3, with GSM, with a
+  `3D_Shift_sum` (the two branches added: attention is worth 1.8 points on
+  Something-Something V2) and with a `GSM+attention`.
+
+What follows is *our reading*:
+
+* It stands where GSM stands, between a convolution and its batch norm.
+* Both branches see all channels: a 3D convolution that keeps their number, with batch
+  norm and without ReLU, as the batch norm and ReLU of the network come after; and
+  GSM's gated shift, `shift="tsm"` for TSM's plain one, without a convolution of its
+  own, as those of the 2D network stand before and after.
+* Attention chooses between the branches, channel by channel, as in Selective Kernel
+  Networks (Li, Wang, Hu, Yang, CVPR 2019): the mean of the sum over the clip, a hidden
+  layer with ReLU, a score for each branch, a softmax over the branches. In
+  `GSM+attention` attention adds nothing (61.23 and 61.23), so the gain must come from
+  weighing branches. The hidden layer has no batch norm, since its batch is one vector
+  for each clip, and a bias instead.
+* The kernel of 3x3x3, and the reduction to a quarter.
+"""
+
+import keras
+from keras import ops
+
+from stzoo.layers.conv import ClipConv
+from stzoo.layers.shift import GateShift, TemporalShift
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class CSTM(keras.layers.Layer):
+    """A 3D convolution and a temporal shift, weighed by attention.
+
+    Args:
+        kernel_size: tuple of 3 odd ints, frames, height and width of the convolution.
+        fusion: `"attention"`, or `"sum"` (the paper's `3D_Shift_sum`).
+        shift: `"gate"` (GSM) or `"tsm"`.
+        reduction: int, attention's hidden layer has `1 / reduction` of the channels.
+
+    Input shape: `(batch, frames, height, width, channels)`, for `shift="gate"` with
+        channels divisible by 4.
+
+    Output shape: as the input.
+
+    Example:
+
+    >>> x = np.random.rand(2, 8, 14, 14, 64)
+    >>> stzoo.layers.CSTM()(x).shape
+    (2, 8, 14, 14, 64)
+    """
+
+    def __init__(
+        self,
+        kernel_size=(3, 3, 3),
+        fusion="attention",
+        shift="gate",
+        reduction=4,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.kernel_size = tuple(kernel_size)
+        self.fusion = fusion
+        self.shift = shift
+        self.reduction = reduction
+        if fusion not in ("attention", "sum"):
+            raise ValueError(
+                f'fusion must be "attention" or "sum". Received: {fusion!r}.'
+            )
+        if shift not in ("gate", "tsm"):
+            raise ValueError(f'shift must be "gate" or "tsm". Received: {shift!r}.')
+
+    def build(self, input_shape):
+        channels, policy = input_shape[-1], self.dtype_policy
+        self.conv = ClipConv(channels, self.kernel_size, dtype=policy, name="conv")
+        self.bn = keras.layers.BatchNormalization(
+            epsilon=1e-5, momentum=0.9, dtype=policy, name="bn"
+        )
+        operator = GateShift if self.shift == "gate" else TemporalShift
+        self.shifted = operator(dtype=policy, name="shift")
+        self.supports_jit = self.conv.supports_jit
+        for layer in (self.conv, self.bn, self.shifted):
+            layer.build(input_shape)
+        if self.fusion == "attention":
+            hidden = max(1, channels // self.reduction)
+            self.fc1 = keras.layers.Dense(hidden, "relu", dtype="float32", name="fc1")
+            self.fc2 = keras.layers.Dense(2 * channels, dtype="float32", name="fc2")
+            self.fc1.build((None, channels))
+            self.fc2.build((None, hidden))
+
+    def call(self, inputs, training=None):
+        branches = [
+            self.bn(self.conv(inputs), training=training),
+            self._shift(inputs, training),
+        ]
+        if self.fusion == "sum":
+            return branches[0] + branches[1]
+        weights = ops.cast(self.coefficients(branches), branches[0].dtype)
+        weights = ops.expand_dims(weights, (2, 3, 4))
+        return weights[:, 0] * branches[0] + weights[:, 1] * branches[1]
+
+    def coefficients(self, branches):
+        """How much each branch counts in each channel.
+
+        Args:
+            branches: the convolution's and the shift's answers, each
+                `(batch, frames, height, width, channels)`.
+
+        Returns:
+            Tensor `(batch, 2, channels)`, float32, with a sum of 1 over the branches.
+        """
+        both = ops.cast(branches[0] + branches[1], "float32")
+        scores = self.fc2(self.fc1(ops.mean(both, axis=(1, 2, 3))))
+        return ops.softmax(ops.reshape(scores, (-1, 2, both.shape[-1])), axis=1)
+
+    def _shift(self, inputs, training):
+        if self.shift == "gate":
+            return self.shifted(inputs, training=training)
+        return self.shifted(inputs)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "kernel_size": self.kernel_size,
+            "fusion": self.fusion,
+            "shift": self.shift,
+            "reduction": self.reduction,
+        }

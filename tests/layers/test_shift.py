@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from harness import check_layer, close, gradients, numpy, randomize
+from twins import gate_shift, temporal_shift
+
+from stzoo.layers import ChannelAttention, GateShift, TemporalShift
+
+RNG = np.random.default_rng(0)
+SHAPES = pytest.mark.parametrize("shape", [(4, 6, 8), (3, 5, 7), (1, 4, 4)], ids=str)
+
+
+def gate(shape, layer=None):
+    """A gate that is open, its batch norm far from its initial state."""
+    layer = layer or GateShift()
+    layer.build(shape)
+    randomize(layer)
+    return layer
+
+
+@SHAPES
+def test_temporal_shift_is_the_loop(shape):
+    x = RNG.normal(size=(2, *shape, 16)).astype("float32")
+    close(TemporalShift()(x), temporal_shift(x), 0)
+    close(TemporalShift(4)(x), temporal_shift(x, 4), 0)
+
+
+@SHAPES
+def test_gate_shift_is_the_loop(shape):
+    x = RNG.normal(size=(2, *shape, 8)).astype("float32")
+    layer = gate(x.shape)
+    values = {weight.path.split("/")[-1]: numpy(weight) for weight in layer.weights}
+    expected = gate_shift(
+        x.astype("float64"),
+        values["gamma"],
+        values["beta"],
+        values["moving_mean"],
+        values["moving_variance"],
+        values["kernel"],
+        values["bias"],
+    )
+    close(layer(x), expected)
+
+
+def test_closed_gates_leave_the_shuffle():
+    x = np.tile(np.arange(8, dtype="float32"), (1, 3, 2, 2, 1))
+    answer = numpy(GateShift()(x))
+    np.testing.assert_array_equal(answer, x[..., [0, 2, 1, 3, 4, 6, 5, 7]])
+
+
+def test_gradients_reach_through_the_shift():
+    """The sum of all frames loses what leaves the clip, and nothing else."""
+    x = np.ones((1, 3, 2, 2, 8), "float32")
+    (found,) = gradients(TemporalShift(), x)
+    assert found[0, :, 0, 0, 0].tolist() == [0, 1, 1]
+    assert found[0, :, 0, 0, 1].tolist() == [1, 1, 0]
+    assert found[0, :, 0, 0, 2].tolist() == [1, 1, 1]
+
+
+def test_channel_attention_is_the_equation():
+    x = RNG.normal(size=(2, 3, 4, 5, 8)).astype("float32")
+    layer = ChannelAttention(2)
+    layer.build(x.shape)
+    randomize(layer)
+    w1, b1, w2, b2 = map(numpy, layer.weights)
+    hidden = np.maximum(x.mean((1, 2, 3)) @ w1 + b1, 0)
+    weights = 1 / (1 + np.exp(-(hidden @ w2 + b2)))
+    close(layer(x), x * weights[:, None, None, None])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [TemporalShift, lambda: gate((2, 4, 6, 8, 8)), lambda: ChannelAttention(2)],
+    ids=["tsm", "gate", "attention"],
+)
+def test_layers_keep_keras_promises(make, tmp_path):
+    check_layer(make(), RNG.normal(size=(2, 4, 6, 8, 8)).astype("float32"), tmp_path)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="divisor must be a whole number from 2"):
+        TemporalShift(1)
+    with pytest.raises(ValueError, match="must be divisible by 4"):
+        GateShift()(np.zeros((1, 2, 4, 4, 6)))
