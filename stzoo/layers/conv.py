@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 
-def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1)):
+def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True):
     """Convolves images with an odd kernel, zeros on both sides.
 
     Args:
@@ -17,11 +17,15 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1)):
         kernel: tensor `(height, width, channels, filters)`.
         strides: tuple of 2 ints.
         dilation: tuple of 2 ints.
+        padded: bool, `False` for no zeros.
     """
     size = tuple(kernel.shape[:2])
     if size == (1, 1):
         return _matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
-    padding = [(n // 2 * d, n // 2 * d) for n, d in zip(size, dilation, strict=True)]
+    padding = [(0, 0), (0, 0)]
+    if padded:
+        margins = [n // 2 * d for n, d in zip(size, dilation, strict=True)]
+        padding = [(margin, margin) for margin in margins]
     match keras.backend.backend():
         case "tensorflow":
             import tensorflow as tf
@@ -145,11 +149,11 @@ def _conv3d(x, kernel, strides):
             return ops.conv(x, kernel, strides, padding="valid")
 
 
-def _by_frame(x, kernel, strides):
+def _by_frame(x, kernel, strides, padded=True):
     """1xkxk: time joins the batch."""
     batch, frames, height, width, channels = ops.shape(x)
     y = ops.reshape(x, (-1, height, width, channels))
-    y = conv2d(y, kernel[0], strides[1:])
+    y = conv2d(y, kernel[0], strides[1:], padded=padded)
     return ops.reshape(y, (-1, frames, *ops.shape(y)[1:]))
 
 
@@ -239,8 +243,11 @@ class ClipConv(keras.layers.Layer):
     def call(self, inputs):
         return self._convolve(inputs, ops.convert_to_tensor(self.kernel), self.strides)
 
-    def _convolve(self, inputs, kernel, strides):
-        outputs = conv3d(inputs, kernel, strides)
+    def _convolve(self, inputs, kernel, strides, padded=True):
+        if padded:
+            outputs = conv3d(inputs, kernel, strides)
+        else:
+            outputs = _by_frame(inputs, kernel, strides, padded)
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
         return outputs
@@ -267,11 +274,12 @@ class FrameConv(ClipConv):
         kernel_size: odd int, or tuple of 2, height and width.
         strides: int, or tuple of 2.
         use_bias: bool.
+        padded: bool, zeros on both sides, half a kernel; `False` for none.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
     Output shape: `(batch, frames, height / strides[0], width / strides[1], filters)`,
-        rounded up.
+        rounded up; less without padding.
 
     Example:
 
@@ -280,15 +288,33 @@ class FrameConv(ClipConv):
     (2, 8, 7, 7, 32)
     """
 
-    def __init__(self, filters, kernel_size, strides=1, use_bias=False, **kwargs):
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        use_bias=False,
+        padded=True,
+        **kwargs,
+    ):
         super().__init__(filters, pair(kernel_size), pair(strides), use_bias, **kwargs)
+        self.padded = padded
 
     def call(self, inputs):
         kernel = ops.expand_dims(self.kernel, 0)
-        return self._convolve(inputs, kernel, (1, *self.strides))
+        return self._convolve(inputs, kernel, (1, *self.strides), self.padded)
 
     def compute_output_shape(self, input_shape):
+        if not self.padded:
+            batch, frames, *sizes, channels = input_shape
+            sizes = [
+                n and n - k + 1 for n, k in zip(sizes, self.kernel_size, strict=True)
+            ]
+            input_shape = (batch, frames, *sizes, channels)
         return clip_shape(input_shape, (1, *self.strides), self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "padded": self.padded}
 
 
 def xla_pays():

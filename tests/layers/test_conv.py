@@ -51,15 +51,27 @@ def test_frame_conv_is_a_convolution_of_every_frame(stride):
     close(layer(x), convolution(x, kernel, (1, stride, stride)) + [1, 2, 3, 4])
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(6, 8), (5, 7)], ids=str)
+def test_frame_conv_without_padding(shape, stride):
+    """What is convolved with padding, without its margin."""
+    x = RNG.normal(size=(2, 3, *shape, 3)).astype("float32")
+    layer = FrameConv(4, (3, 5), stride, padded=False)
+    layer.build(x.shape)
+    expected = convolution(x, numpy(layer.kernel)[None], (1, 1, 1))
+    close(layer(x), expected[:, :, 1:-1:stride, 2:-2:stride])
+
+
 @pytest.mark.parametrize(
     "layer",
     [
         FrameConv(4, 3, strides=2, use_bias=True),
+        FrameConv(4, 3, strides=2, padded=False),
         FrameConv(4, (1, 7)),
         ClipConv(4, (3, 1, 1)),
         ClipConv(4, (3, 3, 3), strides=2),
     ],
-    ids=["strided", "1x7", "3x1x1", "3x3x3"],
+    ids=["strided", "unpadded", "1x7", "3x1x1", "3x3x3"],
 )
 def test_layers_keep_keras_promises(layer, tmp_path):
     check_layer(layer, RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32"), tmp_path)
