@@ -13,15 +13,17 @@ from functools import partial
 
 import keras
 
-from stzoo.layers.conv import FrameConv, batch_norm, conv_bn, max_pool
+from stzoo.layers.conv import FrameConv, conv_bn, max_pool
+from stzoo.layers.norm import BatchNorm
 
+FRAME_POOL = partial(max_pool, pool_size=(1, 3, 3), strides=(1, 2, 2))
 # Table 1 of the paper.
 RESNET50 = (3, 4, 6, 3)
 RESNET101 = (3, 4, 23, 3)
 RESNET152 = (3, 8, 36, 3)
 
 
-def resnet(x, branches, depths, width=64, pool1=(1, 3, 3), pool2=(2, 1, 1)):
+def resnet(x, branches, depths, width=64, pools=(FRAME_POOL,)):
     """Stem, four stages of residual blocks.
 
     Args:
@@ -29,25 +31,25 @@ def resnet(x, branches, depths, width=64, pool1=(1, 3, 3), pool2=(2, 1, 1)):
         branches: iterable of `branch(x, filters, stride, name)`, one for each block.
         depths: tuple of 4 ints, blocks in each stage.
         width: int, filters of the stem.
-        pool1: tuple of 3 ints, the pool after the stem, strides `(1, 2, 2)`.
-        pool2: tuple of 3 ints, the pool in time after the first stage, strides
-            `(2, 1, 1)`; `None` for none.
+        pools: tuple of functions `pool(x, name=)`: after the stem, and then in time
+            after the first stage, the second, and so on; they may be fewer.
 
     Returns:
-        Tensor `(batch, frames / 2, height / 32, width / 32, 32 * width)`.
+        Tensor `(batch, frames, height / 32, width / 32, 32 * width)`, the frames as
+        the pools leave them.
     """
     branches = iter(branches)
     x = conv_bn(x, width, 7, 2, name="conv1", bn="bn1")
     x = keras.layers.ReLU(name="conv1_relu")(x)
-    x = max_pool(x, pool1, (1, 2, 2), "pool1")
+    x = pools[0](x, name="pool1")
     for stage, depth in enumerate(depths, start=1):
         filters = width * 2 ** (stage - 1)
         for block in range(depth):
             stride = 2 if stage > 1 and block == 0 else 1
             name = f"layer{stage}_{block}"
             x = residual(x, next(branches), filters, stride, name)
-        if stage == 1 and pool2:
-            x = max_pool(x, pool2, (2, 1, 1), "pool2")
+        if stage < len(pools):
+            x = pools[stage](x, name=f"pool{stage + 1}")
     return x
 
 
@@ -77,9 +79,9 @@ def bottleneck(
         conv2: function `(filters, strides=, name=)` that makes the second layer.
     """
     x = conv1(filters, name=f"{name}_conv1")(x)
-    x = batch_norm(x, f"{name}_bn1")
+    x = BatchNorm(name=f"{name}_bn1")(x)
     x = keras.layers.ReLU(name=f"{name}_relu1")(x)
     x = conv2(filters, strides=stride, name=f"{name}_conv2")(x)
-    x = batch_norm(x, f"{name}_bn2")
+    x = BatchNorm(name=f"{name}_bn2")(x)
     x = keras.layers.ReLU(name=f"{name}_relu2")(x)
     return conv_bn(x, 4 * filters, 1, name=f"{name}_conv3", bn=f"{name}_bn3")

@@ -6,7 +6,10 @@ those of the original: an image checkpoint's 2D kernel serves every frame.
 """
 
 import keras
+import numpy as np
 from keras import ops
+
+from stzoo.layers.norm import BatchNorm
 
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True):
@@ -203,6 +206,7 @@ class ClipConv(keras.layers.Layer):
         kernel_size: tuple of 3 odd ints, frames, height and width.
         strides: int, stride in space, or tuple of 3 ints.
         use_bias: bool.
+        kernel_initializer: `keras.initializers.Initializer`, or its name.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
@@ -216,13 +220,22 @@ class ClipConv(keras.layers.Layer):
     (2, 8, 14, 14, 32)
     """
 
-    def __init__(self, filters, kernel_size, strides=1, use_bias=False, **kwargs):
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.supports_jit = xla_pays()
         self.filters = filters
         self.kernel_size = tuple(kernel_size)
         self.strides = spatial(strides)
         self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
         if any(size % 2 == 0 for size in self.kernel_size):
             raise ValueError(
                 "Kernel sizes must be odd, so that padding is the same on both sides. "
@@ -232,7 +245,7 @@ class ClipConv(keras.layers.Layer):
     def build(self, input_shape):
         self.kernel = self.add_weight(
             shape=(*self.kernel_size, input_shape[-1], self.filters),
-            initializer="he_normal",
+            initializer=self.kernel_initializer,
             name="kernel",
         )
         if self.use_bias:
@@ -262,6 +275,7 @@ class ClipConv(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
 
@@ -275,6 +289,7 @@ class FrameConv(ClipConv):
         strides: int, or tuple of 2.
         use_bias: bool.
         padded: bool, zeros on both sides, half a kernel; `False` for none.
+        **kwargs: as of `ClipConv`.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
@@ -317,6 +332,16 @@ class FrameConv(ClipConv):
         return {**super().get_config(), "padded": self.padded}
 
 
+@keras.saving.register_keras_serializable("stzoo")
+class Identity(keras.initializers.Initializer):
+    """The kernel that leaves what it convolves as it is: 1 at its centre, 0 around."""
+
+    def __call__(self, shape, dtype=None):
+        kernel = np.zeros(shape)
+        kernel[tuple(size // 2 for size in shape[:-2])] = np.eye(*shape[-2:])
+        return ops.convert_to_tensor(kernel, dtype)
+
+
 def xla_pays():
     """Whether Keras should compile a model with XLA, which it does by default.
 
@@ -348,7 +373,7 @@ def clip_shape(input_shape, strides, filters):
 
 
 def conv_bn(x, filters, kernel_size, strides=1, *, name, bn):
-    """A convolution of every frame and its batch norm, the constants PyTorch's.
+    """A convolution of every frame and its batch norm.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
@@ -356,15 +381,10 @@ def conv_bn(x, filters, kernel_size, strides=1, *, name, bn):
         bn: string, name of the batch norm.
     """
     x = FrameConv(filters, kernel_size, strides, name=name)(x)
-    return batch_norm(x, bn)
+    return BatchNorm(name=bn)(x)
 
 
-def batch_norm(x, name):
-    """Batch norm with PyTorch's epsilon and momentum."""
-    return keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=name)(x)
-
-
-def max_pool(x, pool_size, strides, name):
+def max_pool(x, pool_size, strides, name, ceil=False):
     """Max pooling of what is not negative, half of the pool as zeros on both sides.
 
     Args:
@@ -372,8 +392,15 @@ def max_pool(x, pool_size, strides, name):
             zeros never win.
         pool_size: tuple of 3 ints. An even size is not padded.
         strides: tuple of 3 ints.
+        ceil: bool, pool as Caffe does: no margins, and what is left over at the end
+            of an axis is pooled as well.
     """
-    margins = [(size - 1) // 2 for size in pool_size]
-    if any(margins):
+    margins = [((size - 1) // 2,) * 2 for size in pool_size]
+    if ceil:
+        margins = [
+            (0, stride - 1 if n is None else (size - n) % stride)
+            for n, size, stride in zip(x.shape[1:4], pool_size, strides, strict=True)
+        ]
+    if any(map(any, margins)):
         x = keras.layers.ZeroPadding3D(margins, name=f"{name}_pad")(x)
     return keras.layers.MaxPooling3D(pool_size, strides, name=name)(x)

@@ -31,6 +31,7 @@ import keras
 from stzoo.backbones.resnet import RESNET50, RESNET101, RESNET152, bottleneck, resnet
 from stzoo.checkpoint import assemble
 from stzoo.layers import ClipConv, CoST
+from stzoo.layers.conv import max_pool
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.spec import Clip, Pretrained
 
@@ -61,7 +62,12 @@ def build(name, branches, depths, clip, classes, pooling="code", width=64):
             f"Received: clip={clip.shape}."
         )
     inputs, x = clip_input(clip)
-    x = resnet(x, branches, depths, width, **POOLING[pooling])
+    sizes = POOLING[pooling]
+    pools = (
+        partial(max_pool, pool_size=sizes["pool1"], strides=(1, 2, 2)),
+        partial(max_pool, pool_size=sizes["pool2"], strides=(2, 1, 1)),
+    )
+    x = resnet(x, branches, depths, width, pools)
     return keras.Model(inputs, classifier(x, classes, dropout=0.5), name=name)
 
 
