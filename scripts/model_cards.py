@@ -58,6 +58,8 @@ def entries():
 def where(entry):
     if hub.shipped(entry.name):
         return "in the package"
+    if "://" in entry.repository:
+        return f"[archive]({entry.repository.partition('#')[0]})"
     if entry.repository:
         return f"Hub, `{entry.repository}`"
     return "not published"

@@ -27,6 +27,10 @@ from stzoo.models.cost import cost_resnet50 as cost_resnet50
 from stzoo.models.cost import cost_resnet101 as cost_resnet101
 from stzoo.models.cost import cost_resnet152 as cost_resnet152
 from stzoo.models.cost import cost_tiny as cost_tiny
+from stzoo.models.p3d import p3d_resnet50 as p3d_resnet50
+from stzoo.models.p3d import p3d_resnet101 as p3d_resnet101
+from stzoo.models.p3d import p3d_resnet152 as p3d_resnet152
+from stzoo.models.p3d import p3d_tiny as p3d_tiny
 from stzoo.training.evaluation import predict as predict
 from stzoo.zoo import create as create
 from stzoo.zoo import list_models as list_models

@@ -30,12 +30,13 @@ def convert(tensors, shapes, rules=()):
     Args:
         tensors: dict from PyTorch name to array.
         shapes: dict from variable path to the shape it should have.
-        rules: pairs `(pattern, replacement)` for `re.sub`.
+        rules: pairs `(pattern, replacement)` for `re.sub`, see `dialect`.
 
     Returns:
         Dict from variable path to array. A tensor without a variable keeps its name,
         for the caller to report.
     """
+    rules = dialect(rules, tensors)
     converted = {}
     for name, tensor in tensors.items():
         if name.endswith("num_batches_tracked"):
@@ -49,6 +50,19 @@ def convert(tensors, shapes, rules=()):
             tensor = _turn(tensor, shapes[path])
         converted[path] = np.ascontiguousarray(tensor)
     return converted
+
+
+def dialect(rules, names):
+    """The rules for a checkpoint with these names.
+
+    Args:
+        rules: pairs, or a dict of them where sources use one name for two things:
+            from a name that only one of the sources has. Without it, names stay.
+        names: the names of the checkpoint.
+    """
+    if not isinstance(rules, dict):
+        return rules
+    return next((pairs for name, pairs in rules.items() if name in names), ())
 
 
 def rename(name, shapes, rules=()):

@@ -4,9 +4,9 @@ from fnmatch import fnmatch
 from inspect import signature
 
 from stzoo import checkpoint
-from stzoo.models import cost
+from stzoo.models import cost, p3d
 
-FAMILIES = (cost,)
+FAMILIES = (cost, p3d)
 BUILDERS = {builder.__name__: builder for f in FAMILIES for builder in f.BUILDERS}
 PRETRAINED = {entry.name: entry for family in FAMILIES for entry in family.PRETRAINED}
 
@@ -103,7 +103,9 @@ def check_options(name, options):
         )
     options = {k: tuple(v) if type(v) is list else v for k, v in options.items()}
     for key, value in options.items():
-        default = known[key]
+        if value is known[key] is None:
+            continue
+        default = "a text" if known[key] is None else known[key]  # that of the weights
         pairs = [(value, default)]
         if type(default) is type(value) is tuple:
             pairs = [(item, default[0]) for item in value]

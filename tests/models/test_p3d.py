@@ -1,0 +1,196 @@
+import keras
+import numpy as np
+import pytest
+import twins
+from harness import check_model, close, numpy
+from references_p3d import logits, reference_p3d
+
+import stzoo
+from stzoo.checkpoint import check
+from stzoo.convert import convert
+from stzoo.models.p3d import RULES, pseudo3d
+
+RNG = np.random.default_rng(0)
+DEPTHS = (2, 2, 1, 1)
+SEMANTICS = pytest.mark.parametrize("semantics", ["paper", "caffe", "port"])
+BLOCKS = pytest.mark.parametrize("blocks", ["A", "B", "C", "ABC"])
+
+
+def build(clip=(16, 64, 64, 3), **kwargs):
+    return stzoo.p3d_tiny(clip=clip, **{"width": 8, "depths": DEPTHS, **kwargs})
+
+
+def clips(*shape, channels=3):
+    return RNG.integers(0, 256, (*shape, channels)).astype("uint8")
+
+
+def load(model, reference):
+    """Puts the reference's weights into a model, all of them."""
+    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
+    state = {name: value.numpy() for name, value in reference.state_dict().items()}
+    tensors = convert(state, shapes, RULES)
+    check(tensors, shapes)
+    for variable in model.weights:
+        variable.assign(tensors[variable.path])
+
+
+@SEMANTICS
+@pytest.mark.parametrize("block", "ABC")
+def test_block_is_figure_3(block, semantics):
+    """One unit against loops over its places."""
+    x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
+    inputs = keras.Input(x.shape[1:])
+    unit = keras.Model(inputs, pseudo3d(inputs, 4, 2, "unit", block, semantics))
+    for variable in unit.weights:
+        variable.assign(RNG.uniform(0.5, 1.5, variable.shape) - 0.7)
+        if variable.path.endswith(("gamma", "variance")):
+            variable.assign(RNG.uniform(0.5, 1.5, variable.shape))
+
+    def conv(x, place, stride=1):
+        kernel = numpy(unit.get_layer(f"unit_conv{place}").kernel)
+        kernel = kernel if kernel.ndim == 5 else kernel[None]
+        y = twins.convolution(x, kernel, (1, stride, stride))
+        gamma, beta, mean, variance = map(
+            numpy, unit.get_layer(f"unit_bn{place}").weights
+        )
+        return (y - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+
+    def relu(x):
+        return np.maximum(x, 0)
+
+    y = relu(conv(x, "1", stride=2))
+    s = relu(conv(y, "2"))
+    t = conv(y if block == "B" else s, "_temporal")
+    if block == "A":
+        y = relu(t)
+    elif semantics == "port":
+        y = s + relu(t)
+    elif semantics == "caffe" and block == "C":
+        y = relu(0.5 * s + 0.5 * t)
+    else:
+        y = relu(s + t)
+    close(unit(x), conv(y, "3"))
+
+
+@SEMANTICS
+@BLOCKS
+def test_answers_as_the_reference(blocks, semantics):
+    reference = reference_p3d(DEPTHS, 8, 12, blocks, semantics=semantics)
+    model = build(blocks=blocks, semantics=semantics)
+    load(model, reference)
+    x = clips(2, 16, 64, 64)
+    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
+
+
+@SEMANTICS
+@pytest.mark.parametrize("shape", [(16, 50, 72), (32, 64, 48), (19, 49, 33)], ids=str)
+@pytest.mark.parametrize("known", [True, False])
+def test_other_sizes_and_lengths(shape, semantics, known):
+    """With sizes that the graph knows, and without."""
+    reference = reference_p3d(DEPTHS, 8, 12, semantics=semantics)
+    clip = (*shape, 3) if known else (None, None, None, 3)
+    model = build(clip, semantics=semantics)
+    load(model, reference)
+    x = clips(2, *shape)
+    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
+
+
+@pytest.mark.parametrize("frames", [1, 5, 8])
+def test_short_clips(frames):
+    """Pools that follow Caffe keep the last frame; the port's cannot."""
+    reference = reference_p3d(DEPTHS, 8, 12)
+    model = build((frames, 64, 64, 3))
+    load(model, reference)
+    x = clips(2, frames, 64, 64)
+    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
+    with pytest.raises(ValueError, match="a clip needs 16 or more"):
+        build((frames, 64, 64, 3), semantics="port")
+
+
+@SEMANTICS
+def test_flow(semantics):
+    reference = reference_p3d(DEPTHS, 8, 12, channels=2, semantics=semantics)
+    model = build((16, 64, 64, 2), modality="flow", semantics=semantics)
+    load(model, reference)
+    x = clips(2, 16, 64, 64, channels=2)
+    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
+
+
+@pytest.mark.parametrize(
+    ("builder", "classes", "parameters"),
+    [
+        ("p3d_resnet50", 101, 25_132_581),
+        ("p3d_resnet50", 400, 25_745_232),
+        ("p3d_resnet101", 400, 48_088_400),
+        ("p3d_resnet152", 400, 66_492_240),
+        ("p3d_resnet152", 487, 66_670_503),
+    ],
+)
+def test_parameters(builder, classes, parameters):
+    model = stzoo.create(builder, classes=classes)
+    trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+    assert trainable == parameters
+    assert model.output_shape == (None, classes)
+
+
+@pytest.mark.parametrize(
+    ("builder", "layers"),
+    [("p3d_resnet50", 63), ("p3d_resnet101", 131), ("p3d_resnet152", 199)],
+)
+def test_layers_are_those_of_the_paper(builder, layers):
+    """P3D-199: convolutions and classifier, shortcuts aside; A, B, C without a gap."""
+    model = stzoo.create(builder)
+    names = [layer.name for layer in model.layers]
+    counted = [n for n in names if "_conv" in n or n in ("conv1", "fc")]
+    assert len([n for n in counted if not n.endswith("relu")]) == layers
+    kinds = []
+    for name in names:
+        if name.endswith("_conv_temporal"):
+            unit = name.removesuffix("_conv_temporal")
+            source = model.get_layer(name).input
+            after_s = source is model.get_layer(f"{unit}_relu2").output
+            kinds.append("A" if f"{unit}_sum" not in names else "BC"[after_s])
+    assert "".join(kinds) == ("ABC" * 16)[: len(kinds)]
+    assert not any(n.startswith("layer4") and "temporal" in n for n in names)
+
+
+def test_feature_maps_are_those_of_the_authors():
+    model = stzoo.p3d_resnet50()
+    shapes = {layer.name: layer.output.shape[1:] for layer in model.layers[1:]}
+    assert shapes["conv1"] == (16, 80, 80, 64)
+    assert shapes["pool1"] == (8, 40, 40, 64)
+    assert shapes["pool2"] == (4, 40, 40, 256)
+    assert shapes["layer2_0_conv1"] == (4, 20, 20, 128)
+    assert shapes["pool3"] == (2, 20, 20, 512)
+    assert shapes["layer3_5_relu"] == (2, 10, 10, 1024)
+    assert shapes["pool4"] == (1, 10, 10, 1024)
+    assert shapes["layer4_2_relu"] == (1, 5, 5, 2048)
+    assert shapes["avgpool"] == (2048,)
+
+
+@SEMANTICS
+def test_model_keeps_keras_promises(semantics, tmp_path):
+    def trained():
+        """A scale of 0, as B and C start, would hide the kernel before it."""
+        model = build(semantics=semantics)
+        for variable in model.weights:
+            if variable.path.endswith("bn_temporal/gamma"):
+                variable.assign(np.ones(variable.shape))
+        return model
+
+    check_model(trained, clips(2, 16, 64, 64), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"blocks": "D"}, "blocks must be one of 'ABC', 'A', 'B', 'C'. Received: 'D'"),
+        ({"modality": "sound"}, "modality must be one of 'rgb', 'flow'"),
+        ({"semantics": "code"}, "semantics must be one of 'paper', 'caffe', 'port'"),
+        ({"modality": "flow"}, "has 3 channels, but the preparation is for 2"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(**arguments)
