@@ -33,6 +33,7 @@ import keras
 from keras import ops
 
 from stzoo.layers.conv import ClipConv
+from stzoo.layers.norm import BatchNorm
 from stzoo.layers.shift import GateShift, TemporalShift
 
 
@@ -81,9 +82,7 @@ class CSTM(keras.layers.Layer):
     def build(self, input_shape):
         channels, policy = input_shape[-1], self.dtype_policy
         self.conv = ClipConv(channels, self.kernel_size, dtype=policy, name="conv")
-        self.bn = keras.layers.BatchNormalization(
-            epsilon=1e-5, momentum=0.9, dtype=policy, name="bn"
-        )
+        self.bn = BatchNorm(dtype=policy, name="bn")
         operator = GateShift if self.shift == "gate" else TemporalShift
         self.shifted = operator(dtype=policy, name="shift")
         self.supports_jit = self.conv.supports_jit

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from stzoo.layers.conv import conv2d, xla_pays
+from stzoo.layers.norm import BatchNorm
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -70,8 +71,6 @@ class GateShift(keras.layers.Layer):
     its two quarters alternate. Kernel and bias start at zero: gates are closed, and
     only the shuffle remains.
 
-    Batch norm has the momentum and epsilon of PyTorch.
-
     Input shape: `(batch, frames, height, width, channels)`, channels divisible by 4.
 
     Output shape: as the input.
@@ -94,9 +93,7 @@ class GateShift(keras.layers.Layer):
                 "GateShift shuffles quarters of the channels, so their number must be "
                 f"divisible by 4. Received: input_shape={tuple(input_shape)}."
             )
-        self.bn = keras.layers.BatchNormalization(
-            epsilon=1e-5, momentum=0.9, dtype=self.dtype_policy, name="bn"
-        )
+        self.bn = BatchNorm(dtype=self.dtype_policy, name="bn")
         self.bn.build(input_shape)
         self.kernel = self.add_weight(
             shape=(3, 3, 3, channels // 2, 2), initializer="zeros", name="kernel"
