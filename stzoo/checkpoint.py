@@ -186,7 +186,7 @@ def load_weights(model, source, tensors, rules=()):
         model: `keras.Model`.
         source: `Source`.
         tensors: dict from name to array, what `source` holds.
-        rules: pairs for `stzoo.convert.convert`, for a file with PyTorch's names.
+        rules: pairs for `stzoo.convert.convert`, for a file with names of others.
     """
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     same_head = shapes.get(HEAD + "bias") == (source.about.classes,)
@@ -326,6 +326,8 @@ def _some(names, limit=6):
 
 def _published(entry, tags):
     """Where the weights of an entry are."""
+    if "://" in entry.repository:
+        return Source(entry.repository, entry)
     if entry.repository:
         return Source(f"hf://{entry.repository}@{entry.revision}", entry)
     if folder := hub.shipped(entry.name):

@@ -1,7 +1,9 @@
-"""The files of a model: in a folder, shipped along, or on the Hugging Face Hub."""
+"""The files of a model: in a folder, shipped along, on the Hub, or at a URL."""
 
 import os
 from pathlib import Path
+
+from stzoo import archive
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -31,7 +33,8 @@ def fetch(where, filename):
     The client's environment variables hold: `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`...
 
     Args:
-        where: path of a folder, or `"hf://organisation/repository@revision"`.
+        where: path of a folder, `"hf://organisation/repository@revision"`, or the
+            address of an archive of weights, see `stzoo.archive`.
         filename: string.
 
     Returns:
@@ -51,6 +54,10 @@ def fetch(where, filename):
                 "`stzoo.save` writes them."
             )
         return path
+    if archive.remote(where):
+        if filename != WEIGHTS:
+            raise FileNotFoundError(f"{where} has weights only, no {filename}.")
+        return archive.fetch(where, _progress())
     from huggingface_hub import errors, hf_hub_download
 
     repository, revision = _address(where)
@@ -78,6 +85,8 @@ def discard(where):
     """
     if not remote(where):
         return
+    if archive.remote(where):
+        return archive.discard(where)
     from huggingface_hub import try_to_load_from_cache
 
     repository, revision = _address(where)
@@ -89,8 +98,8 @@ def discard(where):
 
 
 def remote(where):
-    """Whether this is an address on the Hub."""
-    return str(where).startswith("hf://")
+    """Whether this is an address, not a folder."""
+    return str(where).startswith("hf://") or archive.remote(where)
 
 
 def _address(where):

@@ -117,7 +117,8 @@ class Pretrained:
         reported: dict, accuracy as the source reports it.
         measured: dict, accuracy as measured with this library.
         repository: string, a Hub repository whose `model.safetensors` has the names
-            of PyTorch. Empty: our own layout, under `builder.tag`.
+            of PyTorch, or the address of an archive, see `stzoo.archive`. Empty: our
+            own layout, under `builder.tag`.
         revision: string, branch, tag or commit of the repository.
         sha256: string, hash of `model.safetensors`, where it is known.
         new: tuple of strings, how the paths of variables end that the file does not

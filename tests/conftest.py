@@ -15,7 +15,7 @@ import pytest
 def hub(tmp_path, monkeypatch):
     """A Hub on loopback for the real huggingface_hub, whose cache is empty."""
     from huggingface_hub import constants, file_download
-    from huggingface_hub.utils import _http
+    from huggingface_hub.utils import _cache_assets, _http
     from loopback_hub import LoopbackHub
 
     with LoopbackHub() as hub:
@@ -27,6 +27,7 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub.cache))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(hub.cache / "assets"))
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "STZOO_HUB_NAMESPACE"):
             monkeypatch.delenv(name, raising=False)
         # It waits 1 + 2 + 4 + 8 + 8 seconds for a Hub that does not answer.

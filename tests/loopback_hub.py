@@ -98,6 +98,8 @@ class Handler(BaseHTTPRequestHandler):
         start = 0
         if self.hub.ranges and "Range" in self.headers:
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        if start > len(data):
+            return self.refuse(416, "")
         self.send_response(206 if start else 200)
         self.send_header("ETag", f'"{hashlib.sha1(filename.encode()).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)

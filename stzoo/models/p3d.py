@@ -216,7 +216,7 @@ def p3d_resnet50(
         classes: int, number of logits; `None`: those of the weights, else 400.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else 16 frames of 160x160.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
+        pretrained: `None`, `True`, a tag (`"kinetics400"`, `"imagenet"`), a folder, or
             `"hf://organisation/repository@revision"`.
         blocks: `"ABC"`, or one letter for one block throughout (Table 1).
         modality: `"rgb"`, or `"flow"` for two channels, x and y, 128 for no motion.
@@ -245,7 +245,7 @@ def p3d_resnet101(
         classes: int, number of logits; `None`: those of the weights, else 400.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else 16 frames of 160x160.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
+        pretrained: `None`, `True`, a tag (`"kinetics400"`, `"imagenet"`), a folder, or
             `"hf://organisation/repository@revision"`.
         blocks: `"ABC"`, or one letter for one block throughout (Table 1).
         modality: `"rgb"`, or `"flow"` for two channels, x and y, 128 for no motion.
@@ -336,6 +336,12 @@ _TEMPORAL_BN = tuple(
     for name in ("gamma", "beta", "moving_mean", "moving_variance")
 )
 # Top-1 and, where given, top-5 of the sources, and what feeds the weights.
+_GLUONCV = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models"
+_KINETICS = {
+    # builder: sha1 of the .params file, top-1
+    "p3d_resnet50": ("671ba81c2b287ce3b9aa2393e15ff1562b705c4d", 71.6),
+    "p3d_resnet101": ("b30e3a6389c3a12867fe41bb3838f407d47aed2b", 72.6),
+}
 _CAFFE = {
     # tag: classes, modality, accuracy, what it is of
     "kinetics400": (400, "rgb", {"top1": 72.1}, "validation set, the authors"),
@@ -349,6 +355,19 @@ _CAFFE = {
 }
 
 PRETRAINED = (
+    *(
+        Pretrained(
+            builder,
+            tag="kinetics400",
+            options={**DEFAULTS, "semantics": "port"},
+            clip=Clip(frames=16, stride=2),
+            licence="Apache-2.0",
+            source="GluonCV, MXNet; views and crops averaged before the classifier",
+            reported={"top1": top1},
+            repository=f"{_GLUONCV}/{builder}_kinetics400-{sha1[:8]}.zip#sha1={sha1}",
+        )
+        for builder, (sha1, top1) in _KINETICS.items()
+    ),
     *(
         Pretrained(
             f"p3d_resnet{depth}",

@@ -1,13 +1,21 @@
+import dataclasses
+import hashlib
+
 import keras
 import numpy as np
 import pytest
+import torch
 import twins
+from foreign import params, zipped
 from harness import check_model, close, numpy
-from references_p3d import logits, reference_p3d
+from references import reference_resnet
+from references_p3d import gluon, logits, reference_p3d
+from safetensors.torch import save
 
 import stzoo
 from stzoo.checkpoint import check
 from stzoo.convert import convert
+from stzoo.models import p3d
 from stzoo.models.p3d import RULES, pseudo3d
 
 RNG = np.random.default_rng(0)
@@ -194,3 +202,111 @@ def test_model_keeps_keras_promises(semantics, tmp_path):
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         build(**arguments)
+
+
+@pytest.fixture
+def gluoncv(hub, monkeypatch):
+    """A small network as if GluonCV had published it, and an entry that takes it."""
+    reference = reference_p3d(DEPTHS, 8, 9, semantics="port")
+    data = params(gluon(reference.state_dict()))
+    hub.repositories["gluon/models"] = {
+        "p3d.zip": zipped({"p3d-671ba81c.params": data})
+    }
+    url = f"{hub.url}/gluon/models/resolve/main/p3d.zip"
+    entry = dataclasses.replace(
+        next(e for e in p3d.PRETRAINED if e.name == "p3d_resnet50.kinetics400"),
+        builder="p3d_tiny",
+        classes=9,
+        repository=f"{url}#sha1={hashlib.sha1(data).hexdigest()}",
+    )
+    monkeypatch.setattr(p3d, "PRETRAINED", (entry,))
+    return reference
+
+
+def test_weights_of_gluoncv_come_by_url(gluoncv, hub, tmp_path):
+    """With the semantics and the preparation that they were trained with."""
+    small = {"clip": (16, 64, 64, 3), "width": 8, "depths": DEPTHS}
+    model = stzoo.p3d_tiny(pretrained="kinetics400", **small)
+    assert model.stzoo.options["semantics"] == "port"
+    assert model.stzoo.clip.order == "RGB"
+    x = clips(2, 16, 64, 64)
+    close(model.predict(x, verbose=0), logits(gluoncv, x, model.stzoo.clip))
+    assert stzoo.p3d_tiny(pretrained=True, classes=5, **small).stzoo.classes == 5
+    assert hub.fetched("p3d.zip") == 1
+    stzoo.save(model, tmp_path)
+    close(stzoo.load(tmp_path).predict(x, verbose=0), model.predict(x, verbose=0))
+    with pytest.raises(ValueError, match="made with semantics='port'.*'paper'"):
+        stzoo.p3d_tiny(pretrained="kinetics400", semantics="paper", **small)
+
+
+def test_weights_that_do_not_fit_are_not_kept(gluoncv, hub):
+    with pytest.raises(ValueError, match="p3d.zip.*has the shape.*next call fetches"):
+        stzoo.p3d_tiny(pretrained="kinetics400", width=4, depths=DEPTHS)
+    stzoo.p3d_tiny(pretrained="kinetics400", width=8, depths=DEPTHS)
+    assert hub.fetched("p3d.zip") == 2
+
+
+def test_entries_of_gluoncv_name_their_files():
+    entry = stzoo.zoo.PRETRAINED["p3d_resnet50.kinetics400"]
+    assert entry.repository == (
+        "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models/"
+        "p3d_resnet50_kinetics400-671ba81c.zip"
+        "#sha1=671ba81c2b287ce3b9aa2393e15ff1562b705c4d"
+    )
+    assert entry.clip.shape == (16, 224, 224, 3)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "semantics", "alike"),
+    [
+        ("A", "paper", True),
+        ("ABC", "paper", True),
+        ("ABC", "caffe", True),
+        ("A", "port", True),
+        ("ABC", "port", False),
+    ],
+)
+def test_imagenet_weights_start_as_the_image_network(
+    hub, monkeypatch, blocks, semantics, alike
+):
+    """Temporal convolutions change nothing at first, where the block allows it."""
+    image = reference_resnet(DEPTHS, 8, 10)
+    hub.repositories["timm/tiny"] = {"model.safetensors": save(image.state_dict())}
+    entry = dataclasses.replace(
+        next(e for e in p3d.PRETRAINED if e.name == "p3d_resnet50.imagenet"),
+        builder="p3d_tiny",
+        classes=10,
+        repository="timm/tiny",
+    )
+    monkeypatch.setattr(p3d, "PRETRAINED", (entry,))
+    options = {"blocks": blocks, "semantics": semantics, "width": 8, "depths": DEPTHS}
+    clip = (16, 64, 64, 3)
+    model = stzoo.p3d_tiny(pretrained="imagenet", clip=clip, **options)
+    assert model.stzoo.clip.order == "RGB"
+    plain = resnet_with_stride_in_1x1(image, model.stzoo.clip, semantics)
+    frame = clips(1, 64, 64)
+    found = model.predict(np.repeat(frame[:, None], 16, axis=1), verbose=0)
+    error = np.abs(found - plain(frame)).max() / np.abs(plain(frame)).max()
+    assert (error < 1e-4) == alike  # a temporal norm divides by sqrt(1 + 1e-5)
+
+
+def resnet_with_stride_in_1x1(image, clip, semantics):
+    """torchvision's network with the stride and the first pool where P3D has them."""
+    for stage in (image.layer2, image.layer3, image.layer4):
+        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+
+    def answer(frame):
+        x = (frame.astype("float64") - clip.mean) / clip.std
+        x = torch.from_numpy(np.moveaxis(x, -1, 1).astype("float32"))
+        x = torch.relu(image.bn1(image.conv1(x)))
+        port = {"padding": 1} if semantics == "port" else {"ceil_mode": True}
+        x = torch.nn.functional.max_pool2d(x, 3, 2, **port)
+        x = image.layer4(image.layer3(image.layer2(image.layer1(x))))
+        return image.fc(x.mean((2, 3))).detach().numpy()
+
+    return answer
+
+
+def test_flow_has_no_imagenet_weights():
+    with pytest.raises(ValueError, match="made with modality='rgb'.*'flow'"):
+        stzoo.p3d_resnet50(pretrained="imagenet", modality="flow")

@@ -1,0 +1,1 @@
+"""Readers for the weight files of other frameworks, without those frameworks."""

@@ -1,0 +1,115 @@
+"""Caffe's `.caffemodel`: a protobuf, of which weights need a few fields.
+
+The numbers of the fields are those of `caffe.proto`
+(https://github.com/BVLC/caffe/blob/master/src/caffe/proto/caffe.proto).
+Needs the package `protobuf`: `pip install "stzoo[caffe]"`.
+"""
+
+import math
+
+import numpy as np
+
+# Message: field: (number, type). A packed list of floats is, on the wire, a string of
+# bytes, and reading it as one leaves them to NumPy.
+SCHEMA = {
+    "Shape": {"dim": (1, "int64 list")},
+    "Blob": {
+        "num": (1, "int32"),  # the four sizes of old files
+        "channels": (2, "int32"),
+        "height": (3, "int32"),
+        "width": (4, "int32"),
+        "data": (5, "bytes list"),
+        "shape": (7, "Shape"),
+    },
+    "Layer": {"name": (1, "string"), "type": (2, "string"), "blobs": (7, "Blob list")},
+    "Net": {"layer": (100, "Layer list")},
+}
+# What the blobs of a layer are, in PyTorch's words.
+WORDS = {
+    "Convolution": ("weight", "bias"),
+    "InnerProduct": ("weight", "bias"),
+    "BN": ("weight", "bias", "running_mean", "running_var"),  # of the authors of P3D
+}
+
+
+def read(data):
+    """The weights of a model by name: `conv1.weight`, `bn_conv1.running_mean`.
+
+    Args:
+        data: bytes.
+
+    Returns:
+        Dict from name to array; the order of axes is that of PyTorch.
+
+    Raises:
+        ImportError: protobuf is not installed.
+        ValueError: it is no such file, or not whole.
+    """
+    net, error = _parser()
+    try:
+        net.ParseFromString(data)
+    except error as problem:
+        raise ValueError(f"it is no protobuf ({problem})") from None
+    tensors = {}
+    for layer in net.layer:
+        if not layer.blobs:
+            continue
+        words = WORDS.get(layer.type, ())
+        if len(layer.blobs) > len(words):
+            raise ValueError(
+                f"its layer {layer.name} of type {layer.type!r} has "
+                f"{len(layer.blobs)} blobs, where {len(words)} are known"
+            )
+        for word, blob in zip(words, layer.blobs, strict=False):
+            name = f"{layer.name}.{word}"
+            if name in tensors:
+                raise ValueError(f"it has two layers {layer.name}")
+            tensors[name] = _tensor(blob, name, layer.type)
+    if not tensors:
+        raise ValueError("it has no layers with weights")
+    return tensors
+
+
+def _tensor(blob, name, kind):
+    shape = (blob.num, blob.channels, blob.height, blob.width)
+    if blob.HasField("shape"):
+        shape = tuple(blob.shape.dim)
+    data = b"".join(blob.data)
+    if not shape or min(shape) < 1 or 4 * math.prod(shape) != len(data):
+        raise ValueError(f"its {name} has the shape {shape}, but {len(data)} bytes")
+    tensor = np.frombuffer(data, "<f4")
+    # Old files give vectors and matrices four sizes, too.
+    if not name.endswith(".weight") or kind == "BN":
+        return tensor
+    if kind == "InnerProduct":
+        return tensor.reshape(-1, shape[-1])
+    return tensor.reshape(shape)
+
+
+def _parser():
+    """An empty net, and the error of protobuf."""
+    try:
+        from google.protobuf import descriptor_pb2, descriptor_pool, message
+        from google.protobuf.message_factory import GetMessageClass
+    except ImportError:
+        raise ImportError(
+            "Reading a .caffemodel needs protobuf: "
+            '`pip install "stzoo[caffe]"` installs it.'
+        ) from None
+    file = descriptor_pb2.FileDescriptorProto(
+        name="stzoo/caffe.proto", package="stzoo", syntax="proto2"
+    )
+    for message_name, fields in SCHEMA.items():
+        described = file.message_type.add(name=message_name)
+        for field_name, (number, kind) in fields.items():
+            kind, _, several = kind.partition(" ")
+            field = described.field.add(name=field_name, number=number)
+            field.label = field.LABEL_REPEATED if several else field.LABEL_OPTIONAL
+            if kind in SCHEMA:
+                field.type, field.type_name = field.TYPE_MESSAGE, f".stzoo.{kind}"
+            else:
+                field.type = getattr(field, f"TYPE_{kind.upper()}")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    net = GetMessageClass(pool.FindMessageTypeByName("stzoo.Net"))()
+    return net, message.DecodeError

@@ -1,0 +1,147 @@
+"""Archives of weights, through huggingface_hub's own client, from loopback."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from foreign import params, zipped
+from safetensors.numpy import load_file
+
+from stzoo import archive
+from stzoo import hub as files
+
+TENSORS = {
+    f"layer{i}.weight": np.random.default_rng(i).normal(size=10_000) for i in range(4)
+}
+PARAMS = params(TENSORS)
+ZIP = zipped({"model-1234.params": PARAMS})
+
+
+def address(hub, sha1=None):
+    sha1 = sha1 or hashlib.sha1(PARAMS).hexdigest()
+    return f"{hub.url}/gluon/models/resolve/main/model-1234.zip#sha1={sha1}"
+
+
+@pytest.fixture
+def served(hub, monkeypatch):
+    # The client writes 10 MB at a time, and loses of them what a cut leaves.
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
+    hub.repositories["gluon/models"] = {"model-1234.zip": ZIP}
+    return hub
+
+
+def kept(hub):
+    return {
+        path.name
+        for path in (hub.cache / "assets").rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def assert_whole(path):
+    found = load_file(path)
+    assert found.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        np.testing.assert_array_equal(found[name], tensor)
+
+
+def test_an_archive_is_fetched_and_converted_once(served):
+    assert_whole(archive.fetch(address(served)))
+    assert kept(served) == {"model.safetensors"}
+    served.close()
+    assert_whole(files.fetch(address(served), files.WEIGHTS))
+    assert served.fetched("model-1234.zip") == 1
+
+
+def test_discarded_weights_are_fetched_anew(served):
+    archive.fetch(address(served))
+    files.discard(address(served))
+    assert kept(served) == set()
+    assert_whole(archive.fetch(address(served)))
+
+
+def test_a_cut_download_goes_on_in_the_next_call(served):
+    served.cut["model-1234.zip"] = len(ZIP) // 2
+    with pytest.raises(ConnectionError, match="model-1234.zip did not arrive whole"):
+        archive.fetch(address(served))
+    assert kept(served) == {"archive.part"}
+    served.cut.clear()
+    size = next((served.cache / "assets").rglob("archive.part")).stat().st_size
+    assert size > len(ZIP) // 2 - 1000
+    only_the_rest = bytes(size) + ZIP[size:]
+    served.repositories["gluon/models"]["model-1234.zip"] = only_the_rest
+    assert_whole(archive.fetch(address(served)))
+
+
+def test_a_server_that_begins_anew_every_time(served):
+    served.ranges = False
+    served.cut["model-1234.zip"] = len(ZIP) // 2
+    with pytest.raises(ConnectionError, match="cut again and again"):
+        files.fetch(address(served), files.WEIGHTS)
+    served.cut.clear()
+    assert_whole(archive.fetch(address(served)))
+
+
+def test_a_part_that_is_too_long_is_dropped(served):
+    served.cut["model-1234.zip"] = len(ZIP) // 2
+    with pytest.raises(ConnectionError):
+        archive.fetch(address(served))
+    part = next((served.cache / "assets").rglob("archive.part"))
+    part.write_bytes(ZIP + ZIP)
+    served.cut.clear()
+    with pytest.raises((ConnectionError, ValueError), match="model-1234.zip"):
+        archive.fetch(address(served))
+    assert kept(served) == set()
+    assert_whole(archive.fetch(address(served)))
+
+
+def test_without_network(served):
+    served.close()
+    with pytest.raises(ConnectionError, match="model-1234.zip did not arrive"):
+        archive.fetch(address(served))
+
+
+def test_an_archive_that_is_gone(served):
+    del served.repositories["gluon/models"]["model-1234.zip"]
+    with pytest.raises(FileNotFoundError, match=r"model-1234.zip is not there .*404"):
+        archive.fetch(address(served))
+
+
+def test_a_url_has_weights_only(served):
+    with pytest.raises(FileNotFoundError, match="has weights only, no config.json"):
+        files.fetch(address(served), files.CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (ZIP[:-30], "no whole zip"),
+        (b"<html>sign in</html>", "no whole zip"),
+        (zipped({"readme.txt": b""}), "one .params file, but has {}"),
+        (zipped({"a.params": b"", "b.params": b""}), "one .params file, but has {'a.p"),
+        (zipped({"a.params": PARAMS[:-1]}), "its sha1 is .*, but should be"),
+        (ZIP.replace(b"PK\1\2", b"PK\1\3"), "no whole zip"),
+        (ZIP[:200] + bytes(99) + ZIP[299:], "no whole zip"),
+    ],
+    ids=["cut", "page", "empty", "two", "hash", "entry", "damaged"],
+)
+def test_what_is_wrong_is_not_kept(served, data, message):
+    served.repositories["gluon/models"]["model-1234.zip"] = data
+    with pytest.raises(ValueError, match=f"model-1234.zip: .*{message}"):
+        archive.fetch(address(served))
+    assert kept(served) == set()
+    served.repositories["gluon/models"]["model-1234.zip"] = ZIP
+    assert_whole(archive.fetch(address(served)))
+
+
+def test_the_right_hash_of_what_is_no_file_of_mxnet(served):
+    served.repositories["gluon/models"]["model-1234.zip"] = zipped({"a.params": b"?"})
+    sha1 = hashlib.sha1(b"?").hexdigest()
+    with pytest.raises(ValueError, match="at byte 0 it needs 8 more, but 1 are left"):
+        archive.fetch(address(served, sha1))
+
+
+def test_a_file_that_would_fill_the_memory(served, monkeypatch):
+    monkeypatch.setattr(archive, "LIMIT", len(PARAMS) - 1)
+    with pytest.raises(ValueError, match="one .params file, but has {'model-1234.para"):
+        archive.fetch(address(served))
