@@ -1,12 +1,15 @@
 """python scripts/convert_weights.py cost_resnet50 FILE --out FOLDER
 
-Converts a PyTorch checkpoint with the names of mmaction2 (the authors' of CoST) or of
-torchvision, `.pth` or `.safetensors`, to a folder for `stzoo.load`. Every tensor of the
-file must find its variable and every variable its tensor; else nothing is written.
-Options of the builder follow as `--option variant=a --option width=16`.
+Converts a checkpoint of PyTorch (`.pth`, `.pth.tar`, `.safetensors`; with the names of
+mmaction2, of torchvision, of the port of P3D), of MXNet (`.params`) or of Caffe
+(`.caffemodel`) to a folder for `stzoo.load`. Every tensor of the file must find its
+variable and every variable its tensor; else nothing is written. Options of the builder
+follow as `--option variant=a --option width=16`; where `--tag` names an entry of the
+zoo, the options and the preparation of clips are the entry's.
 """
 
 import argparse
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -15,7 +18,14 @@ import numpy as np
 
 import stzoo
 from stzoo import checkpoint, zoo
-from stzoo.convert import convert, rename
+from stzoo.convert import convert, dialect, rename
+from stzoo.formats import caffe, mxnet
+
+READERS = {".caffemodel": caffe.read, ".params": mxnet.read}
+# mmcv keeps the best accuracy beside the weights, a NumPy scalar.
+SCALAR = np.float64().__reduce__()[0]
+HARMLESS = [SCALAR, (SCALAR, "numpy.core.multiarray.scalar"), np.dtype]
+HARMLESS += [type(np.dtype(name)) for name in ("float32", "float64", "int64")]
 
 
 def main(arguments=None):
@@ -32,9 +42,13 @@ def main(arguments=None):
             raise ValueError(f"no {chosen.builder}, only {', '.join(zoo.BUILDERS)}.")
         labels = chosen.labels and chosen.labels.read_text("utf-8").splitlines()
         options = parse_options(chosen.builder, chosen.option)
+        entry = zoo.PRETRAINED.get(f"{chosen.builder}.{chosen.tag}")
+        options = {**(entry.options if entry else {}), **options}
         model = converted(chosen.builder, options, chosen.file)
+        if entry and entry.options.items() <= model.stzoo.options.items():
+            model.stzoo = dataclasses.replace(model.stzoo, clip=entry.clip)
         stzoo.save(model, chosen.out, labels, tag=chosen.tag, source=chosen.file.name)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f"Not converted: {error}")
     print(f"{chosen.out} holds {model.stzoo.name} for {model.stzoo.classes} classes.")
 
@@ -53,7 +67,8 @@ def parse_options(builder, pairs):
 def converted(builder, options, file):
     """The model with the weights of a checkpoint."""
     tensors = read(file)
-    rules = sys.modules[zoo.BUILDERS[builder].__module__].RULES
+    family = sys.modules[zoo.BUILDERS[builder].__module__]
+    rules = dialect(family.RULES, tensors)
     head = [t for name, t in tensors.items() if rename(name, (), rules) == "fc/kernel"]
     if not head:
         raise ValueError(f"{file} has no head, no tensor becomes fc/kernel.")
@@ -71,24 +86,24 @@ def converted(builder, options, file):
 
 def read(file):
     """The tensors of a checkpoint by name; nothing but tensors is unpickled."""
-    import torch
-    from safetensors.torch import load_file
-
-    # mmcv keeps the best accuracy beside the weights, a NumPy scalar.
-    scalar = np.float64().__reduce__()[0]
-    harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype]
-    harmless += [type(np.dtype(name)) for name in ("float32", "float64", "int64")]
     try:
+        if file.suffix in READERS:
+            return READERS[file.suffix](file.read_bytes())
+        import torch
+        from safetensors.torch import load_file
+
         if file.suffix == ".safetensors":
             state = load_file(file)
         else:
-            with torch.serialization.safe_globals(harmless):
+            with torch.serialization.safe_globals(HARMLESS):
                 state = torch.load(file, map_location="cpu", weights_only=True)
             state = state.get("state_dict", state)
         named = {re.sub(r"^module\.", "", name): t for name, t in state.items()}
         return {name: tensor.float().numpy() for name, tensor in named.items()}
     except FileNotFoundError:
         raise FileNotFoundError(f"{file} is missing.") from None
+    except ImportError:
+        raise
     except Exception as error:  # of the reader, the archive, the pickle
         code = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it names {code[1]}, which is not run" if code else str(error).strip()
