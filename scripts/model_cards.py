@@ -62,6 +62,8 @@ def where(entry):
         return f"[archive]({entry.repository.partition('#')[0]})"
     if entry.repository:
         return f"Hub, `{entry.repository}`"
+    if "://" in entry.source:
+        return "at the source, to be converted"
     return "not published"
 
 

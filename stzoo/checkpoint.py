@@ -336,8 +336,9 @@ def _published(entry, tags):
         return read(f"hf://{hub.namespace()}/{entry.name}@{entry.revision}")
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"The weights {entry.name} are not published. {error} Tags of "
-            f"{entry.builder}: {', '.join(tags)}. To make them, train {entry.builder} "
+            f"The weights {entry.name} are not published. {error} Their source: "
+            f"{entry.source}. Tags of {entry.builder}: {', '.join(tags)}. To make "
+            f"them, train {entry.builder} "
             'from pretrained="imagenet" and `stzoo.save` it, or convert a checkpoint '
             f"with `python scripts/convert_weights.py {entry.builder} FILE --out "
             "FOLDER`; then pass pretrained=FOLDER. STZOO_HUB_NAMESPACE names another "

@@ -48,6 +48,8 @@ def convert(tensors, shapes, rules=()):
             raise ValueError(f"{name} and another tensor both become {path}")
         elif path.endswith("/kernel"):
             tensor = _turn(tensor, shapes[path])
+        elif tensor.shape == (1, *shapes.get(path, ())):  # batch norms of old files
+            tensor = tensor[0]
         converted[path] = np.ascontiguousarray(tensor)
     return converted
 

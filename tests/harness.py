@@ -93,6 +93,12 @@ def randomize(layer):
         weight.assign(values)
 
 
+def open_gate(layer):
+    """Opens a `GateShift` a little: closed, only its kernel would learn at first."""
+    values = np.random.default_rng(0).normal(size=layer.kernel.shape)
+    layer.kernel.assign(1e-4 * values)
+
+
 @contextlib.contextmanager
 def precision(policy):
     """Keras' global policy, for a while."""

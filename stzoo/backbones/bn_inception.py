@@ -8,6 +8,8 @@ pools count the zeros around the frame. What looks at time is said by *inserts*,
 the name of a convolution to what stands between it and its batch norm.
 """
 
+from itertools import islice
+
 import keras
 
 from stzoo.layers.conv import FrameConv, max_pool
@@ -29,7 +31,7 @@ BLOCKS = {
 }
 
 
-def bn_inception(x, inserts=None, before=None, width=64):
+def bn_inception(x, inserts=None, before=None, width=64, depth=None):
     """Stem, ten Inception blocks.
 
     Args:
@@ -40,6 +42,7 @@ def bn_inception(x, inserts=None, before=None, width=64):
         before: function `(x, name)` of the input of the second stage (`"conv2"`) and
             of each block (`"inception_3a"`); `None` for none.
         width: int, filters of the stem, to which all others are in proportion.
+        depth: int, how many of the blocks; `None`: all.
 
     Returns:
         Tensor `(batch, frames, height / 32, width / 32, 16 * width)`.
@@ -60,7 +63,8 @@ def bn_inception(x, inserts=None, before=None, width=64):
     x = unit(x, 64, 1, "conv2", "3x3_reduce")
     x = unit(x, 192, 3, "conv2", "3x3")
     x = ceil_pool(x, "pool2_3x3_s2")
-    for block, (single, triple, double, projection) in BLOCKS.items():
+    for block, row in islice(BLOCKS.items(), depth):
+        single, triple, double, projection = row
         name = f"inception_{block}"
         x = before(x, name)
         stride = 1 if single else 2

@@ -10,6 +10,8 @@ torchvision's or timm's, whose weights cannot be loaded: convolutions have a bia
 pools round up, the last block pools the maximum, and the epsilon is 1e-5.
 """
 
+from itertools import islice
+
 import keras
 
 from stzoo.backbones.bn_inception import (
@@ -89,7 +91,7 @@ BLOCKS = {
 }
 
 
-def inception_v3(x, inserts=None, width=32):
+def inception_v3(x, inserts=None, width=32, depth=None):
     """Stem, eleven Inception blocks.
 
     Args:
@@ -98,6 +100,7 @@ def inception_v3(x, inserts=None, width=32):
         inserts: dict from the name of a convolution (`"mixed_conv_Conv2D"`) to a
             function of a tensor, applied between that convolution and its batch norm.
         width: int, filters of the stem, to which all others are in proportion.
+        depth: int, how many of the blocks; `None`: all.
 
     Returns:
         Tensor `(batch, frames, height, width, 64 * width)`, 6 x 6 for 229 pixels.
@@ -115,7 +118,7 @@ def inception_v3(x, inserts=None, width=32):
             x = unit(x, filters, size, name, stride, padded)
         else:
             x = ceil_pool(x, name)
-    for block, (towers, projection) in BLOCKS.items():
+    for block, (towers, projection) in islice(BLOCKS.items(), depth):
         stride = 1 if projection else 2
         check_halving(x, stride, block, 1, "229, 299")
         branches = []

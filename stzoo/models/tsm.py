@@ -1,0 +1,174 @@
+"""TSM: TSN whose convolutions see a part of the next and of the previous frame.
+
+Lin, Gan, Han: TSM, Temporal Shift Module for Efficient Video Understanding. ICCV 2019.
+https://arxiv.org/abs/1811.08383, https://github.com/mit-han-lab/temporal-shift-module
+
+Which blocks shift is said by the code. In ResNet, an eighth of the channels each way
+before the first convolution of each block, beside the shortcut; in ResNet-101 of every
+second block of each stage, 0, 2, 4. In BN-Inception, the input of the second stage and
+of each Inception block, all of its branches alike.
+"""
+
+import dataclasses
+from functools import partial
+
+from stzoo.backbones.bn_inception import bn_inception
+from stzoo.backbones.resnet import RESNET50, RESNET101, bottleneck, resnet
+from stzoo.layers import FrameConv, TemporalShift
+from stzoo.models.tsn import CLIPS, make, tiny
+from stzoo.models.tsn import RULES as RULES
+from stzoo.spec import Pretrained
+
+
+def shifted(depths):
+    """The branches of TSM."""
+    step = 2 if depths[2] >= 23 else 1
+    plain, moved = bottleneck, partial(bottleneck, conv1=_shifted_conv)
+    for depth in depths:
+        for block in range(depth):
+            yield plain if block % step else moved
+
+
+def _shifted_conv(filters, name):
+    def call(x):
+        return FrameConv(filters, 1, name=name)(shift(x, name))
+
+    return call
+
+
+def shift(x, name):
+    return TemporalShift(name=f"{name}_shift")(x)
+
+
+def tsm_resnet50(classes=None, clip=None, pretrained=None):
+    """ResNet-50 with a shift in each block: 24.3 M parameters.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 400.
+        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
+            that of the weights, else `(8, 224, 224, 3)`.
+        pretrained: `None`, `True`, a tag (`"imagenet"`, `"kinetics400"`,
+            `"kinetics400_16"`), a folder, or `"hf://organisation/repository@revision"`.
+
+    Returns:
+        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
+        logits, `(batch, classes)`.
+    """
+    fresh = Pretrained("tsm_resnet50", clip=CLIPS["resnet50"])
+    backbone = partial(resnet, branches=shifted(RESNET50), depths=RESNET50)
+    return make(fresh, backbone, classes, clip, pretrained, {}, PRETRAINED)
+
+
+def tsm_resnet101(classes=None, clip=None, pretrained=None):
+    """ResNet-101 with a shift in every second block: 43.3 M parameters.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 400.
+        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
+            that of the weights, else `(8, 224, 224, 3)`.
+        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
+            `"hf://organisation/repository@revision"`.
+
+    Returns:
+        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
+        logits, `(batch, classes)`.
+    """
+    fresh = Pretrained("tsm_resnet101", clip=CLIPS["resnet50"])
+    backbone = partial(resnet, branches=shifted(RESNET101), depths=RESNET101)
+    return make(fresh, backbone, classes, clip, pretrained, {}, PRETRAINED)
+
+
+def tsm_bninception(classes=None, clip=None, pretrained=None):
+    """BN-Inception with eleven shifts: 10.3 M parameters and the head.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 400.
+        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
+            that of the weights, else `(8, 224, 224, 3)`.
+        pretrained: `None`, `True`, a tag (none exists), a folder, or
+            `"hf://organisation/repository@revision"`.
+
+    Returns:
+        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
+        logits, `(batch, classes)`.
+    """
+    fresh = Pretrained("tsm_bninception", clip=CLIPS["bn_inception"])
+    backbone = partial(bn_inception, before=shift)
+    return make(fresh, backbone, classes, clip, pretrained, {}, PRETRAINED)
+
+
+def tsm_tiny(
+    classes=None,
+    clip=None,
+    pretrained=None,
+    backbone="bn_inception",
+    width=16,
+    depth=11,
+):
+    """The graph of the others, small: for tests, demonstrations and studies.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 12.
+        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
+            that of the weights, else `(8, 64, 64, 3)`.
+        pretrained: `None`, `True`, a tag (none exists), a folder, or
+            `"hf://organisation/repository@revision"`.
+        backbone: `"bn_inception"` or `"resnet50"`.
+        width: int, filters of the stem.
+        depth: int, of the Inception blocks, at most so many.
+
+    Returns:
+        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
+        logits, `(batch, classes)`.
+    """
+    networks = {
+        "bn_inception": partial(bn_inception, before=shift, depth=depth),
+        "resnet50": partial(resnet, branches=shifted(RESNET50), depths=RESNET50),
+    }
+    fresh = tiny("tsm_tiny", backbone, networks)
+    network = partial(networks[backbone], width=width)
+    options = dict(backbone=backbone, width=width, depth=depth)
+    return make(fresh, network, classes, clip, pretrained, options, PRETRAINED)
+
+
+BUILDERS = (tsm_resnet50, tsm_resnet101, tsm_bninception, tsm_tiny)
+
+_MMACTION = "https://download.openmmlab.com/mmaction/v1.0/recognition/tsm"
+# Figures of mmaction2's table, 8 or 16 segments, 10 crops.
+_KINETICS = {
+    # tag: frames, name of the configuration, date and hash of the file, top-1, top-5
+    "kinetics400": (8, "1x1x8-50e", "20220831-64d69186", 72.95, 90.45),
+    "kinetics400_16": (16, "1x1x16-50e", "20220831-042b1748", 74.64, 91.42),
+}
+
+
+def _file(configuration, version):
+    name = f"tsm_imagenet-pretrained-r50_8xb16-{configuration}_kinetics400-rgb"
+    return f"{_MMACTION}/{name}/{name}_{version}.pth"
+
+
+PRETRAINED = (
+    *(
+        Pretrained(
+            f"tsm_resnet{depth}",
+            tag="imagenet",
+            classes=1000,
+            clip=CLIPS["resnet50"],
+            licence="BSD-3-Clause",
+            source="torchvision, IMAGENET1K_V1",
+            repository=f"timm/resnet{depth}.tv_in1k",
+        )
+        for depth in (50, 101)
+    ),
+    *(
+        Pretrained(
+            "tsm_resnet50",
+            tag=tag,
+            clip=dataclasses.replace(CLIPS["resnet50"], frames=frames),
+            licence="Apache-2.0",
+            source=f"mmaction2, {_file(configuration, version)}",
+            reported={"top1": top1, "top5": top5},
+        )
+        for tag, (frames, configuration, version, top1, top5) in _KINETICS.items()
+    ),
+)

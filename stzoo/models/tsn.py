@@ -1,0 +1,225 @@
+"""TSN: one frame from each part of a video, logits averaged.
+
+Wang, Xiong, Wang, Qiao, Lin, Tang, Van Gool: Temporal Segment Networks. ECCV 2016.
+https://arxiv.org/abs/1608.00859, https://github.com/yjxiong/temporal-segment-networks
+
+The network sees every frame by itself, so the order of frames is all the same to it.
+TSM, GSM and CSTM are TSN with operators that look at time; they use what is here.
+
+Where this differs from the paper: logits are not averaged after the last layer but the
+features before it, which gives the same, as both are linear; RGB only, no optical flow;
+and one dropout of 0.5, which the paper (0.8) and mmaction2 (0.4) choose differently.
+Inception v3 takes 229 pixels, as in GSM: TSN and TRN have 299.
+"""
+
+import dataclasses
+from functools import partial
+from itertools import repeat
+
+import keras
+
+from stzoo.backbones.bn_inception import bn_inception
+from stzoo.backbones.inception_v3 import inception_v3
+from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
+from stzoo.checkpoint import assemble
+from stzoo.layers.ends import classifier, clip_input
+from stzoo.spec import Clip, Pretrained
+
+_CAFFE = Clip(
+    mean=(128, 117, 104), std=(1, 1, 1), order="BGR", sampling="segments"
+)  # of R, G, B; Caffe counts B, G, R
+CLIPS = {
+    "bn_inception": _CAFFE,
+    "inception_v3": dataclasses.replace(_CAFFE, height=229, width=229, short_side=261),
+    "resnet50": Clip(sampling="segments"),
+}
+TINY = {"bn_inception": 64, "inception_v3": 75, "resnet50": 64}
+
+
+def build(name, backbone, clip, classes):
+    """The graph of the whole line.
+
+    Args:
+        name: string.
+        backbone: function of a tensor `(batch, frames, height, width, channels)`.
+        clip: `Clip`.
+        classes: int.
+    """
+    inputs, x = clip_input(clip)
+    return keras.Model(inputs, classifier(backbone(x), classes, 0.5), name=name)
+
+
+def make(fresh, backbone, classes, clip, pretrained, options, entries):
+    """A named model of the line, with its weights.
+
+    Args:
+        fresh: `Pretrained`, what holds without weights.
+        backbone: function of a tensor.
+        classes: int or `None`.
+        clip: tuple or `None`.
+        pretrained: what the builder received.
+        options: dict, the builder's other arguments.
+        entries: tuple of `Pretrained`, of the family.
+    """
+    graph = partial(build, fresh.builder, backbone)
+    return assemble(graph, fresh, classes, clip, pretrained, options, entries, RULES)
+
+
+def tiny(name, backbone, known):
+    """What holds for a small model without weights, whose backbone must be known."""
+    if backbone not in known:
+        known = ", ".join(map(repr, known))
+        raise ValueError(f"backbone must be one of {known}. Received: {backbone!r}.")
+    size = TINY[backbone]
+    clip = dataclasses.replace(
+        CLIPS[backbone], height=size, width=size, short_side=size * 9 // 8
+    )
+    return Pretrained(name, classes=12, clip=clip)
+
+
+# From the names of the originals, of mmaction2 and of the files of ImageNet to ours.
+RULES = (
+    (r"^(module|backbone|base_model)\.", ""),
+    (r"^base_model\.", ""),
+    (r"^(new_fc|last_linear|top_cls_fc|cls_head\.fc_cls)\.", "fc."),
+    (r"\.conv3D\.", "."),  # GSM's gate
+    (r"^(gsm_\w+)\.bn\.", r"\1/bn."),
+    (r"conv(\d)\.conv\.", r"conv\1."),
+    (r"conv(\d)\.bn\.", r"bn\1."),
+    (r"downsample\.conv\.", "downsample.0."),
+    (r"downsample\.bn\.", "downsample.1."),
+    (r"\.net\.", "."),  # TSM's shift
+)
+
+
+def tsn_bninception(classes=None, clip=None, pretrained=None):
+    """BN-Inception, averaged over frames: 10.3 M parameters and the head.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 400.
+        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
+            that of the weights, else `(8, 224, 224, 3)`.
+        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
+            `"hf://organisation/repository@revision"`.
+
+    Returns:
+        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
+        logits, `(batch, classes)`.
+    """
+    fresh = Pretrained("tsn_bninception", clip=CLIPS["bn_inception"])
+    return make(fresh, bn_inception, classes, clip, pretrained, {}, PRETRAINED)
+
+
+def tsn_inceptionv3(classes=None, clip=None, pretrained=None):
+    """Inception v3, averaged over frames: 21.8 M parameters and the head.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 400.
+        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
+            that of the weights, else `(8, 229, 229, 3)`.
+        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
+            `"hf://organisation/repository@revision"`.
+
+    Returns:
+        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
+        logits, `(batch, classes)`.
+    """
+    fresh = Pretrained("tsn_inceptionv3", clip=CLIPS["inception_v3"])
+    return make(fresh, inception_v3, classes, clip, pretrained, {}, PRETRAINED)
+
+
+def tsn_resnet50(classes=None, clip=None, pretrained=None):
+    """ResNet-50, averaged over frames: 24.3 M parameters.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 400.
+        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
+            that of the weights, else `(8, 224, 224, 3)`.
+        pretrained: `None`, `True`, a tag (`"imagenet"`, `"kinetics400"`), a folder, or
+            `"hf://organisation/repository@revision"`.
+
+    Returns:
+        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
+        logits, `(batch, classes)`.
+    """
+    fresh = Pretrained("tsn_resnet50", clip=CLIPS["resnet50"])
+    backbone = partial(resnet, branches=repeat(bottleneck), depths=RESNET50)
+    return make(fresh, backbone, classes, clip, pretrained, {}, PRETRAINED)
+
+
+def tsn_tiny(
+    classes=None,
+    clip=None,
+    pretrained=None,
+    backbone="bn_inception",
+    width=16,
+    depth=11,
+):
+    """The graph of the others, small: for tests, demonstrations and studies.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 12.
+        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
+            that of the weights, else `(8, 64, 64, 3)`, for Inception v3
+            `(8, 75, 75, 3)`.
+        pretrained: `None`, `True`, a tag (none exists), a folder, or
+            `"hf://organisation/repository@revision"`.
+        backbone: `"bn_inception"`, `"inception_v3"` or `"resnet50"`.
+        width: int, filters of the stem.
+        depth: int, of the Inception blocks, at most so many.
+
+    Returns:
+        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
+        logits, `(batch, classes)`.
+    """
+    networks = {
+        "bn_inception": partial(bn_inception, depth=depth),
+        "inception_v3": partial(inception_v3, depth=depth),
+        "resnet50": partial(resnet, branches=repeat(bottleneck), depths=RESNET50),
+    }
+    fresh = tiny("tsn_tiny", backbone, networks)
+    network = partial(networks[backbone], width=width)
+    options = dict(backbone=backbone, width=width, depth=depth)
+    return make(fresh, network, classes, clip, pretrained, options, PRETRAINED)
+
+
+BUILDERS = (tsn_bninception, tsn_inceptionv3, tsn_resnet50, tsn_tiny)
+
+_MMACTION = "https://download.openmmlab.com/mmaction/v1.0/recognition/tsn"
+_RESNET50 = "tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb"
+
+PRETRAINED = (
+    Pretrained(
+        "tsn_resnet50",
+        tag="imagenet",
+        classes=1000,
+        clip=CLIPS["resnet50"],
+        licence="BSD-3-Clause",
+        source="torchvision, IMAGENET1K_V1",
+        repository="timm/resnet50.tv_in1k",
+    ),
+    Pretrained(
+        "tsn_resnet50",
+        tag="kinetics400",
+        clip=CLIPS["resnet50"],
+        licence="Apache-2.0",
+        source=f"mmaction2, {_MMACTION}/{_RESNET50}/{_RESNET50}_20220906-2692d16c.pth",
+        reported={"top1": 74.12},
+    ),
+    Pretrained(
+        "tsn_bninception",
+        tag="imagenet",
+        classes=1000,
+        clip=CLIPS["bn_inception"],
+        source="http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
+        reported={"top1": 73.524, "top5": 91.562},
+    ),
+    Pretrained(
+        "tsn_inceptionv3",
+        tag="imagenet",
+        classes=1000,
+        clip=CLIPS["inception_v3"],
+        source="https://yjxiong.blob.core.windows.net/models/"
+        "inceptionv3-cuhk-0e09b300b493bc74c.pth",
+    ),
+)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from harness import check_model, close, open_gate
+from references_inception import load, logits, reference_tsn
+
+import stzoo
+from stzoo.layers import ChannelAttention, GateShift
+from stzoo.models.gsm import places
+
+RNG = np.random.default_rng(0)
+SIZES = {"bn_inception": (64, 96), "inception_v3": (75, 101)}
+
+
+@pytest.mark.parametrize("backbone", SIZES)
+def test_answers_as_the_original_network(backbone):
+    reference = reference_tsn(backbone, 8, 5, gates=places(backbone))
+    clip = (None, None, None, 3)
+    model = stzoo.gsm_tiny(classes=5, clip=clip, backbone=backbone, width=8)
+    load(model, reference)
+    x = RNG.integers(0, 256, (2, 4, *SIZES[backbone], 3)).astype("uint8")
+    answer = model.predict(x, verbose=0)
+    close(answer, logits(reference, x))
+    backwards = model.predict(x[:, ::-1], verbose=0)
+    assert np.abs(backwards - answer).max() > 1e-3 * np.abs(answer).max()
+
+
+@pytest.mark.parametrize(
+    ("builder", "size", "parameters"),
+    [
+        ("gsm_bninception", 224, 10_270_240 + 51_060 + 1025 * 174),
+        ("gsm_inceptionv3", 229, 21_802_784 + 48_276 + 2049 * 174),
+    ],
+)
+def test_builders(builder, size, parameters):
+    model = stzoo.create(builder, clip=(16, size, size, 3))
+    trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+    assert trainable == parameters
+    assert sum(isinstance(layer, GateShift) for layer in model.layers) == 10
+    assert model.output_shape == (None, 174)
+
+
+def test_attention_follows_each_gate():
+    model = stzoo.gsm_tiny(attention=True, width=8)
+    found = [layer for layer in model.layers if isinstance(layer, ChannelAttention)]
+    assert [layer.name for layer in found] == [
+        f"gsm_{place}_attention" for place in places("bn_inception")
+    ]
+    gates = [model.get_layer(layer.name.removesuffix("_attention")) for layer in found]
+    for gate, layer in zip(gates, found, strict=True):
+        assert gate.output is layer.input
+
+
+def test_model_keeps_keras_promises(tmp_path):
+    x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
+
+    def build():
+        model = stzoo.gsm_tiny(width=8, depth=3, clip=(4, 64, 64, 3), attention=True)
+        for layer in model.layers:
+            if isinstance(layer, GateShift):
+                open_gate(layer)
+        return model
+
+    check_model(build, x, tmp_path)

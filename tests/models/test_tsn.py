@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from harness import check_model, close
+from references_inception import load, logits, reference_tsn
+
+import stzoo
+
+RNG = np.random.default_rng(0)
+# Backbone: as the reference calls it, height and width (even wherever that fits).
+BACKBONES = {
+    "bn_inception": ("bn_inception", (64, 96)),
+    "inception_v3": ("inception_v3", (101, 75)),
+    "resnet50": ((3, 4, 6, 3), (50, 72)),
+}
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_answers_as_the_original_network(backbone):
+    """Same names, same weights, same numbers."""
+    original, size = BACKBONES[backbone]
+    reference = reference_tsn(original, 8, 5)
+    clip = (None, None, None, 3)
+    model = stzoo.tsn_tiny(classes=5, clip=clip, backbone=backbone, width=8)
+    load(model, reference)
+    x = RNG.integers(0, 256, (2, 3, *size, 3)).astype("uint8")
+    close(model.predict(x, verbose=0), logits(reference, x))
+
+
+def test_model_keeps_keras_promises(tmp_path):
+    x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
+    check_model(
+        lambda: stzoo.tsn_tiny(width=8, depth=3, clip=(4, 64, 64, 3)), x, tmp_path
+    )
+
+
+def test_logits_are_averaged():
+    """The order of frames is all the same, and so are half of them twice."""
+    model = stzoo.tsn_tiny(width=8, depth=3, clip=(None, 64, 64, 3))
+    x = RNG.integers(0, 256, (1, 8, 64, 64, 3)).astype("uint8")
+    answer = model(x)
+    close(model(x[:, RNG.permutation(8)]), answer)
+    close(model(np.concatenate([x, x], axis=1)), answer)
+
+
+@pytest.mark.parametrize(
+    ("builder", "size", "parameters"),
+    [
+        ("tsn_bninception", 224, 10_270_240 + 1025 * 400),
+        ("tsn_inceptionv3", 229, 21_802_784 + 2049 * 400),
+        ("tsn_resnet50", 224, 24_327_632),
+    ],
+)
+def test_builders(builder, size, parameters):
+    model = stzoo.create(builder)
+    assert model.input_shape == (None, 8, size, size, 3)
+    assert model.output_shape == (None, 400)
+    trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+    assert trainable == parameters
+    assert model.stzoo.clip.sampling == "segments"
+
+
+def test_caffe_sees_blue_first():
+    """The means 104, 117, 128 are those of B, G, R."""
+    normalize = stzoo.tsn_tiny(width=8).get_layer("normalize")
+    pixel = np.array([[128, 117, 104]], "uint8")
+    assert np.array(normalize(pixel)).tolist() == [[0, 0, 0]]
+    pixel = np.array([[129, 117, 107]], "uint8")
+    assert np.array(normalize(pixel)).tolist() == [[3, 0, 1]]
+
+
+def test_what_is_refused():
+    with pytest.raises(ValueError, match="backbone must be one of 'bn_inception', 'in"):
+        stzoo.tsn_tiny(backbone="resnet18")
+    with pytest.raises(ValueError, match="mixed_3 cannot halve"):
+        stzoo.tsn_tiny(backbone="inception_v3", clip=(8, 64, 64, 3))
