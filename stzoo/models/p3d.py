@@ -35,6 +35,8 @@ Further:
   identity; in B and C of the paper with a scale of 0. Behind the port's ReLU that
   scale would never leave 0, so B and C of `"port"` start at random. The paper does
   not say how it starts; the authors' prototxt says xavier.
+* Dropout is 0.5, as in the authors' Kinetics model; their others have 0.1 (Sports-1M),
+  0.7 (flow) and 0.9 (UCF101). They train with all batch norms but the first frozen.
 * The authors subtract 104, 117, 123 from blue, green and red. What the port's own
   checkpoints expect is not known: its code names mean and deviation of ImageNet
   without applying them, and users report wrong predictions. `"caffe"` builds with
