@@ -48,7 +48,7 @@ def convert(tensors, shapes, rules=()):
             raise ValueError(f"{name} and another tensor both become {path}")
         elif path.endswith("/kernel"):
             tensor = _turn(tensor, shapes[path])
-        elif tensor.shape == (1, *shapes.get(path, ())):  # batch norms of old files
+        elif tensor.shape == (1, *shapes[path]):  # batch norms of old files
             tensor = tensor[0]
         converted[path] = np.ascontiguousarray(tensor)
     return converted

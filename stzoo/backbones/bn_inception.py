@@ -113,7 +113,10 @@ def same_max_pool(x, name):
 def average_pool(x, name):
     """The mean of 3x3 pixels around each, beyond the edge they are zero and count."""
     x = keras.layers.ZeroPadding3D((0, 1, 1), name=f"{name}_pad")(x)
-    return keras.layers.AveragePooling3D((1, 3, 3), (1, 1, 1), name=name)(x)
+    # In float32 under any policy: PyTorch's CPU has no such pool in bfloat16.
+    return keras.layers.AveragePooling3D(
+        (1, 3, 3), (1, 1, 1), dtype="float32", name=name
+    )(x)
 
 
 def check_halving(x, stride, name, remainder, advice):

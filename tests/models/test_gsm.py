@@ -54,7 +54,7 @@ def test_model_keeps_keras_promises(tmp_path):
     x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
 
     def build():
-        model = stzoo.gsm_tiny(width=8, depth=3, clip=(4, 64, 64, 3), attention=True)
+        model = stzoo.gsm_tiny(width=8, depth=3, clip=(4, 64, 64, 3))
         for layer in model.layers:
             if isinstance(layer, GateShift):
                 open_gate(layer)
