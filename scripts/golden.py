@@ -1,0 +1,33 @@
+"""python scripts/golden.py cost_tiny.motions
+
+Keeps what a model answers to a fixed clip, in weights/golden/NAME.npz: for weights
+that were trained here, on the backend they were trained on. A test compares every
+backend with it.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import stzoo
+from stzoo.data import motions
+from stzoo.data.transforms import clip_views
+
+GOLDEN = Path(__file__).parent.parent / "weights" / "golden"
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("name", choices=stzoo.list_models(pretrained=True))
+    name = parser.parse_args().name
+    model = stzoo.create(name)
+    frames, _, _ = motions.render([0, 2**32 - 1])  # a scene of no data set
+    clip = clip_views(frames, model.stzoo.clip)
+    GOLDEN.mkdir(exist_ok=True)
+    logits = model.predict(clip, verbose=0)
+    np.savez_compressed(GOLDEN / f"{name}.npz", clip=clip, logits=logits)
+
+
+if __name__ == "__main__":
+    main()
