@@ -1,6 +1,7 @@
 """Keras 3 models for video action recognition, with pretrained weights."""
 
 import os
+from importlib.metadata import version
 from importlib.util import find_spec
 
 _installed = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
@@ -13,6 +14,16 @@ if not _installed or ("KERAS_BACKEND" in os.environ and not find_spec(_backend))
     )
 if _backend not in _installed:
     os.environ["KERAS_BACKEND"] = _installed[0]
+
+import keras
+
+if keras.backend.backend() == "jax" and version("jaxlib") == "0.10.2":
+    # Its CPU compiler gives wrong numbers for some reductions that it fuses with what
+    # comes before them, pooling in time among them (github.com/jax-ml/jax, 39103).
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "")
+        + " --xla_cpu_experimental_ynn_fusion_type=-reduce"
+    )
 
 from stzoo import layers as layers
 from stzoo.checkpoint import save as save

@@ -58,3 +58,20 @@ import stzoo, keras
 print(keras.backend.backend())
 """
     assert run(code).stdout.strip() == "jax"
+
+
+def test_jax_pools_in_time_correctly():
+    """jaxlib 0.10.2 does not, unless told otherwise before it starts."""
+    code = """
+import stzoo, jax, numpy as np
+from jax import lax
+x = np.random.default_rng(0).normal(size=(8, 16, 16, 64)).astype("float32")
+
+def pool(x):
+    x = (x * 2 + 1).reshape(1, 8, 16, 16, 64)
+    window = (1, 2, 1, 1, 1)
+    return lax.reduce_window(x, -np.inf, lax.max, window, window, "VALID")
+
+print(np.array_equal(jax.jit(pool)(x), pool(x)))
+"""
+    assert run(code, KERAS_BACKEND="jax").stdout.strip() == "True"

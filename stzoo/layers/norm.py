@@ -38,20 +38,23 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None):
         training = bool(training) and self.trainable
-        normalize = {"tensorflow": self._tensorflow, "torch": self._torch}.get(
-            keras.backend.backend(), self._composed
-        )
-        # Images in a batch, however they came together: the kernels are for those.
-        shape = ops.shape(inputs)
-        images = ops.reshape(inputs, (-1, *shape[2:]))
-        outputs, mean, variance = normalize(images, training)
+        match keras.backend.backend():
+            case "tensorflow" | "torch" as backend:
+                # Their kernels take images, which is what frames are.
+                shape = ops.shape(inputs)
+                x = ops.reshape(inputs, (-1, *shape[2:]))
+                native = self._tensorflow if backend == "tensorflow" else self._torch
+                x, mean, variance = native(x, training)
+                outputs = ops.reshape(x, shape)
+            case _:
+                outputs, mean, variance = self._composed(inputs, training)
         if training:
             kept = self.momentum
             self.moving_mean.assign(self.moving_mean * kept + mean * (1 - kept))
             self.moving_variance.assign(
                 self.moving_variance * kept + variance * (1 - kept)
             )
-        return ops.reshape(outputs, shape)
+        return outputs
 
     # Each returns what is normalised, and for training the mean and the unbiased
     # variance of the batch.
@@ -93,10 +96,10 @@ class BatchNorm(keras.layers.BatchNormalization):
         mean, variance = self.moving_mean, self.moving_variance
         exact = ops.cast(x, "float32")
         if training:
-            mean, variance = ops.moments(exact, (0, 1, 2))
+            mean, variance = ops.moments(exact, (0, 1, 2, 3))
         scale = self.gamma * ops.rsqrt(variance + self.epsilon)
         y = ops.cast((exact - mean) * scale + self.beta, x.dtype)
         if training:
-            count = math.prod(ops.shape(x)[:3])
+            count = math.prod(ops.shape(x)[:-1])
             variance = variance * count / (count - 1)
         return y, mean, variance
