@@ -68,7 +68,7 @@ def predict(videos, name, top, views, as_json):
     1.
     """
     model = _model(name)
-    out, err = Console(), Console(stderr=True)
+    err = Console(stderr=True)
     failed = 0
     with Progress(console=err, transient=True, disable=len(videos) < 2) as progress:
         for video in progress.track(videos, description="Videos"):
@@ -89,7 +89,7 @@ def predict(videos, name, top, views, as_json):
             if as_json:
                 click.echo(json.dumps(answer, ensure_ascii=False))
             elif "answers" in answer:
-                out.print(_table(video, answers))
+                _show(video, answers)
     sys.exit(failed > 0)
 
 
@@ -114,9 +114,9 @@ def demo(out, seed):
     answers = stzoo.predict(model, out / "demo.mp4")
     with Video(out / "demo.mp4") as video:
         seen = clip_views(video, model.stzoo.clip)[0]
-    title = f"{MODEL} on a {shape} that is {motion} (seed {seed})"
+    title = f"{MODEL} sees a video of: {shape}, {motion} (seed {seed})"
     filmstrip(seen, answers, out / "demo.png", title)
-    Console().print(_table(title, answers))
+    _show(title, answers)
     click.echo(f"Saved {out / 'demo.mp4'} and {out / 'demo.png'}.")
 
 
@@ -132,10 +132,11 @@ def _model(name):
         raise click.ClickException(str(error)) from None
 
 
-def _table(title, answers):
-    table = Table(title=Text(title), title_justify="left", title_style="bold")
-    table.add_column("Class")
+def _show(title, answers):
+    table = Table("Class")
     table.add_column("Probability", justify="right")
     for label, probability in answers:
         table.add_row(Text(str(label)), f"{100 * probability:.1f} %")
-    return table
+    console = Console()
+    console.print(Text(title, "bold"), soft_wrap=True)
+    console.print(table)
