@@ -134,18 +134,7 @@ def c2d_resnet50(classes=None, clip=None, pretrained=None, pooling="code"):
 def c2d_resnet101(classes=None, clip=None, pretrained=None, pooling="code"):
     """ResNet-101 on frames, pooled over time: 43.3 M parameters.
 
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`,
-            `"kinetics400"`, `"moments_in_time"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        pooling: `"code"` or `"paper"`, see the module.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
+    Arguments and what is returned are those of `c2d_resnet50`.
     """
     options = dict(pooling=pooling)
     return _model(
@@ -162,17 +151,7 @@ def c2d_resnet101(classes=None, clip=None, pretrained=None, pooling="code"):
 def c2d_resnet152(classes=None, clip=None, pretrained=None, pooling="code"):
     """ResNet-152 on frames, pooled over time; not in the paper.
 
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        pooling: `"code"` or `"paper"`, see the module.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
+    Arguments and what is returned are those of `c2d_resnet50`.
     """
     options = dict(pooling=pooling)
     return _model(
@@ -196,19 +175,7 @@ def c2d_tiny(
 ):
     """The graph of `c2d_resnet50`, small: for tests, demonstrations and studies.
 
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 12.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 64, 64, 3)`.
-        pretrained: `None`, `True`, a tag (none exists), a folder, or
-            `"hf://organisation/repository@revision"`.
-        pooling: `"code"` or `"paper"`, see the module.
-        width: int, filters of the stem.
-        depths: tuple of 4 ints, blocks in each stage.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
+    Arguments and what is returned are those of `cost_tiny` and `c2d_resnet50`.
     """
     options = dict(pooling=pooling, width=width, depths=depths)
     return _model(
@@ -246,19 +213,7 @@ def c3d_resnet101(
 ):
     """ResNet-101 with every second block inflated: 51.7 M parameters.
 
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`,
-            `"kinetics400"`, `"moments_in_time"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        kernel: `"3x1x1"` or `"3x3x3"`, see the module.
-        pooling: `"code"` or `"paper"`, see the module.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
+    Arguments and what is returned are those of `c3d_resnet50`.
     """
     options = dict(kernel=kernel, pooling=pooling)
     return _model(
@@ -277,20 +232,7 @@ def c3d_tiny(
 ):
     """The graph of `c3d_resnet50`, small: for tests, demonstrations and studies.
 
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 12.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 64, 64, 3)`.
-        pretrained: `None`, `True`, a tag (none exists), a folder, or
-            `"hf://organisation/repository@revision"`.
-        kernel: `"3x1x1"` or `"3x3x3"`, see the module.
-        pooling: `"code"` or `"paper"`, see the module.
-        width: int, filters of the stem.
-        depths: tuple of 4 ints, blocks in each stage.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
+    Arguments and what is returned are those of `c3d_resnet50` and `cost_tiny`.
     """
     options = dict(kernel=kernel, pooling=pooling, width=width, depths=depths)
     return _model(
@@ -367,18 +309,7 @@ def cost_resnet152(
 ):
     """CoST on ResNet-152; not in the paper.
 
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        variant: `"b"`, coefficients computed from the clip, or `"a"`, learned ones.
-        pooling: `"code"` or `"paper"`, see the module.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
+    Arguments and what is returned are those of `cost_resnet101`.
     """
     options = dict(variant=variant, pooling=pooling)
     return _model(
