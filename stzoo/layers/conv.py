@@ -84,6 +84,8 @@ def conv3d(x, kernel, strides=(1, 1, 1)):
         kernel: tensor `(frames, height, width, channels, filters)`.
         strides: tuple of 3 ints.
     """
+    if keras.backend.backend() == "torch" and kernel.shape[0] > 1 < max(strides):
+        return _conv3d(x, kernel, strides)  # twice as fast with its own strides
     # Along an axis where the kernel has size 1, a stride only subsamples.
     keep = [s if n == 1 else 1 for n, s in zip(kernel.shape[:3], strides, strict=True)]
     if keep != [1, 1, 1]:
@@ -384,6 +386,23 @@ def conv_bn(x, filters, kernel_size, strides=1, *, name, bn):
     return BatchNorm(name=bn)(x)
 
 
+@keras.saving.register_keras_serializable("stzoo")
+class MaxPool(keras.layers.MaxPooling3D):
+    """Keras' `MaxPooling3D`, on PyTorch without its copies: 2.5 ms instead of 40.
+
+    (Of 8x114x114x64 numbers, on two CPU cores.)
+    """
+
+    def call(self, inputs):
+        if keras.backend.backend() != "torch":
+            return super().call(inputs)
+        from torch.nn import functional
+
+        x = inputs.permute(0, 4, 1, 2, 3)
+        x = functional.max_pool3d(x, self.pool_size, self.strides)
+        return x.permute(0, 2, 3, 4, 1)
+
+
 def max_pool(x, pool_size, strides, name, ceil=False):
     """Max pooling of what is not negative, half of the pool as zeros on both sides.
 
@@ -403,4 +422,4 @@ def max_pool(x, pool_size, strides, name, ceil=False):
         ]
     if any(map(any, margins)):
         x = keras.layers.ZeroPadding3D(margins, name=f"{name}_pad")(x)
-    return keras.layers.MaxPooling3D(pool_size, strides, name=name)(x)
+    return MaxPool(pool_size, strides, name=name)(x)
