@@ -357,6 +357,17 @@ def xla_pays():
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def once_for_all(kernel):
+    """A kernel that several convolutions use, laid out as PyTorch reads it.
+
+    It would turn the axes for each of them: with 512 filters, that takes as long as
+    the convolution of a clip of 4x7x7.
+    """
+    if keras.backend.backend() != "torch":
+        return kernel
+    return kernel.permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0)
+
+
 def pair(value):
     """An int twice, or a tuple as it is."""
     return (value, value) if isinstance(value, int) else tuple(value)

@@ -18,7 +18,14 @@ import math
 import keras
 from keras import ops
 
-from stzoo.layers.conv import clip_shape, conv3d, native_conv3d, spatial, xla_pays
+from stzoo.layers.conv import (
+    clip_shape,
+    conv3d,
+    native_conv3d,
+    once_for_all,
+    spatial,
+    xla_pays,
+)
 
 VIEWS = ("hw", "tw", "th")
 # Where an axis of size 1 goes into the shared kernel (rows, columns, in, out).
@@ -98,7 +105,7 @@ class CoST(keras.layers.Layer):
             self.fc2.build((None, self.filters, 3))
 
     def call(self, inputs):
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = once_for_all(ops.convert_to_tensor(self.kernel))
         if self.variant == "b":
             views = [self._view(inputs, kernel, view) for view in VIEWS]
             weights = ops.cast(self.coefficients(views), views[0].dtype)
