@@ -12,8 +12,9 @@ from itertools import islice
 
 import keras
 
-from stzoo.layers.conv import FrameConv, max_pool
+from stzoo.layers.conv import FrameConv
 from stzoo.layers.norm import BatchNorm
+from stzoo.layers.pool import max_pool
 
 # Figure 5 of the paper: 1x1, (reduce, 3x3), (reduce, two 3x3), projection of the pool.
 # Without the outer two, the block halves the frame.

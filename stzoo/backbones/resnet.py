@@ -13,8 +13,9 @@ from functools import partial
 
 import keras
 
-from stzoo.layers.conv import FrameConv, conv_bn, max_pool
+from stzoo.layers.conv import FrameConv, conv_bn
 from stzoo.layers.norm import BatchNorm
+from stzoo.layers.pool import max_pool
 
 FRAME_POOL = partial(max_pool, pool_size=(1, 3, 3), strides=(1, 2, 2))
 # Table 1 of the paper.

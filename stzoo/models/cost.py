@@ -31,8 +31,8 @@ import keras
 from stzoo.backbones.resnet import RESNET50, RESNET101, RESNET152, bottleneck, resnet
 from stzoo.checkpoint import assemble
 from stzoo.layers import ClipConv, CoST
-from stzoo.layers.conv import max_pool
 from stzoo.layers.ends import classifier, clip_input
+from stzoo.layers.pool import max_pool
 from stzoo.spec import Clip, Pretrained
 
 POOLING = {

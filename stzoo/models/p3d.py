@@ -52,9 +52,10 @@ import keras
 from stzoo.backbones.resnet import RESNET50, RESNET101, RESNET152, resnet
 from stzoo.checkpoint import assemble, find
 from stzoo.layers import ClipConv
-from stzoo.layers.conv import Identity, conv_bn, max_pool
+from stzoo.layers.conv import Identity, conv_bn
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.norm import BatchNorm
+from stzoo.layers.pool import max_pool
 from stzoo.spec import Clip, Pretrained
 
 DEFAULTS = {"blocks": "ABC", "modality": "rgb", "semantics": "paper"}

@@ -1,10 +1,8 @@
-import itertools
-
 import keras
 import numpy as np
 import pytest
 from harness import check_layer, close, gradients, numpy
-from twins import convolution, max_pool
+from twins import convolution
 
 from stzoo.layers import ClipConv, FrameConv, conv
 
@@ -82,32 +80,6 @@ def test_layers_keep_keras_promises(layer, tmp_path):
 def test_even_kernels_are_refused():
     with pytest.raises(ValueError, match=r"must be odd.*\(3, 2\)"):
         FrameConv(4, (3, 2))
-
-
-@pytest.mark.parametrize("size", [(1, 3, 3), (2, 1, 1), (3, 3, 3), (3, 1, 1)], ids=str)
-@pytest.mark.parametrize("shape", [(4, 6, 8), (5, 7, 9)], ids=str)
-def test_max_pool_is_the_definition(shape, size):
-    """The pools of CoST's code and paper."""
-    x = RNG.uniform(size=(2, *shape, 3)).astype("float32")
-    strides = tuple(2 if n > 1 else 1 for n in size)
-    answer = conv.max_pool(keras.ops.convert_to_tensor(x), size, strides, "pool")
-    close(answer, max_pool(x, size, strides))
-
-
-@pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("shape", [(4, 6, 8), (5, 7, 9), (1, 2, 3)], ids=str)
-def test_max_pool_of_caffe_leaves_nothing_over(shape, known):
-    """ceil((n - size) / stride) + 1 places, the last one perhaps not a whole pool."""
-    x = RNG.uniform(size=(2, *shape, 3)).astype("float32")
-    sizes, strides = (2, 3, 3), (2, 2, 2)
-    places = [range(-(-(n - k) // 2) + 1) for n, k in zip(shape, sizes, strict=True)]
-    expected = np.zeros((2, *map(len, places), 3))
-    for t, h, w in itertools.product(*places):
-        near = x[:, 2 * t : 2 * t + 2, 2 * h : 2 * h + 3, 2 * w : 2 * w + 3]
-        expected[:, t, h, w] = near.max((1, 2, 3))
-    inputs = keras.Input((*shape, 3) if known else (None, None, None, 3))
-    pooled = conv.max_pool(inputs, sizes, strides, "pool", ceil=True)
-    close(keras.Model(inputs, pooled)(x), expected)
 
 
 def test_identity_convolves_to_what_it_was():
