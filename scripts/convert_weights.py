@@ -59,8 +59,9 @@ def parse_options(builder, pairs):
     for name, _, text in (pair.partition("=") for pair in pairs):
         default = zoo.default_options(builder).get(name)
         values = [int(n) if re.fullmatch(r"-?\d+", n) else n for n in text.split(",")]
-        numbers = {int: values[0] if len(values) == 1 else text, tuple: tuple(values)}
-        options[name] = numbers.get(type(default), text)
+        typed = {int: values[0] if len(values) == 1 else text, tuple: tuple(values)}
+        typed[bool] = {"true": True, "false": False}.get(text, text)
+        options[name] = typed.get(type(default), text)
     return zoo.check_options(builder, options)
 
 

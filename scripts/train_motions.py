@@ -2,7 +2,9 @@
 
 Trains a tiny builder of the zoo on rendered motions with `model.fit`, measures it on
 unseen videos, decoded from their files, and writes the folder of a Hub repository.
-Two CPU cores and 8 GB of memory do. The videos are rendered once and used again.
+Options of the builder follow as `--option blocks=A`; `--epochs` and `--seed` are for
+comparisons. Two CPU cores and 8 GB of memory do. The videos are rendered once and used
+again.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from convert_weights import parse_options
 
 import stzoo
 from stzoo.data import motions
@@ -21,7 +24,7 @@ from stzoo.data.transforms import clip_views, training_clip
 from stzoo.data.video import Video
 
 TRAIN, TEST = ("train", 6000, 1), ("test", 1200, 2)  # folder, videos, seed
-EPOCHS, BATCH, RATE = 12, 32, 2e-3
+EPOCHS, BATCH, RATE = 12, 32, 2e-3  # of the weights that ship along
 
 
 class Clips(keras.utils.PyDataset):
@@ -56,16 +59,20 @@ def main():
     parser.add_argument("builder", choices=stzoo.list_models("*_tiny"))
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--data", default=Path("runs/motions"), type=Path)
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--epochs", default=EPOCHS, type=int)
+    parser.add_argument("--seed", default=0, type=int, help="of the initial weights")
     args = parser.parse_args()
     started = time.time()
-    keras.utils.set_random_seed(0)
-    model = stzoo.create(args.builder)
+    keras.utils.set_random_seed(args.seed)
+    options = parse_options(args.builder, args.option)
+    model = stzoo.create(args.builder, **options)
     clip = model.stzoo.clip
 
     paths, labels = prepare(args.data, *TRAIN)
     videos = decode(paths, lambda v: v.read(np.arange(len(v)), clip.short_side))
     clips = Clips(videos, labels, clip)
-    steps = len(clips) * EPOCHS
+    steps = len(clips) * args.epochs
     rate = keras.optimizers.schedules.CosineDecay(
         0.01 * RATE, steps, warmup_target=RATE, warmup_steps=steps // 20
     )
@@ -74,7 +81,7 @@ def main():
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(clips, epochs=EPOCHS, verbose=2)
+    model.fit(clips, epochs=args.epochs, verbose=2)
 
     known = dict(labels=motions.CLASSES, dtype="float16", tag="motions")
     known.update(licence="Apache-2.0", source="scripts/train_motions.py")

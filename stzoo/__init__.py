@@ -14,6 +14,9 @@ if not _installed or ("KERAS_BACKEND" in os.environ and not find_spec(_backend))
     )
 if _backend not in _installed:
     os.environ["KERAS_BACKEND"] = _installed[0]
+# TensorFlow takes oneDNN by itself on processors with AVX-512 only. Without it, on an
+# AMD EPYC with AVX2, a training step of cost_tiny takes 2.6 times as long.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 
