@@ -12,7 +12,7 @@ from stzoo.data import sampling
 from stzoo.data.video import scaled_size
 
 
-def clip_views(video, clip, views="1x1"):
+def clip_views(video, clip, views="1x1", rng=None):
     """The views of a video on which a model is evaluated.
 
     Args:
@@ -21,6 +21,8 @@ def clip_views(video, clip, views="1x1"):
         views: string, clips x crops: `"1x1"` is the middle of the video and of the
             frame, `"10x3"` ten clips over the length of the video and of each three
             crops along the longer side of the frame.
+        rng: `np.random.Generator` for random clips, one from each part of the video;
+            `None` for the middle of each part.
 
     Returns:
         uint8 array `(clips * crops, frames, height, width, 3)`, the crops of the
@@ -36,7 +38,7 @@ def clip_views(video, clip, views="1x1"):
             f"views={views!r} asks for {crops} crops, but this model takes the whole "
             f'frame. Pass views="{clips}x1".'
         )
-    frames = _clips(video, clip, clips, clip.short_side)
+    frames = _clips(video, clip, clips, clip.short_side, rng)
     places = ("center",) if crops == 1 else np.linspace(0, 1, crops)
     cut = [crop(frames, clip.height, clip.width, where) for where in places]
     return np.stack(cut, axis=1).reshape(-1, *cut[0].shape[1:])

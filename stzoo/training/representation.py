@@ -1,0 +1,173 @@
+"""What a network that was trained on one data set is worth on another.
+
+Qiu, Yao, Mei: Learning Spatio-Temporal Representation with Pseudo-3D Residual
+Networks. ICCV 2017, Section 5. Three tasks: the class of a video from the scores of
+some of its clips, the class from their features by a linear SVM, and whether two
+videos show the same action, which is the protocol of ASLAN:
+
+Kliper-Gross, Hassner, Wolf: The Action Similarity Labeling Challenge. TPAMI 34 (3),
+2012.
+
+*Inferred*: features have length 1 (as Tran et al., ICCV 2015, have them), the SVM has
+the C of scikit-learn, and the twelve similarities, whose table could not be had, are
+written from what is known of it and may differ from it in a term.
+"""
+
+import keras
+import numpy as np
+
+from stzoo.data.transforms import clip_views
+from stzoo.data.video import Video
+from stzoo.training.evaluation import BATCH, classify
+
+
+def scores(model, video, clips=20, rng=None):
+    """Class probabilities of a video, averaged over some of its clips.
+
+    Args:
+        model: a model of the zoo.
+        video: path or binary file object of a video, or uint8 array
+            `(frames, height, width, 3)`, RGB.
+        clips: int, number of clips, of the middle of the frame (20 in Section 5.1).
+        rng: `np.random.Generator` for random clips, one from each part of the video;
+            `None` for the middle of each part.
+
+    Returns:
+        float32 array `(classes,)`.
+    """
+    return classify(model, _clips(video, model.stzoo.clip, clips, rng)).mean(0)
+
+
+def features(model, videos, clips=20, rng=None, layer="avgpool"):
+    """Features of videos, averaged over some of the clips of each.
+
+    Args:
+        model: a model of the zoo.
+        videos: sequence of what `scores` takes.
+        clips: int, number of clips of each video, of the middle of the frame.
+        rng: `np.random.Generator` for random clips, `None` for clips evenly spread.
+        layer: string, name of the layer. `"avgpool"` is the paper's pool5; of maps,
+            the mean over time and space is taken.
+
+    Returns:
+        float32 array `(videos, channels)`.
+    """
+    output = model.get_layer(layer).output
+    if len(output.shape) == 5:
+        output = keras.layers.GlobalAveragePooling3D(dtype="float32")(output)
+    network = keras.Model(model.input, output)
+    rows = []
+    for video in videos:
+        views = _clips(video, model.stzoo.clip, clips, rng)
+        answers = network.predict(views, batch_size=BATCH, verbose=0)
+        rows.append(answers.mean(0))
+    return np.stack(rows)
+
+
+def linear_svm(features, labels):
+    """A linear SVM on features (Section 5.2).
+
+    Args:
+        features: array `(videos, channels)`.
+        labels: array `(videos,)`.
+
+    Returns:
+        A fitted classifier of scikit-learn, with `predict` and `score`.
+    """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
+    from sklearn.svm import LinearSVC
+
+    return make_pipeline(Normalizer(), LinearSVC(random_state=0)).fit(features, labels)
+
+
+def similarities(first, second):
+    """Twelve ways in which two vectors are alike (ASLAN; inferred, see the module).
+
+    Args:
+        first: array `(..., channels)`, of numbers from 0, such as what follows a ReLU.
+        second: array of the same shape.
+
+    Returns:
+        float64 array `(..., 12)`.
+    """
+    if min(np.min(first), np.min(second)) < 0:
+        raise ValueError(
+            "The similarities of ASLAN are for features from 0, such as those after a "
+            f"ReLU. Received: a feature of {min(np.min(first), np.min(second)):.3g}."
+        )
+    x, y = (_unit(np.asarray(vectors, "float64")) for vectors in (first, second))
+    shared, total = np.minimum(x, y).sum(-1), x.sum(-1) + y.sum(-1)
+    dot, ratio = (x * y).sum(-1), np.log((x + _TINY) / (y + _TINY))
+    terms = (
+        dot,
+        np.sqrt(dot),
+        np.sqrt(np.sqrt(x * y).sum(-1)),
+        np.sqrt((x * y / (x + y + _TINY)).sum(-1)),
+        dot / np.sqrt((x**2).sum(-1) * (y**2).sum(-1) + _TINY),
+        np.sqrt(((x - y) ** 2 / (x + y + _TINY)).sum(-1)),
+        abs(x - y).sum(-1),
+        np.sqrt(((np.sqrt(x) - np.sqrt(y)) ** 2).sum(-1)),
+        (x * ratio).sum(-1),
+        (-y * ratio).sum(-1),
+        shared / total,
+        shared / (x.sum(-1) * y.sum(-1)),
+    )
+    return np.stack(terms, axis=-1)
+
+
+_TINY = 1e-12
+
+
+def action_similarity(first, second, same, folds=10):
+    """How well an SVM on similarities tells whether two videos show one action.
+
+    Args:
+        first: array `(pairs, channels)`, features of one video of each pair, or a
+            list of such arrays from several layers, whose similarities are joined.
+        second: likewise, of the other videos.
+        same: bool array `(pairs,)`.
+        folds: int, parts in which the pairs are tested, each by an SVM that has been
+            trained on the others (ASLAN has 10); or an int array `(pairs,)`, the part
+            of each pair, where parts must not share videos or actions.
+
+    Returns:
+        Dict: `"accuracy"`, the mean over the parts, and `"auc"`, the area under the
+        ROC curve of all pairs.
+    """
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import PredefinedSplit, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    if isinstance(first, np.ndarray):
+        first, second = [first], [second]
+    same = np.asarray(same, bool)
+    x = np.concatenate(
+        [similarities(*pair) for pair in zip(first, second, strict=True)], -1
+    )
+    if np.ndim(folds) == 0:
+        parts = StratifiedKFold(folds, shuffle=True, random_state=0).split(x, same)
+    else:
+        parts = PredefinedSplit(folds).split()
+    accuracies, margins = [], np.empty(len(same))
+    for train, test in parts:
+        svm = make_pipeline(StandardScaler(), LinearSVC(random_state=0))
+        margins[test] = svm.fit(x[train], same[train]).decision_function(x[test])
+        accuracies.append(np.mean((margins[test] > 0) == same[test]))
+    return {
+        "accuracy": float(np.mean(accuracies)),
+        "auc": float(roc_auc_score(same, margins)),
+    }
+
+
+def _clips(video, clip, clips, rng):
+    if isinstance(video, np.ndarray):
+        return clip_views(video, clip, f"{clips}x1", rng)
+    with Video(video) as frames:
+        return clip_views(frames, clip, f"{clips}x1", rng)
+
+
+def _unit(vectors):
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _TINY)
