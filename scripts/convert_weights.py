@@ -5,7 +5,8 @@ mmaction2, of torchvision, of the port of P3D), of MXNet (`.params`) or of Caffe
 (`.caffemodel`) to a folder for `stzoo.load`. Every tensor of the file must find its
 variable and every variable its tensor; else nothing is written. Options of the builder
 follow as `--option variant=a --option width=16`; where `--tag` names an entry of the
-zoo, the options and the preparation of clips are the entry's.
+zoo, the options and the preparation of clips are the entry's. FILE may be the URL of a
+`.pth` whose name ends in the first digits of its sha256, as PyTorch's downloads do.
 """
 
 import argparse
@@ -14,24 +15,24 @@ import re
 import sys
 from pathlib import Path
 
-import numpy as np
+import safetensors.numpy
 
 import stzoo
-from stzoo import checkpoint, zoo
+from stzoo import archive, checkpoint, zoo
 from stzoo.convert import convert, dialect, rename
-from stzoo.formats import caffe, mxnet
+from stzoo.formats import caffe, mxnet, pytorch
 
-READERS = {".caffemodel": caffe.read, ".params": mxnet.read}
-# mmcv keeps the best accuracy beside the weights, a NumPy scalar.
-SCALAR = np.float64().__reduce__()[0]
-HARMLESS = [SCALAR, (SCALAR, "numpy.core.multiarray.scalar"), np.dtype]
-HARMLESS += [type(np.dtype(name)) for name in ("float32", "float64", "int64")]
+READERS = {
+    ".caffemodel": caffe.read,
+    ".params": mxnet.read,
+    ".safetensors": pytorch.read_safetensors,
+}
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("builder", help="as in `stzoo list`: cost_resnet50")
-    parser.add_argument("file", type=Path, help="the checkpoint")
+    parser.add_argument("file", help="the checkpoint: a path, or a URL of a .pth")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--labels", type=Path, help="text file, a class on each line")
@@ -47,7 +48,8 @@ def main(arguments=None):
         model = converted(chosen.builder, options, chosen.file)
         if entry and entry.options.items() <= model.stzoo.options.items():
             model.stzoo = dataclasses.replace(model.stzoo, clip=entry.clip)
-        stzoo.save(model, chosen.out, labels, tag=chosen.tag, source=chosen.file.name)
+        source = Path(chosen.file).name
+        stzoo.save(model, chosen.out, labels, tag=chosen.tag, source=source)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"Not converted: {error}")
     print(f"{chosen.out} holds {model.stzoo.name} for {model.stzoo.classes} classes.")
@@ -88,28 +90,13 @@ def converted(builder, options, file):
 def read(file):
     """The tensors of a checkpoint by name; nothing but tensors is unpickled."""
     try:
-        if file.suffix in READERS:
-            return READERS[file.suffix](file.read_bytes())
-        import torch
-        from safetensors.torch import load_file
-
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            with torch.serialization.safe_globals(HARMLESS):
-                state = torch.load(file, map_location="cpu", weights_only=True)
-            state = state.get("state_dict", state)
-        named = {re.sub(r"^module\.", "", name): t for name, t in state.items()}
-        return {name: tensor.float().numpy() for name, tensor in named.items()}
+        if archive.remote(file):
+            return safetensors.numpy.load_file(archive.fetch(file))
+        return READERS.get(Path(file).suffix, pytorch.read)(Path(file).read_bytes())
     except FileNotFoundError:
         raise FileNotFoundError(f"{file} is missing.") from None
-    except ImportError:
-        raise
-    except Exception as error:  # of the reader, the archive, the pickle
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it names {code[1]}, which is not run" if code else str(error).strip()
-        reason = reason.partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{file} is no file of tensors ({reason}).") from None
+    except ValueError as error:
+        raise ValueError(f"{file} is no file of tensors ({error}).") from None
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def where(entry):
     if hub.shipped(entry.name):
         return "in the package"
     if "://" in entry.repository:
-        return f"[archive]({entry.repository.partition('#')[0]})"
+        url, *mirrors = entry.repository.partition("#")[0].split()
+        return " or ".join([f"[URL]({url})", *(f"`{mirror}`" for mirror in mirrors)])
     if entry.repository:
         return f"Hub, `{entry.repository}`"
     if "://" in entry.source:

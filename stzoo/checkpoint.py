@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,9 +214,13 @@ def check(tensors, shapes, new=()):
     Args:
         tensors: dict from variable path to array.
         shapes: dict from variable path to shape.
-        new: tuple of strings, endings of paths that may be missing.
+        new: tuple of strings, patterns of paths that may be missing.
     """
-    missing = [p for p in shapes.keys() - tensors.keys() if not p.endswith(new)]
+    missing = [
+        path
+        for path in shapes.keys() - tensors.keys()
+        if not any(re.search(pattern, path) for pattern in new)
+    ]
     unknown = tensors.keys() - shapes.keys()
     if missing or unknown:
         raise ValueError(

@@ -1,9 +1,12 @@
 """Archives of weights, through huggingface_hub's own client, from loopback."""
 
 import hashlib
+import io
+import sys
 
 import numpy as np
 import pytest
+import torch
 from foreign import params, zipped
 from safetensors.numpy import load_file
 
@@ -64,9 +67,9 @@ def test_a_cut_download_goes_on_in_the_next_call(served):
     served.cut["model-1234.zip"] = len(ZIP) // 2
     with pytest.raises(ConnectionError, match="model-1234.zip did not arrive whole"):
         archive.fetch(address(served))
-    assert kept(served) == {"archive.part"}
+    assert kept(served) == {"0.part"}
     served.cut.clear()
-    size = next((served.cache / "assets").rglob("archive.part")).stat().st_size
+    size = next((served.cache / "assets").rglob("0.part")).stat().st_size
     assert size > len(ZIP) // 2 - 1000
     only_the_rest = bytes(size) + ZIP[size:]
     served.repositories["gluon/models"]["model-1234.zip"] = only_the_rest
@@ -86,7 +89,7 @@ def test_a_part_that_is_too_long_is_dropped(served):
     served.cut["model-1234.zip"] = len(ZIP) // 2
     with pytest.raises(ConnectionError):
         archive.fetch(address(served))
-    part = next((served.cache / "assets").rglob("archive.part"))
+    part = next((served.cache / "assets").rglob("0.part"))
     part.write_bytes(ZIP + ZIP)
     served.cut.clear()
     with pytest.raises((ConnectionError, ValueError), match="model-1234.zip"):
@@ -145,3 +148,85 @@ def test_a_file_that_would_fill_the_memory(served, monkeypatch):
     monkeypatch.setattr(archive, "LIMIT", len(PARAMS) - 1)
     with pytest.raises(ValueError, match="one .params file, but has {'model-1234.para"):
         archive.fetch(address(served))
+
+
+def checkpoint(**more):
+    file = io.BytesIO()
+    tensors = {f"module.{name}": torch.from_numpy(t) for name, t in TENSORS.items()}
+    torch.save({"state_dict": tensors, "epoch": 3, **more}, file)
+    return file.getvalue()
+
+
+@pytest.fixture
+def pth(served):
+    """A function that serves a checkpoint and returns the end of its address."""
+
+    def serve(data, repository="mm/models", name=None):
+        name = name or f"tsn-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+        served.repositories[repository] = {name: data}
+        return f"{repository}/resolve/main/{name}"
+
+    return serve
+
+
+def assert_tensors(path):
+    found = load_file(path)
+    assert found.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        np.testing.assert_array_equal(found[name], tensor.astype("float32"))
+
+
+def test_a_checkpoint_of_pytorch_has_its_hash_in_its_name(served, pth):
+    where = f"{served.url}/{pth(checkpoint())}"
+    assert archive.remote(where)
+    assert_tensors(archive.fetch(where))
+    assert_tensors(archive.fetch(where))
+    assert served.fetched(".pth") == 1
+    assert kept(served) == {"model.safetensors"}
+
+
+def test_a_checkpoint_with_another_hash_is_not_kept(served, pth):
+    where = f"{served.url}/{pth(checkpoint(), name='tsn-0123abcd.pth')}"
+    with pytest.raises(ValueError, match="its sha256 is .*, but should be 0123abcd"):
+        archive.fetch(where)
+    assert kept(served) == set()
+
+
+def test_a_checkpoint_without_a_hash_is_not_fetched(served, pth):
+    where = f"{served.url}/{pth(checkpoint(), name='tsn_e50.pth')}"
+    with pytest.raises(ValueError, match="tsn_e50.pth cannot be checked"):
+        archive.fetch(where)
+    assert served.fetched(".pth") == 0
+
+
+def test_nothing_of_a_checkpoint_is_run(served, pth, capsys):
+    class Code:
+        def __reduce__(self):
+            return print, ("unpickled",)
+
+    where = f"{served.url}/{pth(checkpoint(meta=Code()))}"
+    with pytest.raises(ValueError, match="it names print, which is not run"):
+        archive.fetch(where)
+    assert kept(served) == set()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_mirror_on_the_hub_helps_out(served, pth, monkeypatch):
+    """When the first address has gone, and when it does not answer."""
+    data = checkpoint()
+    name = pth(data, "someone/copies").rpartition("/")[2]
+    mirror = f"hf://someone/copies/{name}"
+    assert_tensors(archive.fetch(f"{served.url}/gone/resolve/main/{name} {mirror}"))
+    files.discard(f"{served.url}/gone/resolve/main/{name}")
+    assert_tensors(archive.fetch(f"http://127.0.0.1:9/{name} {mirror}"))
+    files.discard(f"http://127.0.0.1:9/{name}")
+    del served.repositories["someone/copies"]
+    with pytest.raises(ConnectionError, match=f"9/{name} did.*copies.*is not there"):
+        archive.fetch(f"http://127.0.0.1:9/{name} {mirror}")
+
+
+def test_without_pytorch_the_error_says_what_to_install(served, pth, monkeypatch):
+    where = f"{served.url}/{pth(checkpoint())}"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"install `stzoo\[torch\]`"):
+        archive.fetch(where)

@@ -9,7 +9,7 @@ Inception v3), frames (8 and 16) and accuracies. Our reading is that the module 
 at the ten places where GSM, its baseline, has its gates, and that all else (one frame
 from each part of the video, BGR, averaged logits, recipe) is GSM's as well. At these
 places, 3x3x3 convolutions of all channels add 11.1 M parameters to BN-Inception,
-`kernel_size=(3, 1, 1)` adds 1.2 M.
+`kernel_size=(3, 1, 1)` adds 1.2 M. From `"imagenet"`, the modules start at random.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from functools import partial
 
 from stzoo.layers import CSTM
 from stzoo.models.gsm import BACKBONES, places
-from stzoo.models.tsn import CLIPS, make, tiny
+from stzoo.models.tsn import CLIPS, imagenet, make, tiny
 from stzoo.models.tsn import RULES as RULES
 from stzoo.spec import Pretrained
 
@@ -52,8 +52,8 @@ def cstm_bninception(
         classes: int, number of logits; `None`: those of the weights, else 174.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"something_v1"`,
-            `"something_v2"`, `"jester"`, each with `_16` for 16 frames), a folder, or
+        pretrained: `None`, `True`, a tag (`"something_v1"`, `"something_v2"`,
+            `"jester"`, each with `_16` for 16 frames, `"imagenet"`), a folder, or
             `"hf://organisation/repository@revision"`.
         fusion: `"attention"`, or `"sum"`, the paper's `3D_Shift_sum`.
         shift: `"gate"` or `"tsm"`.
@@ -85,8 +85,8 @@ def cstm_inceptionv3(
         classes: int, number of logits; `None`: those of the weights, else 174.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else `(8, 229, 229, 3)`.
-        pretrained: `None`, `True`, a tag (`"something_v1"`,
-            `"something_v2"`, `"jester"`, each with `_16` for 16 frames), a folder, or
+        pretrained: `None`, `True`, a tag (`"something_v1"`, `"something_v2"`,
+            `"jester"`, each with `_16` for 16 frames, `"imagenet"`), a folder, or
             `"hf://organisation/repository@revision"`.
         fusion: `"attention"`, or `"sum"`, the paper's `3D_Shift_sum`.
         shift: `"gate"` or `"tsm"`.
@@ -154,20 +154,26 @@ _REPORTED = {
     ("inception_v3", 16): ((51.27, 79.90), (64.04, 88.54), (96.61, 99.86)),
 }
 
-PRETRAINED = tuple(
-    Pretrained(
-        f"cstm_{backbone.replace('_', '')}",
-        tag=tag if frames == 8 else f"{tag}_{frames}",
-        options=_options(),
-        classes=classes,
-        clip=dataclasses.replace(CLIPS[backbone], frames=frames),
-        source="Zheng and Zhang, 2021",
-        reported={"top1": top1, "top5": top5},
-    )
-    for (backbone, frames), accuracies in _REPORTED.items()
-    for (tag, classes), (top1, top5) in zip(
-        (("something_v1", 174), ("something_v2", 174), ("jester", 27)),
-        accuracies,
-        strict=True,
-    )
+PRETRAINED = (
+    *(
+        Pretrained(
+            f"cstm_{backbone.replace('_', '')}",
+            tag=tag if frames == 8 else f"{tag}_{frames}",
+            options=_options(),
+            classes=classes,
+            clip=dataclasses.replace(CLIPS[backbone], frames=frames),
+            source="Zheng and Zhang, 2021",
+            reported={"top1": top1, "top5": top5},
+        )
+        for (backbone, frames), accuracies in _REPORTED.items()
+        for (tag, classes), (top1, top5) in zip(
+            (("something_v1", 174), ("something_v2", 174), ("jester", 27)),
+            accuracies,
+            strict=True,
+        )
+    ),
+    *(
+        imagenet(f"cstm_{backbone.replace('_', '')}", backbone, new=("^cstm_",))
+        for backbone in BACKBONES
+    ),
 )

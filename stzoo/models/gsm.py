@@ -8,6 +8,9 @@ block: ten in BN-Inception, ten in Inception v3 (none in `mixed_6`), as the code
 them. `attention=True` adds an attention over channels after each gate: the
 `GSM+attention` that the paper of CSTM compares with and does not describe; that it is
 squeeze-and-excitation is our reading.
+
+From `"imagenet"`, gates start closed and shuffle channels all the same, as in the code
+of the authors: the network is not that of images at first, and has to be fine-tuned.
 """
 
 import dataclasses
@@ -16,7 +19,7 @@ from functools import partial
 from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.inception_v3 import inception_v3
 from stzoo.layers import ChannelAttention, GateShift
-from stzoo.models.tsn import CLIPS, make, tiny
+from stzoo.models.tsn import CLIPS, imagenet, make, tiny
 from stzoo.models.tsn import RULES as RULES
 from stzoo.spec import Pretrained
 
@@ -77,8 +80,8 @@ def gsm_bninception(classes=None, clip=None, pretrained=None, attention=False):
         classes: int, number of logits; `None`: those of the weights, else 174.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"something_v1"`, `"something_v1_16"`), a
-            folder, or `"hf://organisation/repository@revision"`.
+        pretrained: `None`, `True`, a tag (`"something_v1"`, `"something_v1_16"`,
+            `"imagenet"`), a folder, or `"hf://organisation/repository@revision"`.
         attention: bool, weigh channels after each gate (CSTM's `GSM+attention`).
 
     Returns:
@@ -98,7 +101,8 @@ def gsm_inceptionv3(classes=None, clip=None, pretrained=None, attention=False):
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else `(8, 229, 229, 3)`.
         pretrained: `None`, `True`, a tag (`"something_v1"`, `"something_v1_16"`,
-            `"diving48"`), a folder, or `"hf://organisation/repository@revision"`.
+            `"diving48"`, `"imagenet"`), a folder, or
+            `"hf://organisation/repository@revision"`.
         attention: bool, weigh channels after each gate (CSTM's `GSM+attention`).
 
     Returns:
@@ -183,15 +187,21 @@ _FILES = (
     ("inception_v3", "diving48", 48, 16, "1gbtufj34TA-2Pwxn7RGPWwkvtyK98Zx5", 39.03),
 )
 
-PRETRAINED = tuple(
-    Pretrained(
-        f"gsm_{backbone.replace('_', '')}",
-        tag=tag,
-        options={"attention": False},
-        classes=classes,
-        clip=dataclasses.replace(CLIPS[backbone], frames=frames),
-        source=f"Sudhakaran et al., https://drive.google.com/file/d/{file}",
-        reported={"top1": top1} if top1 else {},
-    )
-    for backbone, tag, classes, frames, file, top1 in _FILES
+PRETRAINED = (
+    *(
+        Pretrained(
+            f"gsm_{backbone.replace('_', '')}",
+            tag=tag,
+            options={"attention": False},
+            classes=classes,
+            clip=dataclasses.replace(CLIPS[backbone], frames=frames),
+            source=f"Sudhakaran et al., https://drive.google.com/file/d/{file}",
+            reported={"top1": top1} if top1 else {},
+        )
+        for backbone, tag, classes, frames, file, top1 in _FILES
+    ),
+    *(
+        imagenet(f"gsm_{backbone.replace('_', '')}", backbone, new=("^gsm_",))
+        for backbone in BACKBONES
+    ),
 )

@@ -334,10 +334,6 @@ def p3d_tiny(
 
 BUILDERS = (p3d_resnet50, p3d_resnet101, p3d_resnet152, p3d_tiny)
 
-_TEMPORAL_BN = tuple(
-    f"_bn_temporal/{name}"
-    for name in ("gamma", "beta", "moving_mean", "moving_variance")
-)
 # Top-1 and, where given, top-5 of the sources, and what feeds the weights.
 _GLUONCV = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models"
 _KINETICS = {
@@ -381,7 +377,7 @@ PRETRAINED = (
             licence="BSD-3-Clause",
             source="torchvision, IMAGENET1K_V1; stride in the 3x3, here in the 1x1",
             repository=f"timm/resnet{depth}.tv_in1k",
-            new=("_conv_temporal/kernel", *_TEMPORAL_BN),
+            new=("_temporal/",),
         )
         for depth in (50, 101, 152)
     ),

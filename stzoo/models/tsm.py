@@ -15,7 +15,7 @@ from functools import partial
 from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.resnet import RESNET50, RESNET101, bottleneck, resnet
 from stzoo.layers import FrameConv, TemporalShift
-from stzoo.models.tsn import CLIPS, make, tiny
+from stzoo.models.tsn import CLIPS, imagenet, make, mmaction, tiny
 from stzoo.models.tsn import RULES as RULES
 from stzoo.spec import Pretrained
 
@@ -47,8 +47,9 @@ def tsm_resnet50(classes=None, clip=None, pretrained=None):
         classes: int, number of logits; `None`: those of the weights, else 400.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`, `"kinetics400"`,
-            `"kinetics400_16"`), a folder, or `"hf://organisation/repository@revision"`.
+        pretrained: `None`, `True`, a tag (`"kinetics400"`, `"something_v2"`, both also
+            with `_16` for 16 frames, `"kinetics400_mit"`, `"imagenet"`), a folder, or
+            `"hf://organisation/repository@revision"`.
 
     Returns:
         `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
@@ -66,7 +67,7 @@ def tsm_resnet101(classes=None, clip=None, pretrained=None):
         classes: int, number of logits; `None`: those of the weights, else 400.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
+        pretrained: `None`, `True`, a tag (`"something_v2"`, `"imagenet"`), a folder, or
             `"hf://organisation/repository@revision"`.
 
     Returns:
@@ -85,7 +86,7 @@ def tsm_bninception(classes=None, clip=None, pretrained=None):
         classes: int, number of logits; `None`: those of the weights, else 400.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (none exists), a folder, or
+        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
             `"hf://organisation/repository@revision"`.
 
     Returns:
@@ -133,21 +134,43 @@ def tsm_tiny(
 
 BUILDERS = (tsm_resnet50, tsm_resnet101, tsm_bninception, tsm_tiny)
 
-_MMACTION = "https://download.openmmlab.com/mmaction/v1.0/recognition/tsm"
-# Figures of mmaction2's table, 8 or 16 segments, 10 crops.
-_KINETICS = {
-    # tag: frames, name of the configuration, date and hash of the file, top-1, top-5
-    "kinetics400": (8, "1x1x8-50e", "20220831-64d69186", 72.95, 90.45),
-    "kinetics400_16": (16, "1x1x16-50e", "20220831-042b1748", 74.64, 91.42),
-}
-
-
-def _file(configuration, version):
-    name = f"tsm_imagenet-pretrained-r50_8xb16-{configuration}_kinetics400-rgb"
-    return f"{_MMACTION}/{name}/{name}_{version}.pth"
-
+# Figures of mmaction2's table, 10 crops on Kinetics and 3 on Something-Something.
+_MMACTION = (
+    # depth, tag, classes, frames, configuration, date and hash, top-1, top-5
+    (50, "kinetics400", 400, 8, "kinetics400", "20220831-64d69186", 73.18, 90.56),
+    (50, "kinetics400_16", 400, 16, "kinetics400", "20220831-042b1748", 75.12, 91.55),
+    (50, "something_v2", 174, 8, "sthv2", "20230317-be0fc26e", 62.72, 87.70),
+    (50, "something_v2_16", 174, 16, "sthv2", "20230317-ec6696ad", 64.16, 88.61),
+    (101, "something_v2", 174, 8, "sthv2", "20230320-efcc0d1b", 63.70, 88.28),
+)
+_MIT = "https://hanlab18.mit.edu/projects/tsm/models"
 
 PRETRAINED = (
+    *(
+        Pretrained(
+            f"tsm_resnet{depth}",
+            tag=tag,
+            classes=classes,
+            clip=dataclasses.replace(CLIPS["resnet50"], frames=frames),
+            licence="Apache-2.0",
+            source="mmaction2",
+            reported={"top1": top1, "top5": top5},
+            repository=mmaction(
+                f"tsm_imagenet-pretrained-r{depth}_8xb16-1x1x{frames}-50e_{data}-rgb",
+                version,
+            ),
+        )
+        for depth, tag, classes, frames, data, version, top1, top5 in _MMACTION
+    ),
+    Pretrained(
+        "tsm_resnet50",
+        tag="kinetics400_mit",
+        clip=CLIPS["resnet50"],
+        licence="MIT",
+        source="Lin et al., one crop, "
+        f"{_MIT}/TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth",
+        reported={"top1": 71.2},
+    ),
     *(
         Pretrained(
             f"tsm_resnet{depth}",
@@ -160,15 +183,5 @@ PRETRAINED = (
         )
         for depth in (50, 101)
     ),
-    *(
-        Pretrained(
-            "tsm_resnet50",
-            tag=tag,
-            clip=dataclasses.replace(CLIPS["resnet50"], frames=frames),
-            licence="Apache-2.0",
-            source=f"mmaction2, {_file(configuration, version)}",
-            reported={"top1": top1, "top5": top5},
-        )
-        for tag, (frames, configuration, version, top1, top5) in _KINETICS.items()
-    ),
+    imagenet("tsm_bninception", "bn_inception"),
 )

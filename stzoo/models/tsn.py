@@ -77,8 +77,18 @@ def tiny(name, backbone, known):
     return Pretrained(name, classes=12, clip=clip)
 
 
+def _another_graph(match):
+    raise ValueError(
+        f"it has {match[0]}: this is torchvision's Inception v3, another graph than "
+        "that of TSN and GSM (its convolutions have no bias, 1x7 comes before 7x1, "
+        'mixed_10 averages), so its weights cannot serve here; pretrained="imagenet" '
+        "names those that can"
+    )
+
+
 # From the names of the originals, of mmaction2 and of the files of ImageNet to ours.
 RULES = (
+    (r"^(Conv2d_\w+_\dx\d|Mixed_\d\w)\b", _another_graph),
     (r"^(module|backbone|base_model)\.", ""),
     (r"^base_model\.", ""),
     (r"^(new_fc|last_linear|top_cls_fc|cls_head\.fc_cls)\.", "fc."),
@@ -135,7 +145,7 @@ def tsn_resnet50(classes=None, clip=None, pretrained=None):
         classes: int, number of logits; `None`: those of the weights, else 400.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`, `"kinetics400"`), a folder, or
+        pretrained: `None`, `True`, a tag (`"kinetics400"`, `"imagenet"`), a folder, or
             `"hf://organisation/repository@revision"`.
 
     Returns:
@@ -185,10 +195,71 @@ def tsn_tiny(
 
 BUILDERS = (tsn_bninception, tsn_inceptionv3, tsn_resnet50, tsn_tiny)
 
-_MMACTION = "https://download.openmmlab.com/mmaction/v1.0/recognition/tsn"
+# Files of ImageNet for a backbone: who converted them from Caffe, and where they are.
+_IMAGENET = {
+    "bn_inception": (
+        "pretrained-models.pytorch",
+        "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
+    ),
+    "inception_v3": (
+        "temporal-segment-networks",
+        "https://yjxiong.blob.core.windows.net/models/"
+        "inceptionv3-cuhk-0e09b300b493bc74c.pth",
+    ),
+}
+
+
+def imagenet(builder, backbone, reported=None, new=()):
+    """The entry for an Inception that starts from ImageNet.
+
+    Args:
+        builder: string.
+        backbone: string, of `CLIPS`.
+        reported: dict, accuracy, where the image network is all there is.
+        new: tuple of strings, patterns of what the file does not have.
+    """
+    converter, address = _IMAGENET[backbone]
+    return Pretrained(
+        builder,
+        tag="imagenet",
+        classes=1000,
+        clip=CLIPS[backbone],
+        source=f"ImageNet, converted from Caffe by {converter}",
+        reported=reported or {},
+        repository=address,
+        new=new,
+    )
+
+
+_MMACTION = "https://download.openmmlab.com/mmaction/v1.0/recognition"
 _RESNET50 = "tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb"
+# Not mmaction2's, the only copy on the Hub; that it lies at the root is inferred.
+_MIRROR = "hf://RaphaelLiu/EvalCrafter-Models"
+
+
+def mmaction(name, version, mirror=""):
+    """Where mmaction2 has a file, and where others have it.
+
+    Args:
+        name: string, of the configuration.
+        version: string, date and first digits of the hash of the file.
+        mirror: string, of a folder that holds the same file, or empty.
+    """
+    file = f"{name}_{version}.pth"
+    address = f"{_MMACTION}/{name.partition('_')[0]}/{name}/{file}"
+    return f"{address} {mirror}/{file}" if mirror else address
+
 
 PRETRAINED = (
+    Pretrained(
+        "tsn_resnet50",
+        tag="kinetics400",
+        clip=CLIPS["resnet50"],
+        licence="Apache-2.0",
+        source="mmaction2, 25 clips and 10 crops",
+        reported={"top1": 74.12, "top5": 91.34},
+        repository=mmaction(_RESNET50, "20220906-2692d16c", _MIRROR),
+    ),
     Pretrained(
         "tsn_resnet50",
         tag="imagenet",
@@ -198,28 +269,6 @@ PRETRAINED = (
         source="torchvision, IMAGENET1K_V1",
         repository="timm/resnet50.tv_in1k",
     ),
-    Pretrained(
-        "tsn_resnet50",
-        tag="kinetics400",
-        clip=CLIPS["resnet50"],
-        licence="Apache-2.0",
-        source=f"mmaction2, {_MMACTION}/{_RESNET50}/{_RESNET50}_20220906-2692d16c.pth",
-        reported={"top1": 74.12},
-    ),
-    Pretrained(
-        "tsn_bninception",
-        tag="imagenet",
-        classes=1000,
-        clip=CLIPS["bn_inception"],
-        source="http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
-        reported={"top1": 73.524, "top5": 91.562},
-    ),
-    Pretrained(
-        "tsn_inceptionv3",
-        tag="imagenet",
-        classes=1000,
-        clip=CLIPS["inception_v3"],
-        source="https://yjxiong.blob.core.windows.net/models/"
-        "inceptionv3-cuhk-0e09b300b493bc74c.pth",
-    ),
+    imagenet("tsn_bninception", "bn_inception", {"top1": 73.524, "top5": 91.562}),
+    imagenet("tsn_inceptionv3", "inception_v3"),
 )

@@ -1,6 +1,11 @@
+import dataclasses
+import hashlib
+import sys
+
 import numpy as np
 import pytest
-from harness import check_model, close, open_gate
+import torch
+from harness import check_model, close, numpy, open_gate
 from references_inception import load, logits, reference_tsn
 
 import stzoo
@@ -61,3 +66,37 @@ def test_model_keeps_keras_promises(tmp_path):
         return model
 
     check_model(build, x, tmp_path)
+
+
+@pytest.mark.parametrize("builder", ["gsm", "tsm", "cstm"])
+def test_a_network_starts_from_imagenet(hub, monkeypatch, tmp_path, builder):
+    """All but the operators comes from the file, which a URL names."""
+    image = reference_tsn("bn_inception", 8, 10)
+    state = {
+        name.replace("base_model.", "").replace("new_fc.", "last_linear."): tensor
+        for name, tensor in image.state_dict().items()
+    }
+    torch.save(state, tmp_path / "file.pth")
+    data = (tmp_path / "file.pth").read_bytes()
+    name = f"bn_inception-{hashlib.sha256(data).hexdigest()[:9]}.pth"
+    hub.repositories["some/files"] = {name: data}
+    family = sys.modules[f"stzoo.models.{builder}"]
+    entry = dataclasses.replace(
+        stzoo.zoo.PRETRAINED[f"{builder}_bninception.imagenet"],
+        builder=f"{builder}_tiny",
+        classes=10,
+        repository=f"{hub.url}/some/files/resolve/main/{name}",
+    )
+    monkeypatch.setattr(family, "PRETRAINED", (entry,))
+    small = dict(clip=(3, 64, 64, 3), width=8)
+    model = stzoo.create(f"{builder}_tiny", pretrained="imagenet", **small)
+    assert model.stzoo.clip.order == "BGR"
+    plain = stzoo.tsn_tiny(classes=10, **small)
+    load(plain, image)
+    expected = {weight.path: numpy(weight) for weight in plain.weights}
+    found = {weight.path: numpy(weight) for weight in model.weights}
+    assert expected.keys() <= found.keys()
+    for path, weight in expected.items():
+        np.testing.assert_array_equal(found[path], weight)
+    if builder == "tsm":
+        assert expected.keys() == found.keys()

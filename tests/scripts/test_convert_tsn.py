@@ -1,5 +1,7 @@
 """Checkpoints of TSN, TSM and GSM in their original containers answer alike."""
 
+import hashlib
+
 import convert_weights
 import numpy as np
 import pytest
@@ -91,7 +93,7 @@ def test_an_official_checkpoint_answers_alike(
 
 
 def test_timms_inception_v3_is_another_graph(tmp_path):
-    """Its names are not those of the file, and the error says so."""
+    """The error says so, in a sentence."""
     state = {
         "Conv2d_1a_3x3.conv.weight": torch.zeros(32, 3, 3, 3),
         "fc.weight": torch.zeros(7, 64),
@@ -99,7 +101,7 @@ def test_timms_inception_v3_is_another_graph(tmp_path):
     }
     torch.save(state, tmp_path / "timm.pth")
     chosen = ["--option", "backbone=inception_v3", "--option", "width=4"]
-    with pytest.raises(SystemExit, match="Not in the model: Conv2d_1a_3x3.conv.weight"):
+    with pytest.raises(SystemExit, match="this is torchvision's Inception v3, another"):
         convert_weights.main(
             [
                 "tsn_tiny",
@@ -114,9 +116,24 @@ def test_timms_inception_v3_is_another_graph(tmp_path):
 def test_an_entry_says_where_its_file_is(hub):
     for builder, tag, where in (
         ("gsm_bninception", "something_v1", "drive.google.com/file/d/1rPma02"),
-        ("tsm_resnet50", "kinetics400", "20220831-64d69186.pth"),
-        ("tsn_bninception", "imagenet", "bn_inception-52deb4733.pth"),
+        ("tsm_resnet50", "kinetics400_mit", "TSM_kinetics_RGB_resnet50_shift8_block"),
     ):
         with pytest.raises(FileNotFoundError, match=where) as info:
             stzoo.create(f"{builder}.{tag}")
         assert f"convert_weights.py {builder} FILE" in str(info.value)
+
+
+def test_a_checkpoint_comes_from_a_url(tmp_path, hub):
+    reference = reference_tsn((3, 4, 6, 3), 4, 7)
+    torch.save(mmaction(reference), tmp_path / "tsn.pth")
+    data = (tmp_path / "tsn.pth").read_bytes()
+    name = f"tsn-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    hub.repositories["mm/models"] = {name: data}
+    options = ["--option", "backbone=resnet50", "--option", "width=4"]
+    out = ["--out", str(tmp_path / "out")]
+    url = f"{hub.url}/mm/models/resolve/main/{name}"
+    convert_weights.main(["tsn_tiny", url, *out, *options])
+    assert stzoo.load(tmp_path / "out").stzoo.source == name
+    gone = f"{hub.url}/mm/models/resolve/main/gone-0123abcd.pth"
+    with pytest.raises(SystemExit, match="gone-0123abcd.pth is missing"):
+        convert_weights.main(["tsn_tiny", gone, *out, *options])
