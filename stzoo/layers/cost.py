@@ -52,12 +52,17 @@ class CoST(keras.layers.Layer):
 
     Output shape: `(batch, frames, height / s, width / s, filters)`, rounded up.
 
+    Attributes:
+        parts: the names of what is weighed, see `coefficients`.
+
     Example:
 
     >>> x = np.random.rand(2, 8, 14, 14, 64)
     >>> stzoo.layers.CoST(64)(x).shape
     (2, 8, 14, 14, 64)
     """
+
+    parts = VIEWS
 
     def __init__(self, filters, kernel_size=3, strides=1, variant="b", **kwargs):
         super().__init__(**kwargs)
@@ -108,7 +113,7 @@ class CoST(keras.layers.Layer):
         kernel = once_for_all(ops.convert_to_tensor(self.kernel))
         if self.variant == "b":
             views = [self._view(inputs, kernel, view) for view in VIEWS]
-            weights = ops.cast(self.coefficients(views), views[0].dtype)
+            weights = ops.cast(self._weigh(views), views[0].dtype)
             weights = ops.expand_dims(weights, (2, 3, 4))
             return sum(weights[:, i] * view for i, view in enumerate(views))
         # A convolution is linear: weighing its kernel weighs its output.
@@ -119,12 +124,11 @@ class CoST(keras.layers.Layer):
         views = zip(kernels, VIEWS, strict=True)
         return sum(self._view(inputs, kernel, view) for kernel, view in views)
 
-    def coefficients(self, views=None):
+    def coefficients(self, inputs=None):
         """How much each view counts: height-width, time-width, time-height.
 
         Args:
-            views: for variant `"b"`, the three views of a clip, convolved, each
-                `(batch, frames, height, width, filters)`.
+            inputs: for variant `"b"`, what the layer is called with.
 
         Returns:
             Tensor `(3, filters)`, for variant `"b"` `(batch, 3, filters)`, float32,
@@ -132,6 +136,15 @@ class CoST(keras.layers.Layer):
         """
         if self.variant == "a":
             return ops.softmax(self.alpha, axis=0)
+        if inputs is None:
+            raise ValueError(
+                f'The coefficients of {self.name} follow from each clip (variant "b"). '
+                "Pass clips."
+            )
+        kernel = ops.convert_to_tensor(self.kernel)
+        return self._weigh([self._view(inputs, kernel, view) for view in VIEWS])
+
+    def _weigh(self, views):
         seen = ops.stack([ops.max(view, axis=(1, 2, 3)) for view in views], axis=1)
         seen = ops.transpose(self.fc1(seen), (0, 2, 1))
         scores = ops.transpose(self.fc2(seen), (0, 2, 1))

@@ -52,6 +52,9 @@ class CSTM(keras.layers.Layer):
 
     Output shape: as the input.
 
+    Attributes:
+        parts: the names of what is weighed, see `coefficients`.
+
     Example:
 
     >>> x = np.random.rand(2, 8, 14, 14, 64)
@@ -72,6 +75,7 @@ class CSTM(keras.layers.Layer):
         self.fusion = fusion
         self.shift = shift
         self.reduction = reduction
+        self.parts = ("convolution", "shift") if fusion == "attention" else ()
         if fusion not in ("attention", "sum"):
             raise ValueError(
                 f'fusion must be "attention" or "sum". Received: {fusion!r}.'
@@ -96,34 +100,38 @@ class CSTM(keras.layers.Layer):
             self.fc2.build((None, hidden))
 
     def call(self, inputs, training=None):
-        branches = [
-            self.bn(self.conv(inputs), training=training),
-            self._shift(inputs, training),
-        ]
+        branches = self._branches(inputs, training)
         if self.fusion == "sum":
             return branches[0] + branches[1]
-        weights = ops.cast(self.coefficients(branches), branches[0].dtype)
+        weights = ops.cast(self._weigh(branches), branches[0].dtype)
         weights = ops.expand_dims(weights, (2, 3, 4))
         return weights[:, 0] * branches[0] + weights[:, 1] * branches[1]
 
-    def coefficients(self, branches):
-        """How much each branch counts in each channel.
+    def coefficients(self, inputs=None):
+        """How much each branch counts in each channel: the convolution, the shift.
 
         Args:
-            branches: the convolution's and the shift's answers, each
-                `(batch, frames, height, width, channels)`.
+            inputs: what the layer is called with.
 
         Returns:
             Tensor `(batch, 2, channels)`, float32, with a sum of 1 over the branches.
         """
+        if inputs is None:
+            raise ValueError(
+                f"The coefficients of {self.name} follow from each clip. Pass clips."
+            )
+        return self._weigh(self._branches(inputs, training=False))
+
+    def _branches(self, inputs, training):
+        convolved = self.bn(self.conv(inputs), training=training)
+        if self.shift == "gate":
+            return convolved, self.shifted(inputs, training=training)
+        return convolved, self.shifted(inputs)
+
+    def _weigh(self, branches):
         both = ops.cast(branches[0] + branches[1], "float32")
         scores = self.fc2(self.fc1(ops.mean(both, axis=(1, 2, 3))))
         return ops.softmax(ops.reshape(scores, (-1, 2, both.shape[-1])), axis=1)
-
-    def _shift(self, inputs, training):
-        if self.shift == "gate":
-            return self.shifted(inputs, training=training)
-        return self.shifted(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape

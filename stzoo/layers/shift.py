@@ -75,12 +75,17 @@ class GateShift(keras.layers.Layer):
 
     Output shape: as the input.
 
+    Attributes:
+        parts: the names of what is weighed, see `coefficients`.
+
     Example:
 
     >>> x = np.random.rand(2, 8, 14, 14, 64)
     >>> stzoo.layers.GateShift()(x).shape
     (2, 8, 14, 14, 64)
     """
+
+    parts = ("kept", "shifted")
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -101,8 +106,7 @@ class GateShift(keras.layers.Layer):
         self.bias = self.add_weight(shape=(2,), initializer="zeros", name="bias")
 
     def call(self, inputs, training=None):
-        seen = ops.relu(self.bn(inputs, training=training))
-        gates = ops.tanh(self._convolve(seen) + self.bias)
+        gates = self._gates(inputs, training)
         half = inputs.shape[-1] // 2
         halves = []
         for side, by in enumerate((-1, 1)):
@@ -110,6 +114,27 @@ class GateShift(keras.layers.Layer):
             passed = gates[..., side : side + 1] * x
             halves.append(shuffle(shift(passed, by) + x - passed))
         return ops.concatenate(halves, axis=-1)
+
+    def coefficients(self, inputs=None):
+        """How much each half of the channels keeps, and how much of it is shifted.
+
+        Args:
+            inputs: what the layer is called with.
+
+        Returns:
+            Tensor `(batch, 2, 2)`, float32: the mean size of a gate over time and
+            space is the share that is shifted, of the first half (from the next
+            frame) and of the second (from the previous one); the rest is kept.
+        """
+        if inputs is None:
+            raise ValueError(f"The gates of {self.name} follow from clips. Pass clips.")
+        gates = ops.abs(ops.cast(self._gates(inputs, training=False), "float32"))
+        shifted = ops.mean(gates, axis=(1, 2, 3))
+        return ops.stack([1 - shifted, shifted], axis=1)
+
+    def _gates(self, inputs, training):
+        seen = ops.relu(self.bn(inputs, training=training))
+        return ops.tanh(self._convolve(seen) + self.bias)
 
     def _convolve(self, x):
         """3x3x3 with two groups of channels and one filter for each.

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 from harness import check_layer, close, gradients, numpy
-from twins import cost_a, cost_b
+from twins import cost_a, cost_b, cost_views
 
 from stzoo.layers import CoST, cost
 
@@ -75,6 +75,17 @@ def test_initial_coefficients_favour_height_width():
     layer.build((None, 4, 6, 8, 3))
     expected = np.repeat([[0.6697], [0.1652], [0.1652]], 4, axis=1)
     np.testing.assert_allclose(numpy(layer.coefficients()), expected, atol=1e-4)
+
+
+def test_coefficients_weigh_the_views():
+    x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
+    layer = built(x, strides=2)
+    weights = numpy(layer.coefficients(keras.ops.convert_to_tensor(x))).swapaxes(0, 1)[
+        :, :, None, None, None
+    ]
+    close(layer(x), (weights * cost_views(x, numpy(layer.kernel), 2)).sum(0))
+    with pytest.raises(ValueError, match='follow from each clip .variant "b".'):
+        layer.coefficients()
 
 
 @pytest.mark.parametrize("variant", ["a", "b"])

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from harness import check_layer, close, numpy, randomize
+from keras import ops
 from twins import convolution, gate_shift, temporal_shift
 
 from stzoo.layers import CSTM
@@ -54,12 +55,19 @@ def test_cstm_is_the_loop(size, fusion, shift):
     close(layer(x), cstm(x.astype("float64"), weights, fusion, shift))
 
 
-def test_coefficients_of_the_branches_add_up_to_one():
+def test_coefficients_weigh_the_branches():
+    x = RNG.normal(size=(2, 3, 4, 5, 8)).astype("float32")
     layer = built(reduction=4)
-    branches = [RNG.normal(size=(2, 3, 4, 5, 8)).astype("float32") for _ in range(2)]
-    found = numpy(layer.coefficients(branches))
+    found = numpy(layer.coefficients(ops.convert_to_tensor(x)))
     assert found.shape == (2, 2, 8)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+    convolved = numpy(layer.bn(layer.conv(x)))
+    shifted = numpy(layer.shifted(x))
+    convolution, shift = found[:, :, None, None, None].swapaxes(0, 1)
+    close(layer(x), convolution * convolved + shift * shifted)
+    assert built(fusion="sum").parts == ()
+    with pytest.raises(ValueError, match="follow from each clip. Pass clips"):
+        layer.coefficients()
 
 
 @CHOICES

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from harness import check_layer, close, gradients, numpy, randomize
+from keras import ops
 from twins import gate_shift, temporal_shift
 
 from stzoo.layers import ChannelAttention, GateShift, TemporalShift
@@ -22,6 +23,18 @@ def test_temporal_shift_is_the_loop(shape):
     x = RNG.normal(size=(2, *shape, 16)).astype("float32")
     close(TemporalShift()(x), temporal_shift(x), 0)
     close(TemporalShift(4)(x), temporal_shift(x, 4), 0)
+
+
+def test_coefficients_are_what_gates_let_through():
+    x = RNG.normal(size=(2, 3, 4, 5, 8)).astype("float32")
+    layer = gate(x.shape)
+    layer.kernel.assign(np.zeros(layer.kernel.shape))
+    layer.bias.assign(np.arctanh([0.25, -0.5]))  # of the first half, of the second
+    found = numpy(layer.coefficients(ops.convert_to_tensor(x)))
+    expected = np.array([[0.75, 0.5], [0.25, 0.5]])  # kept, shifted
+    np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)
+    with pytest.raises(ValueError, match="follow from clips. Pass clips"):
+        layer.coefficients()
 
 
 @SHAPES

@@ -1,0 +1,217 @@
+"""How much a network leans on each part of what its operators weigh.
+
+Li, Zhong, Xie, Pu: Collaborative Spatiotemporal Feature Learning for Video Action
+Recognition. CVPR 2019, Section 4.5: the three views of CoST share a kernel, so that
+their coefficients say how much the network leans on space (height-width) and on time
+(time-width, time-height), by layer and by class. The same is told of what other
+operators weigh: CSTM's two branches, GSM's gates.
+
+An operator takes part by two things: `parts`, the names of what it weighs, and
+`coefficients(inputs)`, a tensor `(parts, channels)` or `(batch, parts, channels)` with
+a sum of 1 over the parts.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """Shares of the parts, each a mean over channels and videos; they add up to 1.
+
+    Attributes:
+        model: string, name of the model.
+        parts: tuple of strings, what is weighed.
+        layers: tuple of strings, the operators in the order of the network.
+        classes: tuple of strings, the classes of which there were videos; empty
+            without labels.
+        videos: tuple of ints, number of videos of each class.
+        total: int, number of videos; 0 for what follows from the weights alone.
+        by_layer: array `(layers, parts)`.
+        by_class: array `(classes, layers, parts)`.
+        by_channel: dict from layer to array `(channels, parts)`, means over videos.
+    """
+
+    model: str
+    parts: tuple[str, ...]
+    layers: tuple[str, ...]
+    classes: tuple[str, ...]
+    videos: tuple[int, ...]
+    total: int
+    by_layer: np.ndarray
+    by_class: np.ndarray
+    by_channel: dict[str, np.ndarray]
+
+    @property
+    def overall(self):
+        """Array `(parts,)`: the mean over layers."""
+        return self.by_layer.mean(0)
+
+    def rows(self):
+        """The table as a list of dicts: layers, all of them, classes."""
+        names = [("layer", name, self.total) for name in self.layers]
+        names.append(("all", "", self.total))
+        names += [
+            ("class", name, videos)
+            for name, videos in zip(self.classes, self.videos, strict=True)
+        ]
+        shares = [*self.by_layer, self.overall, *self.by_class.mean(1)]
+        return [
+            {
+                "scope": scope,
+                "name": name,
+                "videos": videos,
+                **dict(zip(self.parts, map(float, row), strict=True)),
+            }
+            for (scope, name, videos), row in zip(names, shares, strict=True)
+        ]
+
+    def to_pandas(self):
+        """The table as a `pandas.DataFrame`."""
+        import pandas
+
+        return pandas.DataFrame(self.rows())
+
+    def to_csv(self):
+        """The table as a text of comma-separated values."""
+        rows, text = self.rows(), io.StringIO()
+        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def __str__(self):
+        source = f"{self.total} videos" if self.total else "from the weights"
+        width = max(map(len, (*self.layers, *self.classes, "all layers")))
+        lines = [f"{self.model}: {source}"]
+        lines.append(" " * width + "".join(f"{part:>13}" for part in self.parts))
+        for row in self.rows():
+            shares = "".join(f"{row[part]:>13.3f}" for part in self.parts)
+            lines.append(f"{row['name'] or 'all layers':<{width}}{shares}")
+        return "\n".join(lines)
+
+
+def contributions(model, data=None):
+    """The shares of what the operators of a model weigh.
+
+    Args:
+        model: a model of the zoo with CoST, CSTM or gates.
+        data: iterable of batches, as `fit` takes them: clips `(batch, frames, height,
+            width, channels)`, or pairs of clips and int labels `(batch,)`. `None` for
+            CoST of variant `"a"`, whose coefficients are weights.
+
+    Returns:
+        `Contributions`. It prints as a table.
+
+    Raises:
+        ValueError: the model has no coefficients, or they follow from clips and there
+            are none; a label is no class of the model; a coefficient is not a number.
+
+    Example:
+
+    >>> print(stzoo.contributions(stzoo.cost_tiny(variant="a")))
+    cost_tiny: from the weights
+                               hw           tw           th
+    layer1_1_conv2          0.670        0.165        0.165
+    ...
+    """
+    operators = [layer for layer in model.layers if getattr(layer, "parts", ())]
+    if not operators:
+        raise ValueError(
+            f"{model.name} has no coefficients: none of its layers is a CoST, a CSTM "
+            "with attention or a gate."
+        )
+    layers = tuple(layer.name for layer in operators)
+    if data is None:
+        means = {
+            layer.name: ops.convert_to_numpy(layer.coefficients())
+            for layer in operators
+        }
+        counts, by_class = np.zeros(0, int), np.zeros((0, len(layers), 1))
+        total, seen = 0, ()
+    else:
+        means, counts, by_class = _means(model, operators, data)
+        total, seen = int(counts.sum()), np.flatnonzero(counts[:-1])
+        counts, by_class = counts[seen], by_class[seen]
+    for name, mean in means.items():
+        if not np.isfinite(mean).all():
+            raise ValueError(f"The coefficients of {name} hold NaN or infinity.")
+    about = getattr(model, "stzoo", None)
+    labels = about.labels if about and about.labels else range(model.output_shape[-1])
+    return Contributions(
+        about.name if about else model.name,
+        tuple(operators[0].parts),
+        layers,
+        tuple(str(labels[number]) for number in seen),
+        tuple(map(int, counts)),
+        total,
+        np.stack([mean.mean(1) for mean in means.values()]),
+        by_class,
+        {name: mean.T for name, mean in means.items()},
+    )
+
+
+def _means(model, operators, data):
+    """Means over the data, in one pass, of which only sums are kept.
+
+    Returns:
+        Tuple: a dict from layer to array `(parts, channels)`; the number of videos of
+        each class, and at the end of those without a label; the means of each class,
+        array `(classes + 1, layers, parts)`.
+    """
+    probe = keras.Model(
+        model.input,
+        {layer.name: _Coefficients(layer)(layer.input) for layer in operators},
+    )
+    classes, parts = model.output_shape[-1], len(operators[0].parts)
+    counts = np.zeros(classes + 1, int)
+    by_class = np.zeros((classes + 1, len(operators), parts))
+    sums = dict.fromkeys((layer.name for layer in operators), 0.0)
+    for batch in data:
+        clips, labels = batch if isinstance(batch, tuple | list) else (batch, None)
+        labels = _checked(labels, len(clips), classes)
+        found = probe.predict_on_batch(clips)
+        for index, (name, coefficients) in enumerate(found.items()):
+            coefficients = np.asarray(coefficients, "float64")
+            sums[name] = sums[name] + coefficients.sum(0)
+            np.add.at(by_class[:, index], labels, coefficients.mean(2))
+        np.add.at(counts, labels, 1)
+    if not counts.any():
+        raise ValueError("There is no clip in the data, so there are no coefficients.")
+    means = {name: total / counts.sum() for name, total in sums.items()}
+    return means, counts, by_class / np.maximum(counts, 1)[:, None, None]
+
+
+def _checked(labels, count, classes):
+    """Labels as an array; without any, all are of the class after the last."""
+    if labels is None:
+        return np.full(count, classes)
+    labels = ops.convert_to_numpy(labels).astype(int)
+    if labels.shape != (count,) or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"Labels must be {count} whole numbers from 0 to {classes - 1}, the "
+            f"classes of the model. Received: shape {labels.shape}, from "
+            f"{labels.min()} to {labels.max()}."
+        )
+    return labels
+
+
+class _Coefficients(keras.layers.Layer):
+    """An operator's coefficients for each clip: `(batch, parts, channels)`."""
+
+    def __init__(self, operator):
+        super().__init__(dtype=operator.dtype_policy)
+        self.operator = operator
+
+    def call(self, inputs):
+        found = ops.cast(self.operator.coefficients(inputs), "float32")
+        shape = (ops.shape(inputs)[0], *found.shape[-2:])
+        return ops.broadcast_to(found, shape)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((None, len(self.operator.parts), None), "float32")

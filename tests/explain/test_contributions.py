@@ -1,0 +1,146 @@
+import csv
+import io
+
+import keras
+import numpy as np
+import pytest
+from harness import close, numpy, randomize
+from twins import cost_views, softmax
+
+import stzoo
+from stzoo.explain.contributions import contributions
+
+RNG = np.random.default_rng(0)
+SMALL = dict(clip=(4, 32, 32, 3), classes=5, width=8, depths=(2, 1, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def model():
+    """CoST of variant b, its coefficients far from equal."""
+    model = stzoo.cost_tiny(**SMALL)
+    for layer in model.layers:
+        if layer.name.endswith("conv2") and hasattr(layer, "fc1"):
+            for dense in (layer.fc1, layer.fc2):
+                dense.kernel.assign(RNG.normal(size=dense.kernel.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def data():
+    clips = RNG.integers(0, 256, (10, 4, 32, 32, 3)).astype("uint8")
+    return clips, np.array([0, 0, 0, 2, 2, 2, 2, 4, 4, 4])
+
+
+def batches(clips, labels, size):
+    for start in range(0, len(clips), size):
+        yield clips[start : start + size], labels[start : start + size]
+
+
+def test_planted_coefficients_are_read_back():
+    model = stzoo.cost_tiny(variant="a", **SMALL)
+    planted = {}
+    for layer in model.layers:
+        if isinstance(layer, stzoo.layers.CoST):
+            shares = RNG.dirichlet(np.ones(3), layer.filters)
+            layer.alpha.assign(np.log(shares.T) + 7)
+            planted[layer.name] = shares
+    found = contributions(model)
+    assert found.parts == ("hw", "tw", "th")
+    assert found.layers == tuple(planted)
+    assert (found.total, found.classes) == (0, ())
+    for index, (name, shares) in enumerate(planted.items()):
+        close(found.by_channel[name], shares)
+        close(found.by_layer[index], shares.mean(0))
+    close(found.overall, found.by_layer.mean(0))
+    assert "from the weights" in str(found)
+    clips = np.zeros((3, 4, 32, 32, 3), "uint8")
+    close(contributions(model, [clips]).by_layer, found.by_layer)
+
+
+def test_coefficients_of_clips_are_those_of_the_equation(model, data):
+    clips, labels = data
+    found = contributions(model, batches(*data, 4))
+    assert found.classes == ("0", "2", "4")
+    assert found.videos == (3, 4, 3)
+    for index, name in enumerate(found.layers):
+        layer = model.get_layer(name)
+        x = numpy(keras.Model(model.input, layer.input)(clips))
+        views = cost_views(x, numpy(layer.kernel), layer.strides[1])
+        shared, mixing = numpy(layer.fc1.kernel), numpy(layer.fc2.kernel)
+        scores = np.einsum("vbc,cd,vu->bud", views.max((2, 3, 4)), shared, mixing)
+        shares = softmax(scores, 1)
+        close(found.by_channel[name], shares.mean(0).T)
+        close(found.by_layer[index], shares.mean((0, 2)))
+        for row, label in enumerate((0, 2, 4)):
+            close(found.by_class[row, index], shares[labels == label].mean((0, 2)))
+    assert np.ptp(found.by_layer) > 0.05
+
+
+def test_two_halves_are_the_whole(model, data):
+    clips, labels = data
+    whole = contributions(model, batches(*data, 3))
+    first = contributions(model, batches(clips[:5], labels[:5], 5))
+    second = contributions(model, batches(clips[5:], labels[5:], 2))
+    close((first.by_layer + second.by_layer) / 2, whole.by_layer)
+    close(contributions(model, [clips]).by_layer, whole.by_layer)
+    assert contributions(model, [clips]).classes == ()
+
+
+def test_the_table_is_one_of_numbers(model, data):
+    pandas = pytest.importorskip("pandas")
+    found = contributions(model, batches(*data, 10))
+    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert [row["scope"] for row in rows] == ["layer"] * 2 + ["all"] + ["class"] * 3
+    assert [row["videos"] for row in rows] == ["10"] * 3 + ["3", "4", "3"]
+    for row in rows:
+        assert sum(float(row[part]) for part in found.parts) == pytest.approx(1)
+    frame = found.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    close(frame[frame.scope == "layer"][["hw", "tw", "th"]], found.by_layer)
+    lines = str(found).splitlines()
+    assert lines[0] == "cost_tiny: 10 videos"
+    assert lines[2].split() == [
+        found.layers[0],
+        *(f"{x:.3f}" for x in found.by_layer[0]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("builder", "options", "parts"),
+    [
+        ("cstm_tiny", {}, ("convolution", "shift")),
+        ("gsm_tiny", {}, ("kept", "shifted")),
+        ("gsm_tiny", {"attention": True}, ("kept", "shifted")),
+    ],
+)
+def test_other_operators_have_shares_too(builder, options, parts):
+    clip = (3, 64, 64, 3)
+    model = stzoo.create(builder, clip=clip, width=8, depth=2, classes=5, **options)
+    operators = [layer for layer in model.layers if getattr(layer, "parts", ())]
+    for layer in operators:
+        randomize(layer)
+    clips = RNG.integers(0, 256, (2, *clip)).astype("uint8")
+    found = contributions(model, [(clips, [1, 3])])
+    assert found.parts == parts
+    assert found.layers == tuple(layer.name for layer in operators)
+    close(found.by_layer.sum(1), np.ones(2))
+    for layer in operators:
+        x = keras.Model(model.input, layer.input)(clips)
+        expected = numpy(layer.coefficients(x)).mean(0).T
+        close(found.by_channel[layer.name], expected)
+
+
+def test_what_has_no_answer_is_refused(model, data):
+    clips, labels = data
+    with pytest.raises(ValueError, match="c2d_tiny has no coefficients"):
+        contributions(stzoo.c2d_tiny(**SMALL))
+    with pytest.raises(ValueError, match='layer1_1_conv2 .* .variant "b".. Pass clips'):
+        contributions(model)
+    with pytest.raises(ValueError, match="no clip in the data"):
+        contributions(model, [])
+    with pytest.raises(ValueError, match="from 0 to 4, .* from 2 to 6"):
+        contributions(model, [(clips[3:], labels[3:] + 2 * (labels[3:] > 2))])
+    broken = stzoo.cost_tiny(variant="a", **SMALL)
+    broken.get_layer("layer1_1_conv2").alpha.assign(np.full((3, 8), np.nan))
+    with pytest.raises(ValueError, match="of layer1_1_conv2 hold NaN"):
+        contributions(broken)
