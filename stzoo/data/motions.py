@@ -70,6 +70,44 @@ def render(seed, motion=None, shape=None):
     Raises:
         ValueError: There is no such motion or shape.
     """
+    scene, motion, shape, backwards = _choose(seed, motion, shape)
+    frames = _render(scene, motion, shape)
+    if backwards:
+        return frames[::-1].copy(), REVERSED[motion], shape
+    return frames, motion, shape
+
+
+def mask(seed, motion=None, shape=None):
+    """Where the shape is in the frames that `render` gives for the same arguments.
+
+    Args:
+        seed, motion, shape: as for `render`.
+
+    Returns:
+        Bool array `(21, 80, 80)`: the pixels that show more of the shape than of
+        anything else.
+    """
+    scene, motion, shape, backwards = _choose(seed, motion, shape)
+    path, scene = scene.spawn(2)
+    position, radius, angle, box = _trajectory(path, motion, shape)
+    camera = _camera(scene)
+    shown = np.zeros((FRAMES, SIZE, SIZE, 1), "float32")
+    _blend(shown, position + camera, radius, angle, lambda *at: (_form(shape, *at), 1))
+    if box:
+        center, length, width, turn = box
+        size = length * np.hypot(1, width)
+        _blend(shown, center + camera, size, turn, lambda *at: (_wall(width, *at), 0))
+    shown = shown[..., 0] > 0.5
+    return shown[::-1].copy() if backwards else shown
+
+
+def _choose(seed, motion, shape):
+    """What a seed stands for.
+
+    Returns:
+        A tuple: the generator of the scene; the motion that is rendered; the shape;
+        whether the frames are then reversed.
+    """
     labels, scene = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(2))
     choices = labels.choice(CLASSES), labels.choice(SHAPES)
     motion = str(choices[0] if motion is None else motion)
@@ -80,8 +118,7 @@ def render(seed, motion=None, shape=None):
                 f"Motions knows no {name} {value!r}. It is one of: {', '.join(known)}."
             )
     backwards = motion in [backward for _, backward in PAIRS[:-1]]
-    frames = _render(scene, REVERSED[motion] if backwards else motion, shape)
-    return (frames[::-1].copy() if backwards else frames), motion, shape
+    return scene, REVERSED[motion] if backwards else motion, shape, backwards
 
 
 def save(path, frames, quantiser=23):
@@ -381,8 +418,29 @@ def _blend(frames, position, radius, angle, thing):
     part += alpha * (color - part)
 
 
+def _camera(rng):
+    """Where the camera, which is not quite still, looks."""
+    return _wander(rng, 1.2, (8, 40)) + 1j * _wander(rng, 1.2, (8, 40))
+
+
+def _form(shape, x, y):
+    """Distances to a shape."""
+    table = _table(shape)
+    column, row = (
+        ((axis + _REACH) * _CELLS).astype("int32").clip(0, len(table) - 1)
+        for axis in (x, y)
+    )
+    return table[row, column]
+
+
+def _wall(width, x, y):
+    """Distances to the box that a shape comes out from, which is in the unit circle."""
+    inner = np.hypot(1, width)
+    return _box(x * inner, y * inner, -1, 1, -width, width) / inner
+
+
 def _background(rng, color, camera):
-    """A texture that the camera, which is not quite still, looks at."""
+    """A texture that the camera looks at."""
     margin = 2
     pixels = np.arange(-margin, SIZE + margin, dtype="float32") / 16
     texture = _texture(rng, color, pixels, pixels[:, None])
@@ -401,7 +459,7 @@ def _render(rng, motion, shape):
     """Frames of a movement that is not the reversal of another."""
     path_rng, rng = rng.spawn(2)
     position, radius, angle, box = _trajectory(path_rng, motion, shape)
-    camera = _wander(rng, 1.2, (8, 40)) + 1j * _wander(rng, 1.2, (8, 40))
+    camera = _camera(rng)
     background, foreground, cover, *spots = _colors(rng).astype("float32")
     slope = np.linspace(-0.5, 0.5, SIZE) * rng.uniform(-0.25, 0.25, (2, 1))
     shade = rng.uniform(0.75, 1.1) * (1 + slope[0] + slope[1][:, None])
@@ -420,22 +478,15 @@ def _render(rng, motion, shape):
         )
 
     def form(x, y):
-        table = _table(shape)
-        column, row = (
-            ((axis + _REACH) * _CELLS).astype("int32").clip(0, len(table) - 1)
-            for axis in (x, y)
-        )
-        return table[row, column], _texture(rng, foreground, x, y)
+        return _form(shape, x, y), _texture(rng, foreground, x, y)
 
     _blend(frames, position + camera, radius, angle, form)
     if box:
         center, length, width, turn = box
 
         def wall(x, y):
-            inner = np.hypot(1, width)  # the box is in the unit circle
-            x, y = x * inner, y * inner
-            distance = _box(x, y, -1, 1, -width, width)
-            return distance / inner, _texture(rng, cover, x, y)
+            inner = np.hypot(1, width)
+            return _wall(width, x, y), _texture(rng, cover, x * inner, y * inner)
 
         size = length * np.hypot(1, width)
         _blend(frames, center + camera, size, turn, wall)

@@ -30,11 +30,12 @@ Further:
 * The stride of a block stands in its first 1x1x1, as in Caffe's ResNet. timm's
   weights (`"imagenet"`) were trained with it in the 3x3, so the strided blocks see
   another grid than the one they were trained on, and need to be fine-tuned.
-* Temporal convolutions start, as far as the block allows it, so that the network is
-  that of images, while batch norms stand still: in A, and in C of `"caffe"`, as the
-  identity; in B and C of the paper with a scale of 0. Behind the port's ReLU that
-  scale would never leave 0, so B and C of `"port"` start at random. The paper does
-  not say how it starts; the authors' prototxt says xavier.
+* From weights of images, temporal convolutions start, as far as the block allows it,
+  so that the network is that of images, while batch norms stand still: in A, and in C
+  of `"caffe"`, as the identity; in B and C of the paper with a scale of 0. Behind the
+  port's ReLU that scale would never leave 0, so B and C of `"port"` start at random,
+  as all do without weights. The paper does not say how they start; the authors'
+  prototxt says xavier.
 * Dropout is 0.5, as in the authors' Kinetics model; their others have 0.1 (Sports-1M),
   0.7 (flow) and 0.9 (UCF101). They train with all batch norms but the first frozen.
 * The authors subtract 104, 117, 123 from blue, green and red. What the port's own
@@ -80,7 +81,7 @@ CLIPS = {
 }
 
 
-def build(name, depths, clip, classes, blocks, semantics, width=64):
+def build(name, depths, clip, classes, blocks, semantics, width=64, alike=False):
     """The graph.
 
     Args:
@@ -91,6 +92,7 @@ def build(name, depths, clip, classes, blocks, semantics, width=64):
         blocks: string, the letters of the blocks in turn.
         semantics: `"paper"`, `"caffe"` or `"port"`, see the module.
         width: int, filters of the stem.
+        alike: bool, whether temporal convolutions start so that nothing changes.
     """
     ceil = semantics != "port"
     if not ceil and clip.frames is not None and clip.frames < 16:
@@ -100,20 +102,22 @@ def build(name, depths, clip, classes, blocks, semantics, width=64):
         )
     pool = partial(max_pool, pool_size=(2, 1, 1), strides=(2, 1, 1), ceil=ceil)
     pool1 = partial(max_pool, pool_size=(2, 3, 3), strides=(2, 2, 2), ceil=ceil)
-    branches = (partial(pseudo3d, block=b, semantics=semantics) for b in cycle(blocks))
+    unit = partial(pseudo3d, semantics=semantics, alike=alike)
+    branches = (partial(unit, block=block) for block in cycle(blocks))
     branches = chain(islice(branches, sum(depths[:3])), repeat(pseudo3d))
     inputs, x = clip_input(clip)
     x = resnet(x, branches, depths, width, (pool1, pool, pool, pool))
     return keras.Model(inputs, classifier(x, classes, dropout=0.5), name=name)
 
 
-def pseudo3d(x, filters, stride, name, block=None, semantics="paper"):
+def pseudo3d(x, filters, stride, name, block=None, semantics="paper", alike=False):
     """1x1x1 with the stride, S and T, 1x1x1 (Figure 3).
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
         block: `"A"`, `"B"`, `"C"`, or `None` for S alone: a 2D bottleneck.
         semantics: `"paper"`, `"caffe"` or `"port"`, see the module.
+        alike: bool, whether T starts so that nothing changes, as far as it can.
     """
     x = conv_bn(x, filters, 1, stride, name=f"{name}_conv1", bn=f"{name}_bn1")
     x = keras.layers.ReLU(name=f"{name}_relu1")(x)
@@ -122,20 +126,23 @@ def pseudo3d(x, filters, stride, name, block=None, semantics="paper"):
     if block is None:
         x = s
     else:
-        t = _temporal(x if block == "B" else s, name, block, semantics)
+        start = _start(block, semantics) if alike else ("he_normal", "ones")
+        t = _temporal(x if block == "B" else s, name, *start)
         if block == "A" or semantics == "port":
             t = keras.layers.ReLU(name=f"{name}_relu_temporal")(t)
         x = t if block == "A" else _joined(s, t, name, block, semantics)
     return conv_bn(x, 4 * filters, 1, name=f"{name}_conv3", bn=f"{name}_bn3")
 
 
-def _temporal(x, name, block, semantics):
-    """T and its batch norm; how it starts, the docstring of the module says."""
-    kernel, gamma = "he_normal", "zeros"
+def _start(block, semantics):
+    """The kernel of T and the scale of its batch norm that change least."""
     if block == "A" or (block, semantics) == ("C", "caffe"):
-        kernel, gamma = Identity(), "ones"
-    elif semantics == "port":
-        gamma = "ones"
+        return Identity(), "ones"
+    return "he_normal", "ones" if semantics == "port" else "zeros"
+
+
+def _temporal(x, name, kernel, gamma):
+    """T and its batch norm."""
     x = ClipConv(
         x.shape[-1],
         (3, 1, 1),
@@ -201,7 +208,7 @@ def _model(name, depths, classes, clip, pretrained, options):
         small = dataclasses.replace(prepared, height=64, width=64, short_side=72)
         fresh = Pretrained(name, clip=small, classes=12)
     chosen = {k: options[k] for k in ("blocks", "semantics", "width") if k in options}
-    graph = partial(build, name, depths, **chosen)
+    graph = partial(build, name, depths, **chosen, alike=source is not None)
     return assemble(graph, fresh, classes, clip, source, options, PRETRAINED, RULES)
 
 

@@ -279,3 +279,18 @@ def test_a_count_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="count=0"):
         write(tmp_path / "new", 0, seed=1)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("motion", motions.CLASSES)
+def test_the_mask_is_where_the_shape_is(motion):
+    """Changing only the shape changes pixels inside the two masks and nowhere else."""
+    scene = [5, motions.CLASSES.index(motion)]
+    first, second = (motions.render(scene, motion, s)[0] for s in ("key", "dome"))
+    masks = [motions.mask(scene, motion, shape) for shape in ("key", "dome")]
+    changed = (first != second).any(-1)
+    assert masks[0].any((1, 2)).mean() > 0.9
+    either = masks[0] | masks[1]
+    for axis in (1, 2):  # and one pixel around it, of which a part is covered
+        either = either | np.roll(either, 1, axis) | np.roll(either, -1, axis)
+    assert (changed & ~either).mean() < 0.002
+    assert changed[masks[0] ^ masks[1]].mean() > 0.9

@@ -1,0 +1,102 @@
+import keras
+import numpy as np
+import pytest
+from harness import close, numpy
+
+import stzoo
+from stzoo.data import motions
+from stzoo.data.transforms import clip_views
+from stzoo.explain.saliency import overlay, saliency
+
+RNG = np.random.default_rng(0)
+SMALL = dict(clip=(4, 32, 32, 3), classes=5, width=8, depths=(2, 1, 1, 1))
+
+
+def test_maps_are_those_of_the_equations():
+    """After the last block, the gradient is the head's weights over the places."""
+    model = stzoo.cost_tiny(**SMALL)
+    clips = RNG.integers(0, 256, (2, 4, 32, 32, 3)).astype("uint8")
+    last = model.get_layer("avgpool").input
+    maps = numpy(keras.Model(model.input, last)(clips))
+    kernel = numpy(model.get_layer("fc").kernel)
+    for classes in ([3, 1], None):
+        found = saliency(model, clips, classes=classes)
+        chosen = classes or numpy(model(clips)).argmax(-1)
+        assert found.shape == (2, 4, 32, 32)
+        for clip, number in enumerate(chosen):
+            expected = np.maximum(maps[clip] @ kernel[:, number], 0)
+            expected = expected / max(expected.max(), 1e-12)
+            assert expected.shape == (2, 1, 1)  # so that only time is stretched
+            first, second = expected[:, 0, 0]
+            line = [first, first + (second - first) / 4, second - (second - first) / 4]
+            line = np.array([*line, second])
+            if line.max():
+                close(found[clip, :, 5, 7], line / line.max())
+
+
+def test_gradients_agree_with_differences():
+    model = stzoo.cost_tiny(**SMALL)
+    clips = RNG.integers(0, 256, (1, 4, 32, 32, 3)).astype("uint8")
+    name = "layer2_0_relu"
+    maps = numpy(keras.Model(model.input, model.get_layer(name).output)(clips))
+    tail = keras.Model(model.get_layer(name).output, model.output)
+    weights = np.zeros(maps.shape[-1])
+    for channel in range(maps.shape[-1]):
+        step = np.zeros_like(maps)
+        step[..., channel] = 0.01
+        change = numpy(tail(maps + step)) - numpy(tail(maps - step))
+        weights[channel] = change[0, 2] / 0.02
+    expected = np.maximum((maps[0] * weights).sum(-1), 0)
+    found = saliency(model, clips, layer=name, classes=[2])
+    coarse = found.reshape(2, 2, 4, 8, 4, 8).mean((1, 3, 5))
+    places = expected.ravel() > 0.5 * expected.max()
+    assert places.any() and expected.shape == coarse.shape
+    assert coarse.ravel()[places].min() > coarse.ravel()[expected.ravel() == 0].max(
+        initial=0
+    )
+
+
+def test_what_moves_is_salient():
+    """More of the mass lies on the shape than of the area."""
+    model = stzoo.cost_tiny(pretrained="motions")
+    clips, masks, labels = [], [], []
+    for seed in range(24):
+        frames, motion, _ = motions.render([77, seed])
+        shown = motions.mask([77, seed])
+        clips.append(clip_views(frames, model.stzoo.clip)[0])
+        shown = np.repeat(255 * shown[..., None].astype("uint8"), 3, -1)
+        masks.append(clip_views(shown, model.stzoo.clip)[0][..., 0] > 127)
+        labels.append(motions.CLASSES.index(motion))
+    masks = np.stack(masks)
+    found = saliency(model, np.stack(clips), "layer2_1_relu", labels)
+    total = found.sum((1, 2, 3))
+    assert np.mean(total == 0) < 0.1  # nothing speaks for the class
+    mass = (found * masks).sum((1, 2, 3)) / np.maximum(total, 1e-9)
+    area = masks.mean((1, 2, 3))
+    assert np.mean(mass / area) > 2
+    assert np.mean(mass > area) > 0.75
+
+
+def test_overlay_colours_what_is_salient():
+    frames = RNG.integers(0, 256, (3, 4, 6, 3)).astype("uint8")
+    maps = np.zeros((3, 4, 6))
+    maps[1, 2] = 1
+    found = overlay(frames, maps)
+    assert found.dtype == np.uint8
+    grey = np.rint(frames.mean(-1))
+    close(found[0], np.repeat(grey[0, ..., None], 3, -1))
+    assert (found[1, 2, :, 0] > found[1, 2, :, 2]).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("avgpool", "avgpool has no maps"),
+        ("layer1_0_conv2", "A part of cost_tiny goes past layer1_0_conv2"),
+        ("layer9", "No such layer: layer9"),
+    ],
+)
+def test_layers_that_do_not_serve(layer, message):
+    clips = np.zeros((1, 4, 32, 32, 3), "uint8")
+    with pytest.raises(ValueError, match=message):
+        saliency(stzoo.cost_tiny(**SMALL), clips, layer)
