@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stzoo.data.transforms import clip_views, crop, resize, training_clip
+from stzoo.data.transforms import Augment, clip_views, crop, resize, training_clip
 from stzoo.data.video import Video, scaled_size
 from stzoo.spec import Clip
 
@@ -57,7 +57,8 @@ def test_short_videos(frames):
     clip = Clip(frames=8, stride=8, height=48, width=48, short_side=48)
     assert corner(clip_views(frames[:5], clip)[0])[2] == [0, 3, 1, 4, 2, 0, 3, 1]
     assert (
-        corner(training_clip(frames[:1], clip, np.random.default_rng(0)))[2] == [0] * 8
+        corner(training_clip(frames[:1], clip, np.random.default_rng(0))[0])[2]
+        == [0] * 8
     )
 
 
@@ -66,7 +67,7 @@ def test_training_has_one_crop_and_one_flip_for_a_clip(frames):
     rng = np.random.default_rng(0)
     starts, tops, lefts, flips = set(), set(), set(), []
     for _ in range(400):
-        view = training_clip(frames, clip, rng, short_sides=(48, 48))
+        view = training_clip(frames, clip, rng, Augment((48, 48)))[0]
         assert view.shape == (4, 32, 32, 3)
         assert (view[..., :2] == view[:1, ..., :2]).all(), "all frames are cut alike"
         flips.append(view[0, 0, 0, 1] > view[0, 0, -1, 1])
@@ -78,7 +79,10 @@ def test_training_has_one_crop_and_one_flip_for_a_clip(frames):
     assert starts == set(range(29)), "every start that fits a span of 12 frames"
     assert tops == set(range(17)) and lefts == set(range(33))
     assert 150 < sum(flips) < 250
-    never = [training_clip(frames, clip, rng, False, (48, 48)) for _ in range(20)]
+    never = [
+        training_clip(frames, clip, rng, Augment((48, 48), flip=False))[0]
+        for _ in range(20)
+    ]
     assert all(view[0, 0, 0, 1] < view[0, 0, -1, 1] for view in never)
 
 
@@ -86,9 +90,9 @@ def test_training_scale(frames):
     """Short sides from 256 to 320 of 224 in the paper: here 64 to 80."""
     clip = Clip(frames=2, stride=1, height=None, width=None, short_side=64)
     rng = np.random.default_rng(0)
-    sizes = {training_clip(frames, clip, rng).shape[1] for _ in range(300)}
+    sizes = {training_clip(frames, clip, rng)[0].shape[1] for _ in range(300)}
     assert sizes == set(range(64, 81))
-    same = [training_clip(frames, clip, np.random.default_rng(3)) for _ in range(2)]
+    same = [training_clip(frames, clip, np.random.default_rng(3))[0] for _ in range(2)]
     np.testing.assert_array_equal(*same)
 
 
@@ -104,12 +108,12 @@ def test_a_video_and_its_frames_are_the_same(tmp_path, frames):
     with Video(path) as video:
         views = clip_views(video, clip, "3x3")
         np.testing.assert_array_equal(views, clip_views(frames, clip, "3x3"))
-        view = training_clip(
-            video, clip, np.random.default_rng(0), short_sides=(30, 30)
-        )
+        view = training_clip(video, clip, np.random.default_rng(0), Augment((30, 30)))[
+            0
+        ]
         other = training_clip(
-            frames, clip, np.random.default_rng(0), short_sides=(30, 30)
-        )
+            frames, clip, np.random.default_rng(0), Augment((30, 30))
+        )[0]
         assert abs(view.astype(int) - other).max() <= 2
 
 
