@@ -1,9 +1,10 @@
 """One way to open a video, whatever it is: a file, a URL or a folder of frames, decoded
 by PyAV or by another library.
 
-Whole frames are the same pixels by all of them. Resized ones differ by rounding, as
-PyAV changes colour and size in one pass. Of damaged files, libraries show different
-frames: an accuracy should be told with the decoder that it was measured with.
+Whole frames are the same pixels by all of them. Resized ones differ, by 1 of 255 on
+average, as PyAV changes colour and size in one pass; and of damaged files, libraries
+show different frames. So an accuracy should be told with the decoder that it was
+measured with.
 """
 
 import contextlib
