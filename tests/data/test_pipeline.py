@@ -9,7 +9,7 @@ import pytest
 import stzoo
 from stzoo.data import motions
 from stzoo.data.datasets import Videos, read
-from stzoo.data.pipeline import clips, steps
+from stzoo.data.pipeline import clips, steps, with_layer
 from stzoo.data.transforms import Augment, clip_views, mirror_pairs, training_clip
 from stzoo.data.video import Video
 from stzoo.spec import Clip
@@ -190,3 +190,61 @@ def test_keras_fits_evaluates_and_predicts(videos):
         verbose=0,
     )
     assert len(history.history["loss"]) == 2
+
+
+def test_mixup_is_the_same_in_all_frames(videos):
+    dataset = clips(videos, CLIP, 5, train=True)
+    mixed = with_layer(dataset, keras.layers.MixUp(0.5, seed=1), 12)
+    plain, found = iter(dataset), iter(mixed)
+    state = None
+    for _ in range(2):
+        (before, labels), (after, probabilities) = next(plain), next(found)
+        assert after.dtype == np.uint8 and after.shape == before.shape
+        assert probabilities.sum(-1) == pytest.approx(np.ones(5))
+        share = probabilities[np.arange(5), labels]
+        assert (share < 1).any()
+        for view, row, own, label in zip(
+            after, probabilities, share, labels, strict=True
+        ):
+            (others,) = np.nonzero(np.where(np.arange(12) == label, 0, row))
+            if len(others) == 1:
+                other = before[labels.tolist().index(others[0])]
+                own_view = before[labels.tolist().index(label)]
+                blend = own * own_view + (1 - own) * other
+                assert abs(view - blend).max() <= 0.51
+        state = state or found.get_state()
+    again = iter(mixed)
+    again.set_state(state)
+    same([next(again)], [(after, probabilities)])
+    begun = with_layer(
+        clips(videos, CLIP, 5, train=True, start=1),
+        keras.layers.MixUp(0.5, seed=1),
+        12,
+        1,
+    )
+    same([next(iter(begun))], [(after, probabilities)])
+
+
+# Keras 3.15 with PyTorch 2.13, in RandAugment
+@pytest.mark.filterwarnings("ignore:Tensor.T is deprecated:UserWarning")
+@pytest.mark.parametrize("name", ["CutMix", "RandAugment"])
+def test_a_clip_that_stands_still_does_so_afterwards(tmp_path, name):
+    for number in range(3):
+        frames = motions.render(number)[0]
+        motions.save(tmp_path / f"{number}.mp4", frames[:1].repeat(9, 0), quantiser=0)
+    still = Videos(read(tmp_path).paths, (0, 1, 2))
+    dataset = clips(still, CLIP, 3)
+    options = {"value_range": (0, 255)} if name == "RandAugment" else {}
+    layer = getattr(keras.layers, name)(seed=3, **options)
+    ((before, _, _),), ((after, probabilities, weights),) = (
+        list(dataset),
+        list(with_layer(dataset, layer, 3)),
+    )
+    assert (before == before[:, :1]).all()
+    assert (after == after[:, :1]).all() and (after != before).any()
+    assert probabilities.shape == (3, 3) and weights.tolist() == [1, 1, 1]
+
+
+def test_a_layer_without_a_seed(videos):
+    with pytest.raises(ValueError, match="needs a seed"):
+        with_layer(clips(videos, CLIP, 5), keras.layers.MixUp(), 12)
