@@ -20,7 +20,7 @@ from convert_weights import parse_options
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.transforms import clip_views, training_clip
+from stzoo.data.transforms import Augment, clip_views, training_clip
 from stzoo.data.video import Video
 
 TRAIN, TEST = ("train", 6000, 1), ("test", 1200, 2)  # folder, videos, seed
@@ -43,9 +43,9 @@ class Clips(keras.utils.PyDataset):
         rng = np.random.default_rng((self.epoch, index))
         rows = self.order[index * BATCH : (index + 1) * BATCH]
         short_sides = (self.clip.short_side,) * 2  # the videos are of this size
+        augment = Augment(short_sides, flip=False)
         clips = [
-            training_clip(self.videos[row], self.clip, rng, False, short_sides)
-            for row in rows
+            training_clip(self.videos[row], self.clip, rng, augment)[0] for row in rows
         ]
         return np.stack(clips), self.labels[rows]
 

@@ -6,10 +6,21 @@ asked for, it is a `stzoo.data.video.Video` or an array of its frames
 layer of a model.
 """
 
+import re
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from stzoo.data import sampling
 from stzoo.data.video import scaled_size
+
+_GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
+# Where a crop may stand, in quarters of the room above it and beside it.
+_PLACES = [(row, column) for row in (0, 2, 4) for column in (0, 2, 4)]
+_PLACES += [(row, column) for row in (1, 3) for column in (1, 3)]
+_SIDED = re.compile(r"\b(left|right|counter[ -]?clockwise|clockwise)\b", re.IGNORECASE)
+_OTHER = {"left": "right", "right": "left", "clockwise": "counterclockwise"}
+_OTHER |= {f"counter{dash}clockwise": "clockwise" for dash in ("", "-", " ")}
 
 
 def clip_views(video, clip, views="1x1", rng=None):
@@ -44,32 +55,164 @@ def clip_views(video, clip, views="1x1", rng=None):
     return np.stack(cut, axis=1).reshape(-1, *cut[0].shape[1:])
 
 
-def training_clip(video, clip, rng, flip=True, short_sides=None):
-    """A random clip of a video, with one crop and one flip for all of its frames.
+@dataclass(frozen=True)
+class Augment:
+    """How a clip is varied in training: one crop, one flip, one colour for all frames.
 
-    As CoST was trained (Section 4.2): the shorter side of the frames is resized to a
-    random number of pixels, and the crop is taken at a random place.
+    Args:
+        short_sides: tuple of ints, the smallest and the largest shorter side to which
+            frames are resized, in pixels, before a crop at a random place (CoST,
+            Section 4.2: 256 to 320 for a crop of 224). Default: from `Clip.short_side`
+            to 5 / 4 of it, which is just that.
+        scales: tuple of floats instead, for the crops of TSN: frames are resized to
+            `Clip.short_side`, and a crop at one of 13 fixed places is resized to the
+            model's size. Its height and its width are the largest that fits, times
+            one scale or two neighbouring ones; TSN, TSM and GSM have
+            `(1, 0.875, 0.75, 0.66)`.
+        flip: bool, whether every other clip is mirrored.
+        pairs: dict from the index of a class to that of its mirror image, which is the
+            label of a mirrored clip, or to `None` where there is none: clips of such
+            a class are not mirrored. See `mirror_pairs`.
+        jitter: float from 0 (none) to 1, how far brightness, contrast and saturation
+            are changed: each is multiplied by 1 - jitter to 1 + jitter.
+    """
+
+    short_sides: tuple[int, int] | None = None
+    scales: tuple[float, ...] = ()
+    flip: bool = True
+    pairs: dict[int, int | None] = field(default_factory=dict)
+    jitter: float = 0.0
+
+    def __post_init__(self):
+        if self.short_sides and self.scales:
+            raise ValueError(
+                "Augment: short_sides and scales are two ways to crop. Choose one. "
+                f"Received: {self.short_sides} and {self.scales}."
+            )
+        if not all(0 < scale <= 1 for scale in self.scales):
+            raise ValueError(
+                f"Augment: scales must be above 0, and at most 1. Got {self.scales}."
+            )
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"Augment: jitter must be in 0 to 1. Got {self.jitter}.")
+
+
+def mirror_pairs(classes):
+    """Which class a mirrored clip shows, as the names of the classes tell.
+
+    "Pulling something from left to right" becomes "Pulling something from right to
+    left", and what turns clockwise turns counter-clockwise. That is the relabelling of
+    TSM and GSM on Something-Something, which name three pairs there by their numbers.
+
+    Args:
+        classes: sequence of strings, the names of the classes.
+
+    Returns:
+        Dict for `Augment.pairs`: all classes whose name has a side or a sense of
+        turning, with the class of the mirrored name, or `None` if there is none.
+    """
+    numbers = {_plain(name): number for number, name in enumerate(classes)}
+    return {
+        number: numbers.get(_plain(_SIDED.sub(lambda m: _OTHER[m[0].lower()], name)))
+        for number, name in enumerate(classes)
+        if _SIDED.search(name)
+    }
+
+
+def training_clip(video, clip, rng, augment=Augment(), label=None):
+    """A random clip of a video, with one crop and one flip for all of its frames.
 
     Args:
         video: `Video`, or uint8 array `(frames, height, width, 3)`.
         clip: `stzoo.spec.Clip`, what the model expects.
         rng: `np.random.Generator`.
-        flip: bool, whether every other clip is mirrored. To be turned off where left
-            and right are different classes.
-        short_sides: tuple of ints, the smallest and the largest shorter side in
-            pixels. Default: from `clip.short_side` to 5 / 4 of it, which is the
-            paper's 256 to 320.
+        augment: `Augment`.
+        label: int, the class of the video, or `None`.
 
     Returns:
-        uint8 array `(frames, height, width, 3)`.
+        A tuple of a uint8 array `(frames, height, width, 3)` and the label, which is
+        another one where the clip is mirrored and `augment.pairs` says so.
 
     Raises:
         ValueError: if the crop is larger than the resized frame.
     """
-    least, most = short_sides or (clip.short_side, clip.short_side * 5 // 4)
-    (frames,) = _clips(video, clip, 1, int(rng.integers(least, most + 1)), rng)
-    frames = crop(frames, clip.height, clip.width, "random", rng)
-    return frames[:, :, ::-1].copy() if flip and rng.random() < 0.5 else frames
+    short_side = clip.short_side
+    if not augment.scales:
+        least, most = augment.short_sides or (short_side, short_side * 5 // 4)
+        short_side = int(rng.integers(least, most + 1))
+    (frames,) = _clips(video, clip, 1, short_side, rng)
+    if augment.scales:
+        frames = scaled_crop(frames, clip.height, clip.width, augment.scales, rng)
+    else:
+        frames = crop(frames, clip.height, clip.width, "random", rng)
+    mirrored = augment.pairs.get(label, label)
+    if augment.flip and rng.random() < 0.5 and (label is None or mirrored is not None):
+        frames, label = frames[:, :, ::-1].copy(), mirrored
+    if augment.jitter:
+        frames = jitter(frames, augment.jitter, rng)
+    return frames, label
+
+
+def scaled_crop(frames, height, width, scales, rng):
+    """Cuts one of TSN's crops out of all frames, and resizes it.
+
+    Temporal Segment Networks (ECCV 2016), Section 3.3, "corner cropping" and
+    "scale-jittering", with the places of the published code: 4 corners, the middle,
+    the middles of 4 sides and 4 places between.
+
+    Args:
+        frames: uint8 array `(..., height, width, 3)`.
+        height: int, pixels of the result.
+        width: int, pixels.
+        scales: tuple of floats, largest first.
+        rng: `np.random.Generator`.
+
+    Returns:
+        uint8 array `(..., height, width, 3)`.
+    """
+    if height is None or width is None:
+        raise ValueError(
+            "Crops in several scales are resized to the size of the clip, but the clip "
+            "has no height and width. Give it both, or leave out `scales`."
+        )
+    full = frames.shape[-3:-1]
+    largest = min(full[0] / height, full[1] / width)
+    numbers = range(len(scales))
+    sizes = [(i, j) for i in numbers for j in numbers if abs(i - j) <= 1]
+    rows, columns = sizes[rng.integers(len(sizes))]
+    size = (
+        int(height * largest * scales[rows]),
+        int(width * largest * scales[columns]),
+    )
+    quarters = _PLACES[rng.integers(len(_PLACES))]
+    top, left = (
+        quarter * (room - side) // 4
+        for quarter, room, side in zip(quarters, full, size, strict=True)
+    )
+    return _scale(
+        frames[..., top : top + size[0], left : left + size[1], :], height, width
+    )
+
+
+def jitter(frames, strength, rng):
+    """Changes brightness, contrast and saturation of all frames alike.
+
+    Args:
+        frames: uint8 array `(frames, height, width, 3)`.
+        strength: float, the factors are from `1 - strength` to `1 + strength`.
+        rng: `np.random.Generator`.
+
+    Returns:
+        uint8 array of the same shape.
+    """
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
+    colours = frames.astype("float32") * np.float32(brightness)
+    grey = colours @ _GREY
+    colours -= grey[..., None]
+    colours *= np.float32(saturation * contrast)
+    grey = (grey - grey.mean()) * np.float32(contrast) + grey.mean()
+    colours += grey[..., None]
+    return np.rint(colours.clip(0, 255, out=colours), out=colours).astype(np.uint8)
 
 
 def resize(frames, short_side):
@@ -85,10 +228,14 @@ def resize(frames, short_side):
     Returns:
         uint8 array of the same form, of the size that `scaled_size` gives.
     """
+    return _scale(frames, *scaled_size(frames.shape[-3:-1], short_side))
+
+
+def _scale(frames, height, width):
+    """Resizes frames to a height and a width, bilinear and antialiased."""
     from av import VideoFrame
     from av.video.reformatter import VideoReformatter
 
-    height, width = scaled_size(frames.shape[-3:-1], short_side)
     if (height, width) == frames.shape[-3:-1]:
         return frames
     planes = np.moveaxis(frames, -1, -3).reshape(-1, 3, *frames.shape[-3:-1])
@@ -160,3 +307,8 @@ def _clips(video, clip, clips, short_side, rng=None):
     else:
         frames = video.read(wanted, short_side)
     return frames[places.reshape(indices.shape)]
+
+
+def _plain(name):
+    """A name without case and the spellings of counter-clockwise."""
+    return re.sub(r"counter[ -]", "counter", name.lower())
