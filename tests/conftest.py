@@ -36,3 +36,18 @@ def hub(tmp_path, monkeypatch):
                 module, "time", types.SimpleNamespace(sleep=hub.waits.append)
             )
         yield hub
+
+
+@pytest.fixture(scope="session")
+def motion_folder(tmp_path_factory):
+    """A folder for each of two motions, of three videos each, and a broken one."""
+    from stzoo.data import motions
+
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(6):
+        motion = ("rising", "shaking")[number % 2]
+        (folder / motion).mkdir(exist_ok=True)
+        frames, _, _ = motions.render(number, motion)
+        motions.save(folder / motion / f"{number}.mp4", frames)
+    (folder / "rising" / "broken.mp4").write_text("no video")
+    return folder
