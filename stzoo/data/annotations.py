@@ -221,7 +221,7 @@ def read_something_v2(path):
     def entry(where, record):
         label = record.get("template")
         label = re.sub(r"[\[\]]", "", label) if label else None
-        problem = None if "id" in record else f"has no id: {record}"
+        problem = None if "id" in record else f"has no id: {str(record)[:80]}"
         return Entry(where, (str(record.get("id")),), label, problem=problem)
 
     return (entry(*record) for record in _records(path)), classes
@@ -236,7 +236,9 @@ def read_diving48(path):
             classes = tuple(" ".join(words) for words in json.load(file))
 
     def entry(where, record):
-        problem = None if "vid_name" in record else f"has no vid_name: {record}"
+        problem = (
+            None if "vid_name" in record else f"has no vid_name: {str(record)[:80]}"
+        )
         video = str(record.get("vid_name"))
         return Entry(where, (video,), record.get("label"), problem=problem)
 

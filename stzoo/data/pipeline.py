@@ -10,6 +10,7 @@ import logging
 import sys
 
 import numpy as np
+from keras import ops
 
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import Augment, clip_views, training_clip
@@ -150,3 +151,50 @@ def steps(videos, batch, last="drop", shard=(0, 1)):
     """The number of batches in an epoch of `clips`."""
     width = batch * shard[1]
     return len(videos) // width if last == "drop" else -(-len(videos) // width)
+
+
+def with_layer(dataset, layer, classes, start=0):
+    """Puts batches through an image layer of Keras, all frames of a clip alike.
+
+    `MixUp`, `CutMix`, `RandAugment` and the others take images, not clips. Here each
+    frame goes through a copy of the layer that draws the same numbers.
+
+    Args:
+        dataset: what `clips` returns.
+        layer: a layer such as `keras.layers.MixUp(0.2, seed=1)`; it must have a seed.
+        classes: int, number of classes. Labels become probabilities: give `compile`
+            `keras.losses.CategoricalCrossentropy(from_logits=True)`, which also knows
+            `label_smoothing`.
+        start: int, what `clips` received.
+
+    Returns:
+        `grain.IterDataset` of tuples `(clips, probabilities)`, and weights if there
+        are any: uint8 `(batch, frames, height, width, 3)` and float32
+        `(batch, classes)`.
+
+    Example:
+
+    ```python
+    train = with_layer(
+        clips(videos, clip, batch=32, train=True), keras.layers.MixUp(seed=1), 101
+    )
+    ```
+    """
+    config = layer.get_config()
+    if config.get("seed") is None:
+        raise ValueError(f"The layer {layer.name!r} needs a seed, to draw from.")
+
+    def apply(index, batch):
+        views, labels, *weights = batch
+        one_hot = np.eye(classes, dtype=np.float32)[labels]
+        seed = config["seed"] + start + index
+        frames = []
+        for frame in np.moveaxis(views, 1, 0):
+            copy = type(layer).from_config({**config, "seed": seed})
+            images = {"images": frame, "labels": one_hot}
+            answer = copy(images, training=True)
+            frames.append(np.rint(ops.convert_to_numpy(answer["images"])))
+        views = np.stack(frames, axis=1).clip(0, 255).astype(np.uint8)
+        return views, ops.convert_to_numpy(answer["labels"]), *weights
+
+    return dataset.map_with_index(apply)

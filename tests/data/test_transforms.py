@@ -3,7 +3,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stzoo.data.transforms import Augment, clip_views, crop, resize, training_clip
+from stzoo.data import motions
+from stzoo.data.transforms import (
+    Augment,
+    clip_views,
+    crop,
+    jitter,
+    mirror_pairs,
+    resize,
+    scaled_crop,
+    training_clip,
+)
 from stzoo.data.video import Video, scaled_size
 from stzoo.spec import Clip
 
@@ -153,3 +163,150 @@ def test_arrays_that_are_no_frames(frames):
         clip_views(frames[:0], clip)
     with pytest.raises(ValueError, match="Clip.frames is None"):
         clip_views(frames, Clip(frames=None))
+
+
+TSN = (1, 0.875, 0.75, 0.66)
+
+
+def test_crops_of_tsn_are_those_of_its_code():
+    """GroupMultiScaleCrop: sizes from the shorter side, places in quarters."""
+    height, width = 64, 100
+    sides = [int(64 * scale) for scale in TSN]
+    expected = set()
+    for i, rows in enumerate(sides):
+        for j, columns in enumerate(sides):
+            if abs(i - j) <= 1:
+                down, right = (height - rows) / 4, (width - columns) / 4
+                places = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (2, 0), (2, 4)]
+                places += [(4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3)]
+                for y, x in places:
+                    expected.add((rows, columns, int(y * down), int(x * right)))
+    rows, columns = np.meshgrid(np.arange(64), np.arange(100), indexing="ij")
+    frame = np.stack([rows * 2, columns * 2, rows], -1).astype(np.uint8)
+    frames, rng = np.stack([frame, frame]), np.random.default_rng(0)
+    found = set()
+    for _ in range(3000):
+        state = rng.bit_generator.state
+        view = scaled_crop(frames, 32, 32, TSN, rng)
+        rng.bit_generator.state = state
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("stzoo.data.transforms._scale", lambda part, *size: part)
+            part = scaled_crop(frames, 32, 32, TSN, rng)
+        assert view.shape == (2, 32, 32, 3) and (view[0] == view[1]).all()
+        found.add((*part.shape[1:3], *(part[0, 0, 0, :2] // 2).tolist()))
+        scaled = Image.fromarray(part[0]).resize((32, 32), Image.Resampling.BILINEAR)
+        assert abs(view[0].astype(int) - np.asarray(scaled))[1:-1, 1:-1].max() <= 1
+    assert found == expected
+
+
+def test_crops_of_tsn_keep_the_shape_of_the_clip():
+    frames = np.zeros((1, 64, 100, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    assert scaled_crop(frames, 30, 60, (1,), rng).shape == (1, 30, 60, 3)
+    with pytest.raises(ValueError, match="has no height and width"):
+        scaled_crop(frames, None, None, TSN, rng)
+
+
+def test_training_with_the_crops_of_tsn_shows_a_part_of_a_motion():
+    clip = Clip(frames=8, height=64, width=64, short_side=80, sampling="segments")
+    frame, rng = motions.render(5)[0][9:10], np.random.default_rng(0)
+    augment = Augment(scales=(0.5,), flip=False)
+    quarters = [(10 * y, 10 * x) for y, x in np.ndindex(5, 5)]
+    parts = [resize(frame[:, y : y + 40, x : x + 40], 64)[0] for y, x in quarters]
+    seen = set()
+    for _ in range(99):
+        view, label = training_clip(frame.repeat(21, 0), clip, rng, augment, label=3)
+        assert view.shape == (8, 64, 64, 3) and label == 3
+        assert (view == view[0]).all(), "one crop for all frames"
+        seen |= {at for at, part in enumerate(parts) if (part == view[0]).all()}
+    assert seen == {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24}
+
+
+def test_jitter_is_one_for_the_clip_and_changes_what_it_says():
+    frames = motions.render(2)[0]
+    np.testing.assert_array_equal(jitter(frames, 0, np.random.default_rng(0)), frames)
+    still = frames[:1].repeat(4, 0)
+    for seed in range(5):
+        view = jitter(still, 0.4, np.random.default_rng(seed))
+        assert view.dtype == np.uint8 and (view == view[:1]).all()
+        assert (view != still).any()
+        b, c, s = np.random.default_rng(seed).uniform(0.6, 1.4, 3)
+        x = still.astype(float) * b
+        grey = x @ [0.299, 0.587, 0.114]
+        x = (x - grey.mean()) * c + grey.mean()  # contrast, about the middle grey
+        grey = (x @ [0.299, 0.587, 0.114])[..., None]
+        x = (x - grey) * s + grey  # saturation, about the grey of the pixel
+        assert abs(view - x.clip(0, 255)).max() <= 0.51
+
+
+def test_mirror_pairs():
+    classes = (
+        "Pulling something from left to right",
+        "Pulling something from right to left",
+        "Holding something",
+        "Turning the camera left while filming something",
+        "Turning the camera right while filming something",
+        "Swiping Left",
+        "Turning hand counter-clockwise",
+        "Turning hand clockwise",
+        "copyright and leftovers",
+        "Putting something to the Right of something",
+    )
+    assert mirror_pairs(classes) == {
+        0: 1,
+        1: 0,
+        3: 4,
+        4: 3,
+        5: None,
+        6: 7,
+        7: 6,
+        9: None,
+    }
+    pairs = mirror_pairs(motions.CLASSES)
+    named = {motions.CLASSES[a]: motions.CLASSES[b] for a, b in pairs.items()}
+    assert named == {
+        one: motions.REVERSED[one] for one in motions.CLASSES[:2] + motions.CLASSES[6:8]
+    }
+    assert mirror_pairs(motions.SHAPES) == {}
+
+
+def middle(frames):
+    """How far to the right a bright thing is, in the first and in the last frame."""
+    x = np.arange(frames.shape[2])
+    weights = frames[..., 0].astype(float).sum(1)
+    return ((weights * x).sum(1) / weights.sum(1))[[0, -1]]
+
+
+def test_a_mirrored_motion_has_the_label_of_what_it_shows():
+    frames = np.zeros((21, 80, 80, 3), np.uint8)
+    for count, frame in enumerate(frames):
+        frame[30:50, 5 + 2 * count : 25 + 2 * count] = 255  # from left to right
+    clip = Clip(frames=8, stride=2, height=80, width=80, short_side=80)
+    pairs, rng = mirror_pairs(motions.CLASSES), np.random.default_rng(0)
+    label = motions.CLASSES.index("left to right")
+    seen = set()
+    for _ in range(40):
+        augment = Augment((80, 80), pairs=pairs)
+        view, told = training_clip(frames, clip, rng, augment, label)
+        first, last = middle(view)
+        seen.add(motions.CLASSES[told])
+        assert motions.CLASSES[told] == (
+            "left to right" if first < last else "right to left"
+        )
+    assert seen == {"left to right", "right to left"}
+    for augment in (
+        Augment((80, 80), flip=False, pairs=pairs),
+        Augment((80, 80), pairs={label: None}),
+    ):
+        for _ in range(10):
+            view, told = training_clip(frames, clip, rng, augment, label)
+            assert told == label and middle(view)[0] < middle(view)[1]
+
+
+def test_what_cannot_be_varied():
+    with pytest.raises(ValueError, match="two ways to crop"):
+        Augment(short_sides=(256, 320), scales=TSN)
+    with pytest.raises(ValueError, match="scales must be above 0"):
+        Augment(scales=(1.5,))
+    with pytest.raises(ValueError, match="jitter"):
+        Augment(jitter=2)

@@ -1,0 +1,384 @@
+"""Lists are written here as they are published: a few lines of each, and its videos."""
+
+import json
+import logging
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from stzoo.data import motions
+from stzoo.data.datasets import Videos, read
+
+
+def touch(folder, *names):
+    """Videos that are there; nothing looks into them here."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"a video")
+
+
+def names(videos, folder):
+    return [Path(path).relative_to(folder).as_posix() for path in videos.paths]
+
+
+def test_a_folder_for_each_class(tmp_path):
+    touch(
+        tmp_path, "run/b.mp4", "run/a.avi", "fly/c.WEBM", "run/.DS_Store", ".git/x.mp4"
+    )
+    touch(tmp_path, "fly/frames/00001.jpg", "fly/frames/00002.jpg")
+    videos = read(tmp_path)
+    assert videos.classes == ("fly", "run")
+    assert names(videos, tmp_path) == [
+        "fly/c.WEBM",
+        "fly/frames",
+        "run/a.avi",
+        "run/b.mp4",
+    ]
+    assert videos.labels == (0, 0, 1, 1) and len(videos) == 4
+    assert read(str(tmp_path), classes=["run", "fly"]).labels == (1, 1, 0, 0)
+
+
+def test_a_folder_of_videos_alone(tmp_path):
+    touch(tmp_path, "b.mp4", "a.mp4", "frames/1.png", "notes.txt")
+    videos = read(tmp_path)
+    assert names(videos, tmp_path) == ["a.mp4", "b.mp4", "frames"]
+    assert videos.labels == () and videos.classes == ()
+
+
+def test_folders_with_something_wrong(tmp_path, caplog):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read(tmp_path / "nowhere")
+    touch(tmp_path, "run/a.mp4", "run/notes.txt", "labels.txt")
+    (tmp_path / "fly").mkdir()
+    with pytest.raises(ValueError, match="fly: no video is in this folder"):
+        read(tmp_path)
+    with caplog.at_level(logging.WARNING, "stzoo"):
+        videos = read(tmp_path, skip=True)
+    assert "2 files are no videos: labels.txt, run/notes.txt" in caplog.text
+    assert names(videos, tmp_path) == ["run/a.mp4"]
+    touch(tmp_path, "swim/a.mp4")
+    with pytest.raises(ValueError, match="swim: 'swim' is none of the 2 classes"):
+        (tmp_path / "fly").rmdir()
+        read(tmp_path, classes=["run", "fly"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty names no video"):
+        read(tmp_path / "empty")
+
+
+LISTS = {
+    "comma.csv": "a.mp4,run\nb c.mp4,fly\n",
+    "header.csv": "path,label\na.mp4,run\nb c.mp4,fly\n",
+    "quoted.csv": 'label,video,length\nrun,"a.mp4",3\nfly,"b c.mp4",2\n',
+    "split.csv": "path,label,split\na.mp4,run,val\nb c.mp4,fly,val\n",
+    "semicolon.txt": "a.mp4;run\nb c.mp4;fly\n",
+    "tab.tsv": "a.mp4\trun\nb c.mp4\tfly\n",
+    "space.txt": "a.mp4 run\n\nb c.mp4   fly\n",
+    "windows.txt": "\ufeffa.mp4 run\r\nb c.mp4 fly\r\n",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists(tmp_path, name):
+    touch(tmp_path, "a.mp4", "b c.mp4")
+    (tmp_path / name).write_text(LISTS[name], encoding="utf-8")
+    videos = read(tmp_path / name)
+    expected = Videos(
+        (str(tmp_path / "a.mp4"), str(tmp_path / "b c.mp4")), (1, 0), ("fly", "run")
+    )
+    assert videos == expected
+    (tmp_path / "labels.txt").write_text("run\nswim\nfly\n")
+    videos = read(tmp_path / name, classes=tmp_path / "labels.txt")
+    assert videos.labels == (0, 2) and videos.classes == ("run", "swim", "fly")
+
+
+def test_lists_of_indices_and_of_paths_alone(tmp_path):
+    touch(tmp_path / "videos", "a.mp4", "b c.mp4")
+    path = tmp_path / "list.txt"
+    path.write_text("a.mp4 2\nb c.mp4 0\n")
+    videos = read(path, root=tmp_path / "videos")
+    assert videos.labels == (2, 0) and videos.classes == ("0", "1", "2")
+    assert names(videos, tmp_path) == ["videos/a.mp4", "videos/b c.mp4"]
+    videos = read(path, root=tmp_path / "videos", classes=["x", "y", "z"])
+    assert videos.labels == (2, 0) and videos.classes == ("x", "y", "z")
+    with pytest.raises(ValueError, match="line 1: '2' is none of the 2 classes"):
+        read(path, root=tmp_path / "videos", classes=["x", "y"])
+    path.write_text(f"{tmp_path}/videos/a.mp4\nvideos/b c.mp4\n")
+    videos = read(path)
+    assert names(videos, tmp_path) == ["videos/a.mp4", "videos/b c.mp4"]
+    assert videos.labels == () and videos.classes == ()
+
+
+def test_columns_and_parts(tmp_path):
+    labels = motions.write(tmp_path, 6, seed=3)
+    videos = read(labels, label="shape", classes=tmp_path / "shapes.txt")
+    assert videos.classes == motions.SHAPES and len(videos) == 6
+    told = [motions.SHAPES[label] for label in videos.labels]
+    assert told == [
+        line.rsplit(",", 1)[1] for line in labels.read_text().splitlines()[1:]
+    ]
+    with pytest.raises(ValueError, match="columns path, motion, shape.*label='motion'"):
+        read(labels)
+    with pytest.raises(ValueError, match="'colour'"):
+        read(labels, label="colour")
+    (tmp_path / "parts.csv").write_text(
+        "path,label,split\n00000.mp4,a,train\n00001.mp4,b,test\n00002.mp4,a,test\n"
+    )
+    videos = read(tmp_path / "parts.csv", split="test")
+    assert names(videos, tmp_path) == ["00001.mp4", "00002.mp4"]
+    with pytest.raises(ValueError, match="no header that names a column"):
+        (tmp_path / "bare.csv").write_text("00000.mp4,a\n")
+        read(tmp_path / "bare.csv", label="shape")
+
+
+def test_what_is_wrong_is_told_with_its_line(tmp_path, caplog):
+    touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    path = tmp_path / "list.csv"
+    path.write_text(
+        "path,label\na.mp4,run\n\nlost.mp4,run\na.mp4,fly\nb.mp4,swim\nc.mp4,\n,run\n"
+    )
+    expected = (
+        f"{path}, line 4: there is no video lost.mp4 in {tmp_path}",
+        f"{path}, line 5: {tmp_path}/a.mp4 is listed before, in {path}, line 2",
+        f"{path}, line 6: 'swim' is none of the 2 classes",
+        f"{path}, line 7: {tmp_path}/c.mp4 has no class",
+        f"{path}, line 8: has no path: ', run'",
+    )
+    with pytest.raises(ValueError) as error:
+        read(path, classes=["run", "fly"])
+    message = str(error.value)
+    assert message.startswith(f"{path}: 5 of 6 entries are wrong (1 missing, 1 dupli")
+    assert all(line in message for line in expected) and "skip=True" in message
+    with caplog.at_level(logging.WARNING, "stzoo"):
+        videos = read(path, classes=["run", "fly"], skip=True)
+    assert names(videos, tmp_path) == ["a.mp4"] and videos.labels == (0,)
+    assert videos.skipped == expected
+    assert "5 of 6 entries are wrong" in caplog.text
+    path.write_text("".join(f"{number}.mp4 run\n" for number in range(30)))
+    with pytest.raises(ValueError, match="(?s)30 missing.*line 10:.*\n  and 20 more"):
+        read(path)
+    with pytest.raises(FileNotFoundError, match="no folder .*elsewhere"):
+        read(path, root=tmp_path / "elsewhere")
+
+
+def test_files_that_are_no_lists(tmp_path):
+    for name, text, message in [
+        ("empty.csv", "", "names no video"),
+        ("broken.json", '[{"id": "1"},\n{"id": ]', "line 2: this is not JSON"),
+        ("numbers.json", "[1, 2]", "line 1: an object is needed"),
+    ]:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "nowhere.csv")
+    with pytest.raises(ValueError, match="format='ava' is none of: list, kinetics"):
+        read(tmp_path / "empty.csv", format="ava")
+
+
+KINETICS = """label,youtube_id,time_start,time_end,split,is_cc
+abseiling,-3B32lodo2M,59,69,val,0
+"air drumming",_dbcJuKJQNs,40,50,val,0
+abseiling,gone_from_yt,0,10,val,0
+"""
+
+
+@pytest.mark.parametrize("folder", ["abseiling/", "air_drumming/", ""])
+def test_kinetics(tmp_path, folder):
+    (tmp_path / "val.csv").write_text(KINETICS)
+    flat = not folder
+    first = f"{'' if flat else 'abseiling/'}-3B32lodo2M_000059_000069.mp4"
+    space = "air drumming/" if folder == "abseiling/" else "air_drumming/"
+    second = f"{'' if flat else space}_dbcJuKJQNs_000040_000050.mkv"
+    touch(tmp_path / "videos", first, second)
+    root = tmp_path / "videos"
+    with pytest.raises(ValueError, match="val.csv, line 4: there is no video abseil"):
+        read(tmp_path / "val.csv", root=root)
+    videos = read(tmp_path / "val.csv", root=root, skip=True)
+    assert names(videos, root) == [first, second] and videos.labels == (0, 1)
+    assert videos.classes == ("abseiling", "air drumming")
+    assert read(tmp_path / "val.csv", root=root, skip=True, split="val") == videos
+    with pytest.raises(ValueError, match="names no video"):
+        read(tmp_path / "val.csv", root=root, skip=True, split="train")
+
+
+def test_kinetics_test_list(tmp_path):
+    (tmp_path / "test.csv").write_text(
+        "youtube_id,time_start,time_end,split\n--6bJUbfpnQ,17,27,test\nx,,27,test\n"
+    )
+    touch(tmp_path, "--6bJUbfpnQ_000017_000027.mp4")
+    videos = read(tmp_path / "test.csv", skip=True)
+    assert videos.labels == () and len(videos) == 1
+    assert "line 3: cannot be read: 'x, , 27, test'" in videos.skipped[0]
+
+
+def test_moments_in_time(tmp_path):
+    (tmp_path / "validationSet.csv").write_text(
+        "yawning/flickr-2-5-7-8-1-1-5-1-25781151_56.mp4,yawning,3,0\n"
+        "adult+female+singing/yt-5of6ffo6-Bw_205.mp4,adult+female+singing,2,1\n"
+    )
+    found = [
+        "validation/yawning/flickr-2-5-7-8-1-1-5-1-25781151_56.mp4",
+        "validation/adult+female+singing/yt-5of6ffo6-Bw_205.mp4",
+    ]
+    touch(tmp_path, *found)
+    assert read(tmp_path / "validationSet.csv").labels == (1, 0)
+    (tmp_path / "moments_categories.txt").write_text(
+        "clapping,0\nyawning,1\nadult+female+singing,2\n"
+    )
+    videos = read(tmp_path / "validationSet.csv")
+    assert names(videos, tmp_path) == found and videos.labels == (1, 2)
+    assert videos.classes == ("clapping", "yawning", "adult+female+singing")
+
+
+def test_ucf101(tmp_path):
+    lists, root = tmp_path / "ucfTrainTestlist", tmp_path / "UCF-101"
+    lists.mkdir()
+    (lists / "classInd.txt").write_bytes(b"1 ApplyEyeMakeup\r\n2 Archery\r\n3 YoYo\r\n")
+    (lists / "trainlist01.txt").write_bytes(
+        b"ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\n"
+        b"YoYo/v_YoYo_g25_c05.avi 3\r\n"
+    )
+    (lists / "testlist01.txt").write_bytes(b"Archery/v_Archery_g01_c01.avi\r\n")
+    train = ["ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi", "YoYo/v_YoYo_g25_c05.avi"]
+    touch(root, *train, "Archery/v_Archery_g01_c01.avi")
+    videos = read(lists / "trainlist01.txt", root=root)
+    assert names(videos, root) == train and videos.labels == (0, 2)
+    assert videos.classes == ("ApplyEyeMakeup", "Archery", "YoYo")
+    videos = read(lists / "testlist01.txt", root=root)
+    assert videos.labels == (1,) and videos.classes[1] == "Archery"
+    (lists / "trainlist01.txt").write_bytes(b"YoYo/v_YoYo_g25_c05.avi 2\r\n")
+    with pytest.raises(ValueError, match="line 1: the number 2 is not that of YoYo"):
+        read(lists / "trainlist01.txt", root=root)
+
+
+def test_hmdb51(tmp_path):
+    lists, root = tmp_path / "testTrainMulti_7030_splits", tmp_path / "hmdb51"
+    lists.mkdir()
+    brush = ["April_09_brush_hair_u_nm_np1_ba_goo_0.avi", "b.avi", "brush_c.avi"]
+    (lists / "brush_hair_test_split1.txt").write_text(
+        f"{brush[0]} 1 \n{brush[1]} 0 \n{brush[2]} 2 \n"
+    )
+    (lists / "wave_test_split1.txt").write_text("#20_wave_u_nm_np1_fr_goo_0.avi 1 \n")
+    (lists / "wave_test_split2.txt").write_text("#20_wave_u_nm_np1_fr_goo_0.avi 2 \n")
+    touch(root, *[f"brush_hair/{name}" for name in brush])
+    touch(root, "wave/#20_wave_u_nm_np1_fr_goo_0.avi")
+    source = str(lists / "*_test_split1.txt")
+    train = read(source, root=root, split="train")
+    assert names(train, root) == [
+        f"brush_hair/{brush[0]}",
+        "wave/#20_wave_u_nm_np1_fr_goo_0.avi",
+    ]
+    assert train.labels == (0, 1) and train.classes == ("brush_hair", "wave")
+    test = read(source, root=root, split="test", classes=train.classes)
+    assert names(test, root) == ["brush_hair/brush_c.avi"]
+    with pytest.raises(ValueError, match='HMDB51 needs split="train"'):
+        read(source, root=root)
+    with pytest.raises(FileNotFoundError, match="split3"):
+        read(str(lists / "*_test_split3.txt"), root=root, split="train")
+
+
+NUMBERED = {
+    "something-something-v1": [
+        "Holding something",
+        "Something falling like a feather or paper",
+        "Putting something, something and something on the table",
+    ],
+    "jester-v1": ["Doing other things", "Swiping Left", "Swiping Right"],
+}
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_numbered_folders_of_frames(tmp_path, name):
+    classes = NUMBERED[name]
+    (tmp_path / f"{name}-labels.csv").write_text("\n".join(classes) + "\n")
+    (tmp_path / f"{name}-train.csv").write_text(
+        f"100218;{classes[1]}\n24413;{classes[2]}\n1;{classes[1]}\n"
+    )
+    (tmp_path / f"{name}-test.csv").write_text("24413\n1\n")
+    root = tmp_path / f"20bn-{name}"
+    touch(root, *[f"{n}/0000{i}.jpg" for n in (100218, 24413, 1) for i in (1, 2)])
+    videos = read(tmp_path / f"{name}-train.csv", root=root)
+    assert names(videos, root) == ["100218", "24413", "1"]
+    assert videos.labels == (1, 2, 1) and videos.classes == tuple(classes)
+    videos = read(tmp_path / f"{name}-test.csv", root=root)
+    assert names(videos, root) == ["24413", "1"] and videos.labels == ()
+
+
+def test_something_v2(tmp_path):
+    labels = {
+        "Approaching something with your camera": "0",
+        "Holding something next to something": "1",
+        "Putting something, something and something on the table": "2",
+    }
+    entries = [
+        {
+            "id": "78687",
+            "label": "holding potato next to vicks vaporub bottle",
+            "template": "Holding [something] next to [something]",
+            "placeholders": ["potato", "vicks vaporub bottle"],
+        },
+        {
+            "id": "42326",
+            "label": "putting pen, cup and key on the table",
+            "template": "Putting [something], [something] and [something] on the table",
+            "placeholders": ["pen", "cup", "key"],
+        },
+    ]
+    root = tmp_path / "20bn-something-something-v2"
+    touch(root, "78687.webm", "42326.webm")
+    for name, content in [
+        ("something-something-v2-labels.json", labels),
+        ("something-something-v2-train.json", entries),
+        ("something-something-v2-test.json", [{"id": "42326"}, {"id": "1"}]),
+    ]:
+        (tmp_path / name).write_text(json.dumps(content, indent=0))
+    videos = read(tmp_path / "something-something-v2-train.json", root=root)
+    assert names(videos, root) == ["78687.webm", "42326.webm"]
+    assert videos.labels == (1, 2) and videos.classes == tuple(labels)
+    test = tmp_path / "something-something-v2-test.json"
+    with pytest.raises(ValueError, match="test.json, line 5: there is no video 1 in"):
+        read(test, root=root)
+    assert read(test, root=root, skip=True).labels == ()
+
+
+def test_diving48(tmp_path):
+    entries = [
+        {"vid_name": "_8Vy3dlHg2w_00000", "label": 1, "start_frame": 0, "end_frame": 9},
+        {"vid_name": "2x00lRzlTVQ_00001", "label": 0, "start_frame": 3, "end_frame": 8},
+    ]
+    (tmp_path / "Diving48_V2_train.json").write_text(json.dumps(entries))
+    touch(tmp_path / "rgb", "_8Vy3dlHg2w_00000.mp4", "2x00lRzlTVQ_00001.mp4")
+    videos = read(tmp_path / "Diving48_V2_train.json", root=tmp_path / "rgb")
+    assert videos.labels == (1, 0) and videos.classes == ("0", "1")
+    vocabulary = [
+        ["Back", "15som", "05Twis", "FREE"],
+        ["Back", "15som", "NoTwis", "PIKE"],
+    ]
+    (tmp_path / "Diving48_vocab.json").write_text(json.dumps(vocabulary))
+    videos = read(tmp_path / "Diving48_V2_train.json", root=tmp_path / "rgb")
+    assert videos.labels == (1, 0) and names(videos, tmp_path) == [
+        "rgb/_8Vy3dlHg2w_00000.mp4",
+        "rgb/2x00lRzlTVQ_00001.mp4",
+    ]
+    assert videos.classes == ("Back 15som 05Twis FREE", "Back 15som NoTwis PIKE")
+
+
+def test_urls():
+    root = f"memory://{uuid.uuid4()}"
+    for name in ("run/a.mp4", "fly/b.mp4", "fly/frames/00001.jpg"):
+        with fsspec.open(f"{root}/{name}", "wb") as file:
+            file.write(b"a video")
+    videos = read(root)
+    paths = (f"{root}/fly/b.mp4", f"{root}/fly/frames", f"{root}/run/a.mp4")
+    assert videos == Videos(paths, (0, 0, 1), ("fly", "run"))
+    with fsspec.open(f"{root}/list.csv", "w") as file:
+        file.write("run/a.mp4,run\nfly/b.mp4,fly\nlost.mp4,fly\n")
+    with pytest.raises(ValueError, match="list.csv, line 3: there is no video lost"):
+        read(f"{root}/list.csv")
+    videos = read(f"{root}/list.csv", skip=True)
+    assert videos.paths == paths[2::-2] and videos.labels == (1, 0)
+    with pytest.raises(FileNotFoundError):
+        read("memory://nowhere")
