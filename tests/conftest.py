@@ -40,7 +40,7 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def motion_folder(tmp_path_factory):
-    """A folder for each of two motions, of three videos each, and a broken one."""
+    """A folder for each of two motions, of three videos each."""
     from stzoo.data import motions
 
     folder = tmp_path_factory.mktemp("videos")
@@ -49,5 +49,16 @@ def motion_folder(tmp_path_factory):
         (folder / motion).mkdir(exist_ok=True)
         frames, _, _ = motions.render(number, motion)
         motions.save(folder / motion / f"{number}.mp4", frames)
-    (folder / "rising" / "broken.mp4").write_text("no video")
     return folder
+
+
+@pytest.fixture
+def one_broken(motion_folder, tmp_path_factory):
+    """The same videos, and one that cannot be decoded, in the middle."""
+    from stzoo.data.datasets import Videos, read
+
+    broken = tmp_path_factory.mktemp("broken") / "broken.mp4"
+    broken.write_text("no video")
+    found = read(motion_folder)
+    paths = (*found.paths[:3], str(broken), *found.paths[3:])
+    return Videos(paths, (*found.labels[:3], 0, *found.labels[3:]), found.classes)

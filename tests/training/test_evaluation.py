@@ -7,7 +7,8 @@ import pytest
 from harness import close, numpy
 
 import stzoo
-from stzoo.data import datasets, motions
+from stzoo.data import motions
+from stzoo.data.datasets import Videos
 from stzoo.data.transforms import clip_views
 from stzoo.training import evaluation, extraction
 
@@ -58,8 +59,15 @@ def test_a_model_from_elsewhere_is_refused():
         stzoo.predict(keras.Sequential(), "video.mp4")
 
 
-def test_evaluate(model, motion_folder, tmp_path):
-    videos = datasets.read(motion_folder, classes=motions.CLASSES)
+@pytest.fixture
+def videos(one_broken):
+    """With the classes of the model."""
+    names = [one_broken.classes[label] for label in one_broken.labels]
+    labels = tuple(map(motions.CLASSES.index, names))
+    return Videos(one_broken.paths, labels, motions.CLASSES)
+
+
+def test_evaluate(model, videos, tmp_path):
     answer = evaluation.evaluate(model, videos)
     assert (answer.videos, len(answer.failed)) == (6, 1)
     assert "broken.mp4" in answer.failed[0]["video"]
@@ -84,10 +92,9 @@ def test_evaluate(model, motion_folder, tmp_path):
 
 
 def test_evaluation_goes_on_where_it_was_interrupted(
-    model, motion_folder, tmp_path, monkeypatch
+    model, videos, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(extraction, "PART", 3)
-    videos = datasets.read(motion_folder, classes=motions.CLASSES)
     whole = evaluation.evaluate(model, videos)
 
     def interrupted(parts):
@@ -108,7 +115,6 @@ def test_evaluation_goes_on_where_it_was_interrupted(
     assert again.classes == whole.classes
 
 
-def test_classes_in_another_order_are_refused(model, motion_folder):
-    videos = datasets.read(motion_folder)
+def test_classes_in_another_order_are_refused(model, one_broken):
     with pytest.raises(ValueError, match="classes=model.stzoo.labels"):
-        evaluation.evaluate(model, videos)
+        evaluation.evaluate(model, one_broken)

@@ -9,7 +9,6 @@ import pytest
 from harness import close
 
 import stzoo
-from stzoo.data import datasets
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
 from stzoo.training import extraction
@@ -23,9 +22,9 @@ def model():
 
 
 @pytest.fixture
-def videos(motion_folder, monkeypatch):
+def videos(one_broken, monkeypatch):
     monkeypatch.setattr(extraction, "PART", 3)
-    return datasets.read(motion_folder)
+    return one_broken
 
 
 def read(folder, manifest):
@@ -77,12 +76,12 @@ def test_shards_together_are_all_of_it(model, videos, tmp_path):
 
 
 @pytest.mark.slow
-def test_after_a_kill_the_rest_is_done(videos, motion_folder, tmp_path, model):
+def test_after_a_kill_the_rest_is_done(model, videos, tmp_path):
     """The process dies while it writes its second part."""
     code = f"""
 import os, signal
 import keras, stzoo
-from stzoo.data import datasets
+from stzoo.data.datasets import Videos
 from stzoo.training import extraction
 extraction.PART = 3
 keras.utils.set_random_seed(0)
@@ -93,7 +92,7 @@ def kill(source, target):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
 os.replace = kill
-extraction.extract(model, datasets.read({str(motion_folder)!r}), {str(tmp_path)!r})
+extraction.extract(model, Videos({videos.paths!r}), {str(tmp_path)!r})
 """
     killed = subprocess.run([sys.executable, "-c", code], env=os.environ)
     assert killed.returncode == -signal.SIGKILL
