@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -290,21 +291,26 @@ def save(model, folder, labels=None, dtype="float32", **known):
         Pretrained.from_config(json.loads(config))
     except ValueError as error:
         raise ValueError(f"{error}; nothing was written.") from None
-    _write(Path(folder), {hub.WEIGHTS: data, hub.CONFIG: config.encode()})
+    write(Path(folder), {hub.WEIGHTS: data, hub.CONFIG: config.encode()})
 
 
-def _write(folder, files):
-    """Writes files whole: what is there stays until all of the new is on the disk."""
+def write(folder, files):
+    """Writes files whole: what is there stays until all of the new is on the disk.
+
+    Args:
+        folder: `pathlib.Path`; made if it is not there.
+        files: dict from name to bytes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {folder / (name + ".part"): data for name, data in files.items()}
+    mine = f".{secrets.token_hex(4)}.part"  # another process may write the same file
     try:
-        for part, data in parts.items():
-            part.write_bytes(data)
-        for part in parts:
-            os.replace(part, part.with_suffix(""))
+        for name, data in files.items():
+            (folder / (name + mine)).write_bytes(data)
+        for name in files:
+            os.replace(folder / (name + mine), folder / name)
     finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+        for name in files:
+            (folder / (name + mine)).unlink(missing_ok=True)
 
 
 def _check_options(source, options):

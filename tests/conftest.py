@@ -36,3 +36,29 @@ def hub(tmp_path, monkeypatch):
                 module, "time", types.SimpleNamespace(sleep=hub.waits.append)
             )
         yield hub
+
+
+@pytest.fixture(scope="session")
+def motion_folder(tmp_path_factory):
+    """A folder for each of two motions, of three videos each."""
+    from stzoo.data import motions
+
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(6):
+        motion = ("rising", "shaking")[number % 2]
+        (folder / motion).mkdir(exist_ok=True)
+        frames, _, _ = motions.render(number, motion)
+        motions.save(folder / motion / f"{number}.mp4", frames)
+    return folder
+
+
+@pytest.fixture
+def one_broken(motion_folder, tmp_path_factory):
+    """The same videos, and one that cannot be decoded, in the middle."""
+    from stzoo.data.datasets import Videos, read
+
+    broken = tmp_path_factory.mktemp("broken") / "broken.mp4"
+    broken.write_text("no video")
+    found = read(motion_folder)
+    paths = (*found.paths[:3], str(broken), *found.paths[3:])
+    return Videos(paths, (*found.labels[:3], 0, *found.labels[3:]), found.classes)

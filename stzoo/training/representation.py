@@ -16,9 +16,10 @@ written from what is known of it and may differ from it in a term.
 import keras
 import numpy as np
 
+from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
-from stzoo.data.video import Video
-from stzoo.training.evaluation import BATCH, classify
+from stzoo.training.evaluation import classify
+from stzoo.training.extraction import in_batches
 
 
 def scores(model, video, clips=20, rng=None):
@@ -26,8 +27,7 @@ def scores(model, video, clips=20, rng=None):
 
     Args:
         model: a model of the zoo.
-        video: path or binary file object of a video, or uint8 array
-            `(frames, height, width, 3)`, RGB.
+        video: path of a video, or uint8 array `(frames, height, width, 3)`, RGB.
         clips: int, number of clips, of the middle of the frame (20 in Section 5.1).
         rng: `np.random.Generator` for random clips, one from each part of the video;
             `None` for the middle of each part.
@@ -52,15 +52,12 @@ def features(model, videos, clips=20, rng=None, layer="avgpool"):
     Returns:
         float32 array `(videos, channels)`.
     """
-    output = model.get_layer(layer).output
-    if len(output.shape) == 5:
-        output = keras.layers.GlobalAveragePooling3D(dtype="float32")(output)
-    network = keras.Model(model.input, output)
+    network = keras.Model(model.input, model.get_layer(layer).output)
     rows = []
     for video in videos:
         views = _clips(video, model.stzoo.clip, clips, rng)
-        answers = network.predict(views, batch_size=BATCH, verbose=0)
-        rows.append(answers.mean(0))
+        answers = in_batches(network, views)
+        rows.append(answers.mean(tuple(range(answers.ndim - 1)), dtype="float32"))
     return np.stack(rows)
 
 
@@ -165,7 +162,7 @@ def action_similarity(first, second, same, folds=10):
 def _clips(video, clip, clips, rng):
     if isinstance(video, np.ndarray):
         return clip_views(video, clip, f"{clips}x1", rng)
-    with Video(video) as frames:
+    with open_video(video) as frames:
         return clip_views(frames, clip, f"{clips}x1", rng)
 
 

@@ -1,3 +1,6 @@
+import csv
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -5,8 +8,9 @@ from harness import close, numpy
 
 import stzoo
 from stzoo.data import motions
+from stzoo.data.datasets import Videos
 from stzoo.data.transforms import clip_views
-from stzoo.training import evaluation
+from stzoo.training import evaluation, extraction
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def test_views_are_averaged_as_probabilities(model):
 def test_batches_make_no_difference(model, monkeypatch):
     clips = np.random.default_rng(0).integers(0, 256, (5, 8, 64, 64, 3)).astype("uint8")
     whole = evaluation.classify(model, clips)
-    monkeypatch.setattr(evaluation, "BATCH", 2)
+    monkeypatch.setattr(extraction, "BATCH", 2)
     close(evaluation.classify(model, clips), whole)
 
 
@@ -53,3 +57,64 @@ def test_a_model_without_labels_answers_with_indices():
 def test_a_model_from_elsewhere_is_refused():
     with pytest.raises(ValueError, match="Build or load it with stzoo"):
         stzoo.predict(keras.Sequential(), "video.mp4")
+
+
+@pytest.fixture
+def videos(one_broken):
+    """With the classes of the model."""
+    names = [one_broken.classes[label] for label in one_broken.labels]
+    labels = tuple(map(motions.CLASSES.index, names))
+    return Videos(one_broken.paths, labels, motions.CLASSES)
+
+
+def test_evaluate(model, videos, tmp_path):
+    answer = evaluation.evaluate(model, videos)
+    assert (answer.videos, len(answer.failed)) == (6, 1)
+    assert "broken.mp4" in answer.failed[0]["video"]
+    right = 0
+    for path, label in zip(videos.paths, videos.labels, strict=True):
+        if "broken" not in path:
+            best = stzoo.predict(model, path, top=1)[0][0]
+            right += best == motions.CLASSES[label]
+            row = answer.classes[label]
+            assert row["videos"] == 3
+    assert answer.top1 == pytest.approx(right / 6)
+    assert answer.confusion.sum() == 6
+    assert answer.classes[0]["accuracy"] is None
+
+    answer.save(tmp_path)
+    saved = json.loads((tmp_path / "evaluation.json").read_text())
+    assert saved["top1"] == answer.top1 and saved["views"] == "1x1"
+    assert saved["decoder"].startswith("av ") and saved["model"] == "cost_tiny.motions"
+    table = list(csv.DictReader((tmp_path / "classes.csv").read_text().splitlines()))
+    assert [row["label"] for row in table] == list(motions.CLASSES)
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluation_goes_on_where_it_was_interrupted(
+    model, videos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(extraction, "PART", 3)
+    whole = evaluation.evaluate(model, videos)
+
+    def interrupted(parts):
+        yield parts[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.evaluate(model, videos, folder=tmp_path, progress=interrupted)
+    rest = []
+
+    def record(parts):
+        rest.extend(parts)
+        return parts
+
+    again = evaluation.evaluate(model, videos, folder=tmp_path, progress=record)
+    assert rest == [1, 2]
+    assert again.failed == whole.failed
+    assert again.classes == whole.classes
+
+
+def test_classes_in_another_order_are_refused(model, one_broken):
+    with pytest.raises(ValueError, match="classes=model.stzoo.labels"):
+        evaluation.evaluate(model, one_broken)

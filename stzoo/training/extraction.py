@@ -1,0 +1,270 @@
+"""What a network says of each video of a list: in parts, which survive a crash.
+
+A list of videos is cut into parts of `PART` videos. A part is computed and written
+whole, or it is not there. Whoever runs next, after a crash or beside others on other
+shards, computes parts that are missing and nothing twice. When all are there, a
+manifest says so.
+"""
+
+import hashlib
+import io
+import itertools
+import json
+import logging
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from stzoo.checkpoint import write
+from stzoo.data.decoders import open_video
+from stzoo.data.sampling import parse_views
+from stzoo.data.transforms import clip_views
+
+logger = logging.getLogger("stzoo")
+BATCH = 8  # views at a time: one shape for all of them, and little memory
+PART = 256  # videos in a part
+MANIFEST = "manifest.json"
+RUN = "run.json"
+
+
+def extract(
+    model,
+    videos,
+    folder,
+    layer="avgpool",
+    views="1x1",
+    shard=(0, 1),
+    format="npz",
+    workers=4,
+    progress=iter,
+):
+    """Writes the features of videos.
+
+    Args:
+        model: a model of the zoo.
+        videos: `stzoo.data.datasets.Videos`.
+        folder: path; made if it is not there. If it holds a part of the same
+            extraction, the rest is done.
+        layer: string, the layer whose output is taken, averaged over frames, height
+            and width, and over the views. `"avgpool"` is what goes into the head.
+        views: string, clips x crops.
+        shard: tuple of two ints, which share of the parts is computed here, from 0,
+            and of how many. All shards share one folder.
+        format: `"npz"` or `"parquet"` (needs pyarrow). Each part has `path`,
+            `features`, float32 `(videos, channels)`, and `error`, which is empty, or
+            says why the video could not be decoded; its features are then NaN.
+        workers: int, number of threads that decode.
+        progress: function that takes the list of parts to be computed and yields
+            them, for a progress bar.
+
+    Returns:
+        Dict, the manifest: the files in order, the number of videos, and the videos
+        that failed; or `None` while parts of other shards are missing.
+
+    Raises:
+        ValueError: there is no such layer, or the folder holds something else.
+    """
+    names = [known.name for known in model.layers]
+    if layer not in names:
+        raise ValueError(
+            f"{model.name} has no layer {layer!r}. The last ones are: "
+            f"{', '.join(names[-8:])}."
+        )
+    network = keras.Model(model.input, model.get_layer(layer).output)
+
+    def features(clips):
+        outputs = in_batches(network, clips)
+        axes = tuple(range(1, outputs.ndim - 1))
+        return outputs.mean(axes, dtype="float32")
+
+    about = {"layer": layer, "format": format}
+    return in_parts(
+        *(features, network.output.shape[-1], about, model, videos, folder),
+        *(views, shard, format, workers, progress),
+    )
+
+
+def in_parts(
+    function,
+    width,
+    about,
+    model,
+    videos,
+    folder,
+    views,
+    shard=(0, 1),
+    format="npz",
+    workers=4,
+    progress=iter,
+):
+    """Applies a function to all videos and writes what it says, see `extract`.
+
+    Args:
+        function: from clips `(views, frames, height, width, 3)` to an array
+            `(views, width)`.
+        width: int.
+        about: dict, what the function is, for `run.json`.
+    """
+    if format not in ("npz", "parquet"):
+        raise ValueError(f'format must be "npz" or "parquet". Received: {format!r}.')
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(
+            f"shard is a number from 0 and how many there are, such as (0, 16). "
+            f"Received: {shard}."
+        )
+    folder = Path(folder)
+    _claim(folder, _run(about, model, videos, views))
+    numbers = range(-(-len(videos) // PART))
+    names = [f"part-{number:06}.{format}" for number in numbers]
+    mine = [
+        n for n in numbers[shard[0] :: shard[1]] if not (folder / names[n]).exists()
+    ]
+    for number in progress(mine):
+        paths = videos.paths[number * PART : (number + 1) * PART]
+        rows = list(over(function, paths, model.stzoo.clip, views, workers))
+        nothing = np.full(width, np.nan, "float32")
+        features = np.stack([nothing if row is None else row for row, _ in rows])
+        errors = [error for _, error in rows]
+        data = _serialize(list(paths), features, errors, format)
+        write(folder, {names[number]: data})
+    if not all((folder / name).exists() for name in names):
+        return None
+    failed = []
+    for name in names:
+        paths, _, errors = read_part(folder / name)
+        failed += [
+            {"video": path, "error": error}
+            for path, error in zip(paths, errors, strict=True)
+            if error
+        ]
+    manifest = {"parts": names, "videos": len(videos), "failed": failed}
+    write(folder, {MANIFEST: _json(manifest)})
+    return manifest
+
+
+def read_part(path):
+    """What a part holds: paths, features and errors, see `extract`."""
+    if Path(path).suffix == ".parquet":
+        from pyarrow import parquet
+
+        table = parquet.read_table(path)
+        features = np.stack(table["features"].to_numpy())
+        return table["path"].to_pylist(), features, table["error"].to_pylist()
+    with np.load(path) as part:
+        return part["path"].tolist(), part["features"], part["error"].tolist()
+
+
+def over(function, paths, clip, views="1x1", workers=4):
+    """Applies a function to videos, of which the next are decoded meanwhile.
+
+    Args:
+        function: from clips `(views, frames, height, width, 3)` to an array
+            `(views, width)`.
+        paths: sequence of paths.
+        clip: `stzoo.spec.Clip`.
+        views: string, clips x crops.
+        workers: int, number of threads that decode.
+
+    Yields:
+        For each path a tuple: float32 `(width,)`, averaged over the views, or `None`,
+        and the error, or `""`.
+    """
+    clips, crops = parse_views(views)
+    together = max(1, BATCH // (clips * crops))
+    if clip.height is None:  # each video may have a size of its own
+        together = 1
+
+    def decode(path):
+        try:
+            with open_video(path) as video:
+                return clip_views(video, clip, views), ""
+        except (OSError, ValueError) as error:
+            return None, str(error)
+
+    ahead = max(together, 2 * workers)
+    with ThreadPoolExecutor(workers) as pool:
+        paths = iter(paths)
+        waiting = deque(pool.submit(decode, p) for p in itertools.islice(paths, ahead))
+        while waiting:
+            group = [waiting.popleft() for _ in range(min(together, len(waiting)))]
+            waiting.extend(
+                pool.submit(decode, path)
+                for path in itertools.islice(paths, len(group))
+            )
+            decoded = [future.result() for future in group]
+            seen = [found for found, _ in decoded if found is not None]
+            rows = iter(())
+            if seen:
+                full = seen + [seen[-1]] * (together - len(seen))  # one shape
+                answers = function(np.concatenate(full))
+                rows = iter(answers.reshape(len(full), -1, answers.shape[-1]).mean(1))
+            for found, error in decoded:
+                yield (None if found is None else next(rows)), error
+
+
+def in_batches(network, clips):
+    """The outputs of a network for clips: a float array, the first axis theirs.
+
+    Args:
+        network: a model from clips to one output.
+        clips: array `(clips, frames, height, width, 3)`, RGB of 0 to 255.
+    """
+    size = min(BATCH, len(clips))
+    outputs = []
+    for start in range(0, len(clips), size):
+        rows = np.arange(start, start + size).clip(max=len(clips) - 1)
+        outputs.append(ops.convert_to_numpy(network.predict_on_batch(clips[rows])))
+    return np.concatenate(outputs)[: len(clips)]
+
+
+def _run(about, model, videos, views):
+    """What makes an extraction this one and no other."""
+    weights = hashlib.sha256()
+    for variable in model.weights:
+        weights.update(np.ascontiguousarray(ops.convert_to_numpy(variable)))
+    listed = hashlib.sha256("\n".join(videos.paths).encode())
+    return about | {
+        "model": model.stzoo.name,
+        "weights": weights.hexdigest(),
+        "views": views,
+        "videos": len(videos),
+        "list": listed.hexdigest(),
+        "part": PART,
+    }
+
+
+def _claim(folder, run):
+    """Writes what a folder is for, or checks that it is for this."""
+    path = folder / RUN
+    if not path.exists():
+        return write(folder, {RUN: _json(run)})
+    known = json.loads(path.read_text("utf-8"))
+    if differ := [key for key in run if known.get(key) != run[key]]:
+        raise ValueError(
+            f"{folder} holds another extraction: it differs in {', '.join(differ)}. "
+            "Choose another folder, or delete this one."
+        )
+
+
+def _serialize(paths, features, errors, format):
+    """The bytes of a part."""
+    file = io.BytesIO()
+    if format == "npz":
+        np.savez(file, path=paths, features=features, error=errors)
+    else:
+        import pyarrow
+        from pyarrow import parquet
+
+        flat = pyarrow.array(features.ravel())
+        column = pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])
+        columns = {"path": paths, "features": column, "error": errors}
+        parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
+def _json(value):
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,253 @@
+"""From videos and a recipe to a folder with a model, over crashes if need be.
+
+Everything is Keras' `compile` and `fit`; what is added is in the callback: after each
+epoch, all that the rest of the training depends on is written whole: weights, momenta,
+the state of dropout, what was logged. The order of the videos and the clips depend on
+the seed and the number of the step only. So a run that was killed goes on from its last
+whole epoch to what it would have become.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import logging
+import math
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from stzoo import checkpoint, hub
+from stzoo.data.pipeline import clips, steps
+from stzoo.training import plots
+
+logger = logging.getLogger("stzoo")
+RUN, STATE = "run.json", "state.npz"
+
+
+def finetune(
+    model,
+    train,
+    folder,
+    recipe,
+    validation=None,
+    seed=0,
+    patience=None,
+    tensorboard=False,
+    workers=4,
+    skip=False,
+    verbose="auto",
+):
+    """Trains a model and writes it as a folder in the Hub's layout.
+
+    The folder holds the best model (`stzoo.load(folder)`): that with the highest
+    accuracy on `validation`, or without validation the last one; `log.csv` and
+    `curves.png` (if matplotlib is there, the extra `plots`); `run.json`, what the run
+    is, and `state.npz`, the last whole epoch, from which the next call with the same
+    arguments goes on. `state.npz` may be deleted afterwards.
+
+    Args:
+        model: a model of the zoo. For the same result again, call
+            `keras.utils.set_random_seed` before it is built. For mixed precision, call
+            `keras.config.set_dtype_policy("mixed_bfloat16")` before it is built.
+        train: `stzoo.data.datasets.Videos`.
+        folder: path; made if it is not there.
+        recipe: `stzoo.training.recipes.Recipe`.
+        validation: `stzoo.data.datasets.Videos` with the same classes, or `None`.
+        seed: int, of the order of videos and of the clips.
+        patience: int, training ends after so many epochs without a better one.
+        tensorboard: bool, log for TensorBoard as well (needs tensorboard).
+        workers: int, number of threads that decode.
+        skip: bool, log and leave out videos that cannot be decoded, instead of an
+            error.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        List of dicts, what was logged in each epoch.
+
+    Raises:
+        ValueError: the classes do not fit, or the folder holds something else.
+
+    Example:
+
+    ```python
+    train = stzoo.data.datasets.read("videos")
+    model = stzoo.cost_resnet50(pretrained="imagenet", classes=len(train.classes))
+    recipe = RECIPES["cost"].resized(epochs=20, batch=8)
+    finetune(model, train, "runs/mine", recipe)
+    ```
+
+    The same with `fit` alone:
+
+    ```python
+    recipe.prepare(model)
+    count = steps(train, recipe.batch)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(recipe.optimizer(count), loss, ["accuracy"])
+    augment = recipe.augment(model.stzoo.clip, train.classes)
+    batches = clips(train, model.stzoo.clip, recipe.batch, train=True, augment=augment)
+    model.fit(batches, steps_per_epoch=count, epochs=recipe.epochs, shuffle=False)
+    ```
+    """
+    _check_classes(model, train, validation)
+    folder = Path(folder)
+    clip = model.stzoo.clip
+    count = steps(train, recipe.batch)
+    augment = recipe.augment(clip, train.classes)
+    reading = {"seed": seed, "workers": workers, "skip": skip}
+
+    def batches(videos, **kwargs):
+        return clips(videos, clip, recipe.batch, **reading, **kwargs)
+
+    batches(train, train=True)  # an error of the data comes before anything is written
+    recipe.prepare(model)
+    model.compile(
+        recipe.optimizer(count),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+        weighted_metrics=["accuracy"],
+    )
+    _claim(folder, _run(model, train, validation, recipe, seed))
+    state = _State(folder, train.classes, patience)
+    epoch = state.restore(model)
+    callbacks = [state]
+    if tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
+    if not state.finished:
+        model.fit(
+            batches(train, train=True, augment=augment, start=epoch * count),
+            shuffle=False,  # they are
+            steps_per_epoch=count,
+            initial_epoch=epoch,
+            epochs=math.ceil(recipe.steps(count) / count),
+            validation_data=batches(validation) if validation else None,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+    return state.history
+
+
+class _State(keras.callbacks.Callback):
+    """Keeps the last whole epoch, and the best one as the model of the folder."""
+
+    def __init__(self, folder, labels, patience):
+        super().__init__()
+        self.folder, self.labels, self.patience = folder, labels, patience
+        self.history = []
+
+    @property
+    def best(self):
+        """The number of the best epoch, from 0."""
+        if "val_accuracy" not in self.history[0]:
+            return len(self.history) - 1
+        values = [(row["val_accuracy"], -row["val_loss"]) for row in self.history]
+        return values.index(max(values))
+
+    @property
+    def finished(self):
+        """Whether there were enough epochs without a better one."""
+        if not self.patience or not self.history:
+            return False
+        return len(self.history) - 1 - self.best >= self.patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs = {name: float(value) for name, value in logs.items()}
+        self.history.append({**logs, "rate": rate})
+        if self.best == epoch:
+            checkpoint.save(self.model, self.folder, labels=self.labels)
+        files = {"log.csv": self._log(), STATE: self._state()}
+        if find_spec("matplotlib"):
+            files["curves.png"] = plots.curves(self.history)
+        checkpoint.write(self.folder, files)
+        self.model.stop_training = self.finished
+
+    def restore(self, model):
+        """Takes up the last whole epoch; returns how many there were."""
+        if not (self.folder / STATE).exists():
+            return 0
+        model.optimizer.build(model.trainable_variables)
+        variables = _variables(model)
+        with np.load(self.folder / STATE) as state:
+            self.history = json.loads(str(state["history"]))
+            values = [state[str(number)] for number in range(len(state.files) - 1)]
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return len(self.history)
+
+    def _state(self):
+        values = [ops.convert_to_numpy(v.value) for v in _variables(self.model)]
+        numbered = {str(number): value for number, value in enumerate(values)}
+        file = io.BytesIO()
+        np.savez(file, history=json.dumps(self.history), **numbered)
+        return file.getvalue()
+
+    def _log(self):
+        text = io.StringIO()
+        rows = csv.DictWriter(text, ["epoch", *self.history[0]])
+        rows.writeheader()
+        for epoch, row in enumerate(self.history, start=1):
+            rows.writerow({"epoch": epoch, **row})
+        return text.getvalue().encode()
+
+
+def _variables(model):
+    """All that a training changes: weights, the seeds of dropout, the optimizer's."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _check_classes(model, train, validation):
+    if not train.labels:
+        raise ValueError("The videos have no classes, so there is nothing to learn.")
+    if len(train.classes) != model.stzoo.classes:
+        raise ValueError(
+            f"The videos are of {len(train.classes)} classes, the model of "
+            f"{model.stzoo.classes}. Build it with classes={len(train.classes)}."
+        )
+    if validation and validation.classes != train.classes:
+        raise ValueError(
+            "The classes of the validation are not those of the training, in their "
+            "order. Read it with classes=train.classes."
+        )
+
+
+def _run(model, train, validation, recipe, seed):
+    """What makes a run this one and no other."""
+
+    def listed(videos):
+        lines = zip(videos.paths, videos.labels, strict=True)
+        return hashlib.sha256(repr(list(lines)).encode()).hexdigest()
+
+    run = {
+        "builder": model.stzoo.builder,
+        "options": model.stzoo.options,
+        "clip": dataclasses.asdict(model.stzoo.clip),
+        "precision": model.get_layer("normalize").dtype_policy.name,
+        "recipe": dataclasses.asdict(recipe),
+        "seed": seed,
+        "train": listed(train),
+        "validation": validation and listed(validation),
+    }
+    return json.loads(json.dumps(run))
+
+
+def _claim(folder, run):
+    """Writes what a folder is for, or checks that it is for this."""
+    path = folder / RUN
+    if path.exists():
+        known = json.loads(path.read_text("utf-8"))
+        if differ := [key for key in run if known.get(key) != run[key]]:
+            raise ValueError(
+                f"{folder} holds another training: it differs in {', '.join(differ)}. "
+                "Choose another folder, or delete this one."
+            )
+    elif (folder / hub.CONFIG).exists():
+        raise ValueError(f"{folder} holds a model already. Choose another folder.")
+    else:
+        text = json.dumps(run, indent=2, ensure_ascii=False)
+        checkpoint.write(folder, {RUN: (text + "\n").encode()})

@@ -1,0 +1,77 @@
+"""Pictures of a training and of an evaluation, as PNG, drawn by matplotlib."""
+
+import io
+
+import numpy as np
+
+
+def confusion(matrix, labels):
+    """Draws which class is taken for which.
+
+    Each class has a row and a column of a fixed size, so the names stay readable with
+    hundreds of them. Rows add up to 1; counts are written into the cells where there
+    are at most 30 classes.
+
+    Args:
+        matrix: int array `(classes, classes)`, see `stzoo.training.metrics.confusion`.
+        labels: sequence of strings.
+
+    Returns:
+        Bytes.
+    """
+    counts = matrix.sum(1, keepdims=True)
+    shares = np.divide(matrix, counts, np.zeros(matrix.shape), where=counts > 0)
+    names = [label if len(label) <= 30 else label[:29] + "…" for label in labels]
+    size = max(4, 0.2 * len(labels)) * (2 if len(labels) <= 30 else 1) ** 0.5
+    figure = _figure(size + 2.5, size + 2)
+    axes = figure.subplots()
+    picture = axes.imshow(shares, "Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("class")
+    figure.colorbar(picture, ax=axes, shrink=0.5, label="share of the class")
+    if len(labels) <= 30:
+        for row, column in zip(*np.nonzero(matrix), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            text = dict(ha="center", va="center", color=colour, fontsize=7)
+            axes.text(column, row, str(matrix[row, column]), **text)
+    return _png(figure)
+
+
+def curves(history):
+    """Draws what was logged in each epoch: a panel for each measure.
+
+    Args:
+        history: list of dicts from the name of a measure to its value, one for each
+            epoch. `"val_loss"` is drawn into the panel of `"loss"`.
+
+    Returns:
+        Bytes.
+    """
+    names = [name for name in history[0] if not name.startswith("val_")]
+    figure = _figure(4 * len(names), 3.2)
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    epochs = range(1, len(history) + 1)
+    for axes, name in zip(panels, names, strict=True):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            if key in history[0]:
+                values = [row[key] for row in history]
+                axes.plot(epochs, values, ".-", label=label)
+        axes.set_xlabel("epoch")
+        axes.set_title(name)
+        if f"val_{name}" in history[0]:
+            axes.legend()
+    return _png(figure)
+
+
+def _figure(width, height):
+    from matplotlib.figure import Figure
+
+    return Figure((width, height), layout="constrained")
+
+
+def _png(figure):
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()

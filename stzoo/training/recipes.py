@@ -1,0 +1,318 @@
+"""The schedules with which the papers were trained, for models and data of any size.
+
+What is a property of the weights (frames, their stride, crop, normalisation) is in
+`stzoo.spec.Clip`. What is a property of the training is here, a record for each:
+
+| recipe            | source                                                        |
+|-------------------|---------------------------------------------------------------|
+| `cost`            | the code of CoST, Kinetics-400                                |
+| `cost_paper`      | CoST, Section 4.2                                             |
+| `p3d_ucf101`      | P3D, Section 3.3 (UCF101)                                     |
+| `p3d_sports1m`    | P3D, Section 4.1 (Sports-1M)                                  |
+| `tsn_ucf101`      | the code of TSN, UCF101                                       |
+| `tsm`             | the code of TSM, Kinetics-400                                 |
+| `tsm_ucf101`      | the code of TSM, from Kinetics to UCF101                      |
+| `gsm`             | the code of GSM, Something-Something v1                       |
+| `cstm`            | that of GSM, from which CSTM descends                         |
+
+Deviations, of all: the rate of a warm-up or a cosine changes with each step, where the
+originals change it with each epoch. Biases and batch norms are not decayed, as in TSM
+and GSM; the code of CoST decays them. Mirrored videos get the class of their mirror
+image, see `Recipe.augment`; of the originals, only GSM does that. CoST's paper trained
+with two asynchronous workers; here all devices step together.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import keras
+
+from stzoo.data.transforms import Augment, mirror_pairs
+from stzoo.training.sgd import SGD
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained: SGD with momentum, and what surrounds it.
+
+    Args:
+        name: string.
+        source: string, where the numbers come from.
+        rate: float, the learning rate for `batch`.
+        batch: int, clips in a step, of all devices together.
+        epochs: int, passes over the data; or
+        iterations: int, steps.
+        drops: tuple of floats, shares of the training after which the rate is divided
+            by 10. Empty: it falls along half a cosine.
+        warmup: float, the share of the training in which the rate first rises, from a
+            tenth, in a line.
+        momentum: float.
+        decay: float, weight decay of kernels.
+        clipnorm: float, the largest norm of all gradients together, or `None`.
+        head_rate: float, how many times the rate the new head learns with.
+        bias_rate: float, how many times the rate biases learn with.
+        dropout: float, share of the features that is dropped before the head.
+        frozen: bool, whether all batch norms but the first keep their statistics and
+            parameters.
+        short_sides: tuple of two floats, the range of the shorter side of frames, as
+            multiples of `Clip.short_side`, before a crop at a random place; or
+        scales: tuple of floats, the sizes of TSN's crops, see `Augment`.
+        flip: bool, whether every other clip is mirrored.
+        views: string, clips x crops of a video when it is tested.
+        inferred: tuple of strings, which of these the source does not give, or
+            `("all",)`. They are what is customary, or what the other sources have.
+    """
+
+    name: str
+    source: str
+    rate: float
+    batch: int
+    epochs: int | None = None
+    iterations: int | None = None
+    drops: tuple[float, ...] = ()
+    warmup: float = 0.0
+    momentum: float = 0.9
+    decay: float = 1e-4
+    clipnorm: float | None = None
+    head_rate: float = 1.0
+    bias_rate: float = 1.0
+    dropout: float = 0.5
+    frozen: bool = False
+    short_sides: tuple[float, float] | None = None
+    scales: tuple[float, ...] = ()
+    flip: bool = True
+    views: str = "1x1"
+    inferred: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError(
+                f"Recipe {self.name}: give the length in epochs or in iterations. "
+                f"Received: epochs={self.epochs}, iterations={self.iterations}."
+            )
+        for name in ("batch", "epochs", "iterations"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(
+                    f"Recipe {self.name}: {name} must be a whole number from 1. "
+                    f"Received: {value!r}."
+                )
+        if not all(0 < share < 1 for share in (*self.drops, self.warmup or 0.5)):
+            raise ValueError(
+                f"Recipe {self.name}: drops and warmup are shares of the training, "
+                f"between 0 and 1. Received: {self.drops}, {self.warmup}."
+            )
+        if self.drops and self.warmup:
+            raise ValueError(
+                f"Recipe {self.name}: only a cosine has a warm-up. Leave out drops or "
+                "warmup."
+            )
+
+    def resized(self, epochs=None, batch=None):
+        """The same recipe for another length or another batch.
+
+        The rate follows the batch in proportion (Goyal et al.: Accurate, Large
+        Minibatch SGD. 2017, Section 2.1), and iterations see as many clips as before.
+        Drops and warm-up are shares, so they move with the length.
+
+        Args:
+            epochs: int, or `None` for the length of the recipe.
+            batch: int, or `None` for that of the recipe.
+        """
+        new = {}
+        if batch is not None and batch != self.batch:
+            new = {"batch": batch, "rate": self.rate * batch / self.batch}
+            if self.iterations:
+                new["iterations"] = max(1, round(self.iterations * self.batch / batch))
+        if epochs is not None:
+            new |= {"epochs": epochs, "iterations": None}
+        return dataclasses.replace(self, **new)
+
+    def steps(self, steps_per_epoch):
+        """The number of steps of the whole training."""
+        return self.iterations or self.epochs * steps_per_epoch
+
+    def schedule(self, steps_per_epoch):
+        """The learning rate of each step, as a schedule of Keras."""
+        steps = self.steps(steps_per_epoch)
+        if self.drops:
+            # The rate of Keras' schedule still holds at a boundary itself.
+            boundaries = [round(share * steps) - 1 for share in self.drops]
+            values = [self.rate * 0.1**drop for drop in range(len(self.drops) + 1)]
+            return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
+        rising = min(round(self.warmup * steps), steps - 1)
+        return keras.optimizers.schedules.CosineDecay(
+            0.1 * self.rate if rising else self.rate,
+            steps - rising,
+            warmup_target=self.rate if rising else None,
+            warmup_steps=rising,
+        )
+
+    def optimizer(self, steps_per_epoch):
+        """The optimizer, for `model.compile`.
+
+        Args:
+            steps_per_epoch: int, batches of the data, see `stzoo.data.pipeline.steps`.
+
+        Returns:
+            `stzoo.training.sgd.SGD`.
+        """
+        rates = {"^fc/": self.head_rate, "bias$": self.bias_rate}
+        return SGD(
+            self.schedule(steps_per_epoch),
+            momentum=self.momentum,
+            decay=self.decay,
+            rates={pattern: rate for pattern, rate in rates.items() if rate != 1},
+            global_clipnorm=self.clipnorm,
+        )
+
+    def prepare(self, model):
+        """Sets the dropout of a model, and freezes its batch norms if need be.
+
+        To be called before `model.compile`.
+
+        Args:
+            model: a model of the zoo.
+        """
+        model.get_layer("dropout").rate = self.dropout
+        if self.frozen:
+            for norm in _batch_norms(model)[1:]:
+                norm.trainable = False
+
+    def augment(self, clip, classes=()):
+        """How clips are varied in training.
+
+        Args:
+            clip: `stzoo.spec.Clip`, what the model expects.
+            classes: sequence of strings, the names of the classes: a mirrored video
+                gets the class of its mirror image, "right to left" for "left to
+                right", and one whose mirror image has no class is not mirrored.
+
+        Returns:
+            `stzoo.data.transforms.Augment`.
+        """
+        sides = self.short_sides and tuple(
+            round(clip.short_side * factor) for factor in self.short_sides
+        )
+        pairs = mirror_pairs(classes) if self.flip else {}
+        return Augment(sides, self.scales, self.flip, pairs)
+
+
+def _batch_norms(model):
+    """The batch norms of a model in its order, those inside of operators too."""
+    layers = model._flatten_layers(include_self=False)
+    return [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
+
+
+_CROPS = (1, 0.875, 0.75, 0.66)  # of TSN, and the line that follows it
+
+_GSM = Recipe(
+    "gsm",
+    source="https://github.com/swathikirans/GSM, Something-Something v1",
+    rate=0.01,
+    batch=32,
+    epochs=60,
+    warmup=1 / 6,
+    decay=5e-4,
+    clipnorm=20.0,
+    bias_rate=2.0,
+    scales=_CROPS,
+)
+_RECIPES = (
+    Recipe(
+        "cost",
+        source="https://github.com/hikvision-research/cost, Kinetics-400",
+        rate=0.01,
+        batch=64,
+        epochs=160,
+        drops=(0.5, 0.75),
+        clipnorm=40.0,
+        views="10x3",
+    ),
+    Recipe(
+        "cost_paper",
+        source="CoST, Section 4.2",
+        rate=0.005,
+        batch=32,
+        iterations=600_000,
+        drops=(0.5, 0.75),
+        views="10x1",  # of the whole frame: `clip=(8, None, None, 3)`
+        inferred=("dropout", "flip"),
+    ),
+    Recipe(
+        "p3d_ucf101",
+        source="P3D, Section 3.3",
+        rate=0.001,
+        batch=128,
+        iterations=7_500,
+        drops=(0.4, 0.8),
+        dropout=0.9,
+        frozen=True,
+        short_sides=(1, 1),
+        views="20x1",
+        inferred=("batch", "momentum", "decay"),
+    ),
+    Recipe(
+        "p3d_sports1m",
+        source="P3D, Section 4.1",
+        rate=0.001,
+        batch=128,
+        iterations=150_000,
+        drops=(0.4, 0.8),
+        dropout=0.1,
+        frozen=True,
+        short_sides=(1, 1),
+        views="20x1",
+        inferred=("batch", "momentum", "decay"),
+    ),
+    Recipe(
+        "tsn_ucf101",
+        source="https://github.com/yjxiong/tsn-pytorch, UCF101, RGB",
+        rate=0.001,
+        batch=128,
+        epochs=80,
+        drops=(0.375, 0.75),
+        decay=5e-4,
+        clipnorm=20.0,
+        bias_rate=2.0,
+        dropout=0.8,
+        frozen=True,
+        scales=_CROPS,
+        inferred=("views",),  # ten crops of 25 frames there
+    ),
+    Recipe(
+        "tsm",
+        source="https://github.com/mit-han-lab/temporal-shift-module, Kinetics-400",
+        rate=0.02,
+        batch=128,
+        epochs=50,
+        drops=(0.4, 0.8),
+        clipnorm=20.0,
+        head_rate=5.0,
+        bias_rate=2.0,
+        scales=_CROPS,
+    ),
+    Recipe(
+        "tsm_ucf101",
+        source="https://github.com/mit-han-lab/temporal-shift-module, from Kinetics",
+        rate=0.001,
+        batch=64,
+        epochs=25,
+        drops=(0.4, 0.8),
+        decay=5e-4,
+        clipnorm=20.0,
+        head_rate=5.0,
+        bias_rate=2.0,
+        dropout=0.8,
+        frozen=True,
+        scales=_CROPS,
+    ),
+    _GSM,
+    dataclasses.replace(
+        _GSM,
+        name="cstm",
+        source="none: CSTM gives no numbers of its training",
+        inferred=("all",),
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in _RECIPES}

@@ -1,0 +1,19 @@
+"""A training so small that a test can kill it: what both processes run."""
+
+import keras
+
+import stzoo
+from stzoo.training.fitting import finetune
+from stzoo.training.recipes import RECIPES
+
+RECIPE = RECIPES["cost"].resized(epochs=3, batch=2)
+
+
+def build(classes=2):
+    keras.utils.set_random_seed(0)
+    clip = (2, 32, 32, 3)
+    return stzoo.c2d_tiny(classes, clip=clip, width=4, depths=(1, 1, 1, 1))
+
+
+def run(folder, videos, **kwargs):
+    return finetune(build(), videos, folder, RECIPE, verbose=0, workers=1, **kwargs)

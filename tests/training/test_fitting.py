@@ -1,0 +1,133 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from harness import close, precision
+from tiny import RECIPE, build, run
+
+import stzoo
+from stzoo.data import datasets
+from stzoo.training.fitting import finetune
+
+
+@pytest.fixture
+def videos(motion_folder):
+    return datasets.read(motion_folder)
+
+
+def state(folder):
+    with np.load(folder / "state.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+def test_a_killed_run_goes_on_to_the_same_result(videos, motion_folder, tmp_path):
+    """It dies in the middle of its second epoch, and while it writes in its third."""
+    whole = run(tmp_path / "whole", videos, validation=videos)
+    code = f"""
+import os, signal
+import keras
+from stzoo.data import datasets
+from tiny import run
+
+class Kill(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+fit = keras.Model.fit
+keras.Model.fit = lambda self, *args, callbacks, **kwargs: fit(
+    self, *args, callbacks=[*callbacks, Kill()], **kwargs
+)
+videos = datasets.read({str(motion_folder)!r})
+run({str(tmp_path / "killed")!r}, videos, validation=videos)
+"""
+    path = os.pathsep.join((str(Path(tiny.__file__).parent), *sys.path))
+    killed = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    history = json.loads(str(state(tmp_path / "killed")["history"]))
+    assert len(history) == 1
+
+    write = os.replace
+
+    def die(source, target):
+        if str(target).endswith("state.npz"):
+            raise KeyboardInterrupt
+        write(source, target)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", die)
+        run(tmp_path / "killed", videos, validation=videos)
+    resumed = run(tmp_path / "killed", videos, validation=videos)
+    assert len(resumed) == len(whole) == 3
+    for row, expected in zip(resumed, whole, strict=True):
+        assert row == pytest.approx(expected, rel=1e-5)
+    found, expected = state(tmp_path / "killed"), state(tmp_path / "whole")
+    for name in expected.keys() - {"history"}:
+        close(found[name].astype("float64"), expected[name].astype("float64"))
+    one, other = (stzoo.load(tmp_path / name) for name in ("killed", "whole"))
+    for value, expected in zip(one.get_weights(), other.get_weights(), strict=True):
+        close(value, expected)
+
+    assert run(tmp_path / "killed", videos, validation=videos) == resumed  # no more
+    with pytest.raises(ValueError, match="it differs in seed"):
+        run(tmp_path / "killed", videos, validation=videos, seed=1)
+
+
+def test_the_folder_is_a_model_with_labels_and_curves(videos, tmp_path):
+    history = run(tmp_path / "new", videos)
+    model = stzoo.load(tmp_path / "new")
+    assert model.stzoo.labels == ("rising", "shaking")
+    answer = stzoo.predict(model, videos.paths[0])
+    assert {label for label, _ in answer} == {"rising", "shaking"}
+    rows = list(csv.DictReader((tmp_path / "new" / "log.csv").read_text().splitlines()))
+    assert [float(row["loss"]) for row in rows] == [row["loss"] for row in history]
+    assert (tmp_path / "new" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not list((tmp_path / "new").glob("*.part"))
+
+
+def test_early_stop_keeps_the_best(videos, tmp_path, monkeypatch):
+    """With a validation that gets worse, training ends, and stays ended."""
+    accuracies = iter((0.9, 0.8, 0.7))
+    monkeypatch.setattr(
+        keras.Model,
+        "evaluate",
+        lambda *_, **__: {"loss": 1.0, "accuracy": next(accuracies)},
+    )
+    history = run(tmp_path, videos, validation=videos, patience=1)
+    assert [row["val_accuracy"] for row in history] == [0.9, 0.8]
+    assert run(tmp_path, videos, validation=videos, patience=1) == history
+    first, last = stzoo.load(tmp_path).get_weights(), state(tmp_path)
+    assert any((first[0] != last["0"]).ravel())
+
+
+def test_mixed_precision(videos, tmp_path):
+    with precision("mixed_bfloat16"):
+        history = run(tmp_path, videos)
+    assert np.isfinite(history[-1]["loss"])
+    assert stzoo.load(tmp_path).get_weights()[0].dtype == "float32"
+
+
+def test_what_does_not_fit_writes_nothing(videos, tmp_path):
+    with pytest.raises(ValueError, match="Build it with classes=2"):
+        finetune(build(3), videos, tmp_path / "new", RECIPE)
+    other = datasets.Videos(videos.paths, videos.labels, videos.classes[::-1])
+    with pytest.raises(ValueError, match="classes=train.classes"):
+        run(tmp_path / "new", videos, validation=other)
+    assert not (tmp_path / "new").exists()
+    stzoo.save(build(), tmp_path / "model")
+    before = (tmp_path / "model" / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="holds a model already"):
+        run(tmp_path / "model", videos)
+    assert (tmp_path / "model" / "config.json").read_bytes() == before

@@ -1,0 +1,30 @@
+import io
+
+import numpy as np
+from PIL import Image
+
+from stzoo.training import plots
+
+
+def size(data):
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size
+
+
+def test_names_have_room_however_many_classes_there_are():
+    few = size(plots.confusion(np.eye(3, dtype=int), ["a", "b", "c" * 99]))
+    labels = [f"playing instrument {number}" for number in range(60)]
+    many = size(plots.confusion(np.eye(60, dtype=int), labels))
+    assert few[1] > 300
+    assert many[1] / 60 > 15  # pixels for a line of 8 points at 100 dpi
+
+
+def test_a_class_without_videos_is_drawn():
+    assert size(plots.confusion(np.zeros((2, 2), int), ["a", "b"]))
+
+
+def test_curves_have_a_panel_for_each_measure():
+    rows = [{"loss": 1.0, "val_loss": 2.0, "accuracy": 0.5}, {"loss": 0.5}]
+    rows[1] |= {"val_loss": 1.5, "accuracy": 0.75}
+    width, height = size(plots.curves(rows))
+    assert width == 800 and height == 320
