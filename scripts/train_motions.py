@@ -20,7 +20,7 @@ from convert_weights import parse_options
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.transforms import Augment, clip_views, training_clip
+from stzoo.data.transforms import Augment, clip_views, mirror_pairs, training_clip
 from stzoo.data.video import Video
 
 TRAIN, TEST = ("train", 6000, 1), ("test", 1200, 2)  # folder, videos, seed
@@ -28,11 +28,14 @@ EPOCHS, BATCH, RATE = 12, 32, 2e-3  # of the weights that ship along
 
 
 class Clips(keras.utils.PyDataset):
-    """A random clip of each video, in another order each epoch; no flips."""
+    """A random clip of each video, in another order each epoch."""
 
-    def __init__(self, videos, labels, clip, **kwargs):
+    def __init__(self, videos, labels, clip, flip, **kwargs):
         super().__init__(**kwargs)
         self.videos, self.labels, self.clip = videos, labels, clip
+        short_sides = (clip.short_side,) * 2  # the videos are of this size
+        pairs = mirror_pairs(motions.CLASSES)
+        self.augment = Augment(short_sides, flip=flip, pairs=pairs)
         self.epoch = -1
         self.on_epoch_end()
 
@@ -42,12 +45,20 @@ class Clips(keras.utils.PyDataset):
     def __getitem__(self, index):
         rng = np.random.default_rng((self.epoch, index))
         rows = self.order[index * BATCH : (index + 1) * BATCH]
-        short_sides = (self.clip.short_side,) * 2  # the videos are of this size
-        augment = Augment(short_sides, flip=False)
-        clips = [
-            training_clip(self.videos[row], self.clip, rng, augment)[0] for row in rows
-        ]
-        return np.stack(clips), self.labels[rows]
+        clips, labels = zip(
+            *(
+                training_clip(
+                    self.videos[row],
+                    self.clip,
+                    rng,
+                    self.augment,
+                    int(self.labels[row]),
+                )
+                for row in rows
+            ),
+            strict=True,
+        )
+        return np.stack(clips), np.array(labels)
 
     def on_epoch_end(self):
         self.epoch += 1
@@ -60,18 +71,20 @@ def main():
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--data", default=Path("runs/motions"), type=Path)
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--start", help="folder of weights to go on from")
+    parser.add_argument("--flip", action="store_true", help="mirror, with the labels")
     parser.add_argument("--epochs", default=EPOCHS, type=int)
     parser.add_argument("--seed", default=0, type=int, help="of the initial weights")
     args = parser.parse_args()
     started = time.time()
     keras.utils.set_random_seed(args.seed)
     options = parse_options(args.builder, args.option)
-    model = stzoo.create(args.builder, **options)
+    model = stzoo.create(args.builder, pretrained=args.start, **options)
     clip = model.stzoo.clip
 
     paths, labels = prepare(args.data, *TRAIN)
     videos = decode(paths, lambda v: v.read(np.arange(len(v)), clip.short_side))
-    clips = Clips(videos, labels, clip)
+    clips = Clips(videos, labels, clip, args.flip)
     steps = len(clips) * args.epochs
     rate = keras.optimizers.schedules.CosineDecay(
         0.01 * RATE, steps, warmup_target=RATE, warmup_steps=steps // 20

@@ -24,6 +24,7 @@ def clips(
     batch,
     *,
     train=False,
+    repeat=False,
     augment=None,
     seed=0,
     start=0,
@@ -42,6 +43,9 @@ def clips(
         train: bool. `True`: random clips in a random order, another one in each epoch,
             without an end, so `fit` needs `steps_per_epoch`, see `steps`. `False`: the
             middle of each video, once, in the order of the list.
+        repeat: bool, begin the list again at its end, as the validation of `fit` needs
+            it, with `validation_steps`: Keras warns where data ends. Training always
+            does.
         augment: `stzoo.data.transforms.Augment`, how clips for training are varied.
             Default: `Augment()`.
         seed: int from 0, of the order and of the clips.
@@ -141,7 +145,7 @@ def clips(
         labels = np.array(labels, np.int32), np.array(weights, np.float32)
         return views, *labels[: 2 if last == "pad" else 1]
 
-    end = sys.maxsize if train else count * batch
+    end = sys.maxsize if train or repeat else count * batch
     numbers = grain.MapDataset.range(start * batch, end)
     reading = grain.ReadOptions(workers, 2 * batch)
     return numbers.map(sample).to_iter_dataset(reading).batch(batch, batch_fn=stack)

@@ -1,5 +1,7 @@
 """The two ends of every network: a clip comes in, logits go out."""
 
+import random
+
 import keras
 
 from stzoo.layers.preprocessing import Normalize
@@ -31,5 +33,8 @@ def classifier(x, classes, dropout):
         Tensor `(batch, classes)`.
     """
     x = keras.layers.GlobalAveragePooling3D(dtype="float32", name="avgpool")(x)
-    x = keras.layers.Dropout(dropout, name="dropout")(x)
+    # Drawn as Keras draws it. Without one, dropout on torch follows torch's own state
+    # instead of the layer's, and a training that is resumed would not be the same.
+    seed = random.randint(1, 10**9)
+    x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
     return keras.layers.Dense(classes, dtype="float32", name="fc")(x)

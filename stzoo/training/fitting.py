@@ -125,7 +125,8 @@ def finetune(
             steps_per_epoch=count,
             initial_epoch=epoch,
             epochs=math.ceil(recipe.steps(count) / count),
-            validation_data=batches(validation) if validation else None,
+            validation_data=validation and batches(validation, repeat=True),
+            validation_steps=validation and steps(validation, recipe.batch, "pad"),
             callbacks=callbacks,
             verbose=verbose,
         )
