@@ -2,20 +2,28 @@
 
 import json
 import sys
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
+import keras
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 import stzoo
-from stzoo.data import motions
+from stzoo.data import datasets, motions
+from stzoo.data.annotations import READERS
 from stzoo.data.filmstrip import filmstrip
 from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
+from stzoo.training.evaluation import evaluate as measure
+from stzoo.training.extraction import extract as write_features
+from stzoo.training.fitting import finetune as fit
+from stzoo.training.recipes import RECIPES
 
 MODEL = "cost_tiny.motions"  # comes with the package
 
@@ -26,6 +34,50 @@ def _check_views(context, option, views):
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     return views
+
+
+def _check_shard(context, option, shard):
+    """From "3/16" to (2, 16)."""
+    number, slash, count = shard.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise click.BadParameter(f'it is written as "3/16". Received: {shard!r}.')
+    if not 1 <= int(number) <= int(count):
+        raise click.BadParameter(f"shards go from 1/{count} to {count}/{count}.")
+    return int(number) - 1, int(count)
+
+
+def _options(*options):
+    """Several options as one decorator."""
+
+    def decorate(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_views = click.option(
+    "--views",
+    default="1x1",
+    show_default=True,
+    callback=_check_views,
+    help="Clips x crops; the papers average 10x3.",
+)
+_out = partial(click.option, "--out", type=click.Path(file_okay=False, path_type=Path))
+_data = _options(
+    click.argument("source", metavar="DATA"),
+    click.option("--root", help="Folder of the videos; that of the list by default."),
+    click.option(
+        "--format",
+        type=click.Choice(READERS),
+        help="Of the list; by default what it looks like.",
+    ),
+    click.option("--label", help="Column of the class, if a list has several."),
+    click.option("--split", help="Part of a list that has several."),
+    click.option("--skip", is_flag=True, help="Leave out what is wrong in the data."),
+    click.option("--workers", default=4, show_default=True, type=click.IntRange(1)),
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,13 +105,7 @@ def list_models(pattern, pretrained):
     help="NAME.TAG, a folder, or hf://organisation/repository@revision.",
 )
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1))
-@click.option(
-    "--views",
-    default="1x1",
-    show_default=True,
-    callback=_check_views,
-    help="Clips x crops; the papers average 10x3.",
-)
+@_views
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def predict(videos, name, top, views, as_json):
     """Say what happens in each VIDEO.
@@ -94,13 +140,7 @@ def predict(videos, name, top, views, as_json):
 
 
 @main.command()
-@click.option(
-    "--out",
-    default=".",
-    show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for demo.mp4 and demo.png.",
-)
+@_out(default=".", show_default=True, help="Folder for demo.mp4 and demo.png.")
 @click.option("--seed", type=click.IntRange(0), help="Of the video; random by default.")
 def demo(out, seed):
     """Render a video that no model has seen, and say what moves in it, and how."""
@@ -120,14 +160,146 @@ def demo(out, seed):
     click.echo(f"Saved {out / 'demo.mp4'} and {out / 'demo.png'}.")
 
 
-def _model(name):
+@main.command()
+@_data
+@click.option(
+    "--model",
+    "name",
+    required=True,
+    help="Weights to start from: NAME.TAG, a folder, or hf://....",
+)
+@click.option("--recipe", required=True, type=click.Choice(RECIPES))
+@_out(required=True, help="Folder of the model; a run that died goes on there.")
+@click.option("--validation", help="Other videos, to choose the best epoch by.")
+@click.option("--validation-split", help="Or another part of the same list.")
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
+@click.option("--batch", type=click.IntRange(1), help="The rate goes with it.")
+@click.option("--patience", type=click.IntRange(1), help="Epochs without a better one.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(("float32", "mixed_bfloat16", "mixed_float16")),
+)
+@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard as well.")
+def finetune(
+    *,
+    name,
+    recipe,
+    out,
+    validation,
+    validation_split,
+    epochs,
+    batch,
+    patience,
+    seed,
+    precision,
+    tensorboard,
+    workers,
+    skip,
+    **data,
+):
+    """Fit a model to the classes of DATA.
+
+    DATA is a folder with a folder of videos for each class, a list (path and class in
+    a line), or the list of a published data set. The folder that comes out is a --model
+    for the other commands, with log.csv and curves.png beside it.
+    """
+    with _one_line():
+        train = datasets.read(**data, skip=skip)
+        other = None
+        if validation or validation_split:
+            data |= {"source": validation or data["source"], "split": validation_split}
+            other = datasets.read(**data, skip=skip, classes=train.classes)
+        keras.config.set_dtype_policy(precision)
+        keras.utils.set_random_seed(seed)
+        model = _model(name, classes=len(train.classes) or None)
+        history = fit(
+            model,
+            train,
+            out,
+            RECIPES[recipe].resized(epochs, batch),
+            other,
+            seed,
+            patience,
+            tensorboard,
+            workers,
+            skip,
+        )
+    last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
+    click.echo(f"Epoch {len(history)}: {last}.\nSaved {out}.")
+
+
+@main.command()
+@_data
+@click.option("--model", "name", default=MODEL, show_default=True)
+@_views
+@_out(help="Folder for evaluation.json, classes.csv and confusion.png.")
+def evaluate(*, name, views, out, workers, skip, **data):
+    """Measure a model on DATA: accuracy in all, by class, and what is mistaken.
+
+    With --out, an evaluation that was interrupted goes on where it was.
+    """
+    with _one_line(), Progress(console=Console(stderr=True), transient=True) as bar:
+        model = _model(name)
+        videos = datasets.read(**data, skip=skip, classes=model.stzoo.labels)
+        track = partial(bar.track, description="Videos")
+        found = measure(model, videos, views, out and out / "parts", workers, track)
+        if out:
+            found.save(out)
+    _show_evaluation(found)
+
+
+@main.command()
+@_data
+@click.option("--model", "name", default=MODEL, show_default=True)
+@click.option("--layer", default="avgpool", show_default=True)
+@_views
+@_out(required=True, help="Folder for the parts.")
+@click.option(
+    "--shard",
+    default="1/1",
+    callback=_check_shard,
+    help="Which share is done here: 3/16 is the third of sixteen.",
+)
+@click.option("--parquet", is_flag=True, help="Parquet instead of npz.")
+def extract(*, name, layer, views, out, shard, parquet, workers, skip, **data):
+    """Write the features of the videos of DATA, in parts of 256 videos.
+
+    An extraction that was interrupted goes on where it was.
+    """
+    with _one_line(), Progress(console=Console(stderr=True), transient=True) as bar:
+        model = _model(name)
+        videos = datasets.read(**data, skip=skip)
+        track = partial(bar.track, description="Parts")
+        kind = "parquet" if parquet else "npz"
+        manifest = write_features(
+            model, videos, out, layer, views, shard, kind, workers, track
+        )
+    if manifest is None:
+        return click.echo(f"This shard is done; others of {out} are not.")
+    failed = len(manifest["failed"])
+    click.echo(f"Saved {out}: {manifest['videos']} videos, {failed} not decoded.")
+
+
+@contextmanager
+def _one_line():
+    """Errors of what the user gave, without a traceback."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _model(name, **options):
     try:
         if name.startswith("hf://") or Path(name).is_dir():
-            return stzoo.load(name)
+            return stzoo.load(name, **options)
         if "." not in name:  # would be a model with random weights
             tags = ", ".join(stzoo.list_models(f"{name}.*", pretrained=True)) or "none"
             raise ValueError(f"{name!r} does not say which weights. Known: {tags}.")
-        return stzoo.create(name)
+        return stzoo.create(name, **options)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -140,3 +312,33 @@ def _show(title, answers):
     console = Console()
     console.print(Text(title, "bold"), soft_wrap=True)
     console.print(table)
+
+
+def _show_evaluation(found):
+    table = Table("Class")
+    for title in ("Videos", "Accuracy", "Average precision"):
+        table.add_column(title, justify="right")
+    table.add_column("Most often taken for")
+    for row in found.classes:
+        shares = (row["accuracy"], row["average_precision"])
+        table.add_row(
+            Text(row["label"]),
+            str(row["videos"]),
+            *("-" if share is None else f"{100 * share:.1f} %" for share in shares),
+            Text(row["mistaken_for"] or "-"),
+        )
+    console = Console()
+    console.print(table)
+    for name, share in (
+        ("Top-1", found.top1),
+        ("Top-5", found.top5),
+        ("Mean class accuracy", found.mean_class_accuracy),
+        ("Mean average precision", found.mean_average_precision),
+    ):
+        console.print(f"{name}: {100 * share:.2f} %")
+    console.print(
+        f"{found.model}, {found.videos} videos, views {found.views}, {found.decoder}."
+    )
+    for failed in found.failed:
+        text = Text(f"Not decoded: {failed['error']}", "red")
+        Console(stderr=True).print(text, soft_wrap=True)

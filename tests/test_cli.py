@@ -86,3 +86,52 @@ def test_demo(run, tmp_path):
     assert "Probability" in result.stdout
     assert (tmp_path / "new" / "demo.mp4").stat().st_size > 1000
     assert (tmp_path / "new" / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_from_a_folder_of_videos_to_a_measured_model(run, motion_folder, tmp_path):
+    """What `finetune` writes is a model for the other commands."""
+    mine, size = tmp_path / "mine", ("--epochs", 1, "--batch", 3)
+    arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")
+    result = run("finetune", *arguments, *size, "--out", mine)
+    assert result.exit_code == 0, result.output
+    assert "Epoch 1: accuracy" in result.stdout
+    again = run("finetune", *arguments, *size, "--out", mine, "--seed", 1)
+    assert again.exit_code == 1 and "it differs in seed" in again.stderr
+
+    out = tmp_path / "measured"
+    result = run("evaluate", motion_folder, "--model", mine, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "shaking" in result.stdout and "Top-1" in result.stdout
+    assert json.loads((out / "evaluation.json").read_text())["videos"] == 6
+
+    out = tmp_path / "features"
+    for shard in ("2/2", "1/2"):
+        result = run("extract", motion_folder, "--out", out, "--shard", shard)
+        assert result.exit_code == 0, result.output
+    assert "6 videos, 0 not decoded" in result.stdout
+
+
+def test_a_validation_of_other_classes_writes_nothing(run, motion_folder, tmp_path):
+    (tmp_path / "other.csv").write_text(f"{motion_folder}/rising/0.mp4,falling\n")
+    arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")
+    validation = ("--validation", tmp_path / "other.csv", "--root", "/")
+    result = run("finetune", *arguments, *validation, "--out", tmp_path / "mine")
+    assert result.exit_code == 1 and "'falling' is none of" in result.stderr
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("shard", ["3", "0/2", "3/2", "a/b"])
+def test_bad_shards_are_refused(run, motion_folder, tmp_path, shard):
+    result = run("extract", motion_folder, "--out", tmp_path / "x", "--shard", shard)
+    assert result.exit_code == 2 and "shard" in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_evaluate_says_which_videos_are_not_decoded(run, one_broken, tmp_path):
+    lines = zip(one_broken.paths, one_broken.labels, strict=True)
+    text = "".join(f"{path},{one_broken.classes[label]}\n" for path, label in lines)
+    (tmp_path / "list.csv").write_text(text)
+    result = run("evaluate", tmp_path / "list.csv", "--root", "/")
+    assert result.exit_code == 0, result.output
+    assert "broken.mp4" in result.stderr
+    assert "6 videos" in result.stdout
