@@ -217,6 +217,8 @@ _GSM = Recipe(
     clipnorm=20.0,
     bias_rate=2.0,
     scales=_CROPS,
+    views="2x3",
+    inferred=("views",),  # two clips in the code; three crops, as TSM's on this data
 )
 _RECIPES = (
     Recipe(

@@ -7,7 +7,7 @@ from harness import numpy
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.transforms import training_clip
+from stzoo.data.transforms import clip_views, training_clip
 from stzoo.training.recipes import RECIPES, Recipe
 
 
@@ -132,3 +132,18 @@ def test_short_sides_follow_the_clip():
     assert RECIPES["p3d_ucf101"].augment(clip).short_sides == (72, 72)
     assert RECIPES["gsm"].augment(clip).scales == (1, 0.875, 0.75, 0.66)
     assert RECIPES["cost"].augment(clip).short_sides is None  # 1 to 5 / 4 of it
+
+
+def test_views_of_the_shifting_line_keep_the_direction_of_a_motion():
+    """Two clips and three crops: each of the six still shows what the label says."""
+    clip = stzoo.cstm_tiny(width=8, depth=1).stzoo.clip
+    width = 2 * clip.height
+    video = np.zeros((40, clip.short_side, width, 3), np.uint8)
+    for time, frame in enumerate(video):
+        frame[:, time * width // 40] = 255  # a line from left to right
+    views = clip_views(video, clip, RECIPES["cstm"].views)
+    assert views.shape == (6, *clip.shape)
+    for view in views:
+        places = [frame.max((0, 2)).argmax() for frame in view if frame.max() > 100]
+        assert len(places) > 2 and (np.diff(places) > 0).all()
+    assert len({view.tobytes() for view in views}) == 6
