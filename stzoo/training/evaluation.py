@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from stzoo.checkpoint import write
+from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
 from stzoo.training import extraction, metrics, plots
@@ -26,8 +27,8 @@ def predict(model, video, top=5, views="1x1"):
 
     Args:
         model: a model of the zoo. Its `stzoo` record says how videos are prepared.
-        video: path or binary file object of a video, or uint8 array
-            `(frames, height, width, 3)`, RGB.
+        video: path or URL of a video or of a folder of frames, binary file object of
+            a video, or uint8 array `(frames, height, width, 3)`, RGB.
         top: int, number of classes.
         views: string, clips x crops, whose probabilities are averaged; `"10x3"` is
             the protocol of the papers.
@@ -50,7 +51,8 @@ def predict(model, video, top=5, views="1x1"):
     if isinstance(video, np.ndarray):
         clips = clip_views(video, about.clip, views)
     else:
-        with Video(video) as frames:
+        opened = Video(video) if hasattr(video, "read") else open_video(video)
+        with opened as frames:
             clips = clip_views(frames, about.clip, views)
     probabilities = classify(model, clips).mean(0)
     best = np.argsort(-probabilities, kind="stable")[:top]

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from harness import close, numpy
+from PIL import Image
 
 import stzoo
 from stzoo.data import motions
@@ -30,6 +31,12 @@ def test_predict_reads_a_file_as_its_frames(model, tmp_path):
     assert sum(probabilities) == pytest.approx(1, abs=1e-5)
     for label, probability in from_file:
         assert probability == pytest.approx(from_frames[label], abs=0.05)
+    with (tmp_path / "video.mp4").open("rb") as file:
+        assert stzoo.predict(model, file, top=12) == from_file
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / "frames" / f"{number:05}.png")
+    assert dict(stzoo.predict(model, tmp_path / "frames", top=12)) == from_frames
 
 
 def test_views_are_averaged_as_probabilities(model):
