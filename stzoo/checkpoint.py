@@ -254,7 +254,8 @@ def save(model, folder, labels=None, dtype="float32", **known):
         folder: path; made if it is not there.
         labels: sequence of strings, the classes in the order of the logits; those
             the model was loaded with by default.
-        dtype: `"float32"` or `"float16"`, how tensors are stored.
+        dtype: `"float32"` or `"float16"`, how tensors are stored. What float16 cannot
+            hold, such as the variance of pixels, stays float32.
         **known: further fields of `stzoo.spec.Pretrained`: `tag`, `licence`,
             `source`, `reported`, `measured`.
     """
@@ -266,16 +267,15 @@ def save(model, folder, labels=None, dtype="float32", **known):
             f"The model {model.name!r} does not say which builder of stzoo made it, so "
             "it could not be loaded again. Use `model.save` of Keras for such a model."
         )
-    with np.errstate(over="ignore"):  # infinity is reported below
-        tensors = {
-            variable.path: keras.ops.convert_to_numpy(variable.value).astype(dtype)
-            for variable in model.weights
-        }
-    for path, tensor in tensors.items():
+    tensors = {}
+    for variable in model.weights:
+        tensor = keras.ops.convert_to_numpy(variable.value).astype("float32")
         if not np.isfinite(tensor).all():
             raise ValueError(
-                f"{path} holds NaN or infinity (as {dtype}); nothing was written."
+                f"{variable.path} holds NaN or infinity; nothing was written."
             )
+        fits = np.abs(tensor).max(initial=0) <= np.finfo(dtype).max
+        tensors[variable.path] = tensor.astype(dtype) if fits else tensor
     data = serialize(tensors, {"format": "keras"})
     about = Pretrained(
         about.builder,

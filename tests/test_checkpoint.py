@@ -148,6 +148,20 @@ def test_float16_files(model, folder):
         np.testing.assert_array_equal(found, exact.astype("float16"))
 
 
+def test_what_float16_cannot_hold_stays_exact(model, folder):
+    large = np.full(4, 1e6, "float32")
+    layer = model.get_layer("bn1")
+    before = layer.get_weights()
+    layer.set_weights([*before[:3], large])
+    try:
+        stzoo.save(model, folder, dtype="float16")
+        loaded = stzoo.load(folder)
+    finally:
+        layer.set_weights(before)
+    variance = loaded.get_layer("bn1").get_weights()[3]
+    np.testing.assert_array_equal(variance, large)
+
+
 def test_the_names_of_folders(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("runs/me@home", "läuft gut", "imagenet.1"):
@@ -362,9 +376,9 @@ def test_what_cannot_be_saved(model, folder):
         stzoo.save(model, folder, labels=range(5))
     layer = model.get_layer("bn1")
     weights = layer.get_weights()
-    layer.set_weights([np.full(4, 1e6)] + weights[1:])
-    with pytest.raises(ValueError, match="bn1/gamma .*float16.*nothing was written"):
-        stzoo.save(model, folder, dtype="float16")
+    layer.set_weights([np.full(4, np.inf)] + weights[1:])
+    with pytest.raises(ValueError, match="bn1/gamma holds.*nothing was written"):
+        stzoo.save(model, folder)
     layer.set_weights(weights)
     del model.stzoo
     try:
