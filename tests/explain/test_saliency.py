@@ -93,10 +93,27 @@ def test_overlay_colours_what_is_salient():
     [
         ("avgpool", "avgpool has no maps"),
         ("layer1_0_conv2", "A part of cost_tiny goes past layer1_0_conv2"),
-        ("layer9", "No such layer: layer9"),
+        (
+            "layer9",
+            "cost_tiny has no layer 'layer9'. The last ones are: .*layer4_0_relu",
+        ),
     ],
 )
 def test_layers_that_do_not_serve(layer, message):
     clips = np.zeros((1, 4, 32, 32, 3), "uint8")
     with pytest.raises(ValueError, match=message):
         saliency(stzoo.cost_tiny(**SMALL), clips, layer)
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    model = stzoo.cost_tiny(**SMALL)
+    model.get_layer("fc").bias.assign(np.full(5, np.nan))
+    with pytest.raises(ValueError, match="logits of cost_tiny hold NaN"):
+        saliency(model, np.zeros((1, 4, 32, 32, 3), "uint8"))
+
+
+@pytest.mark.parametrize("builder", stzoo.list_models("*_tiny"))
+def test_any_model_has_maps(builder):
+    clips = RNG.integers(0, 256, (1, 4, 64, 64, 3)).astype("uint8")
+    model = stzoo.create(builder, clip=clips.shape[1:], width=8)
+    assert saliency(model, clips).shape == clips.shape[:-1]
