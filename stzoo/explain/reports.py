@@ -19,11 +19,13 @@ from stzoo.explain.contributions import contributions, operators
 from stzoo.explain.saliency import overlay, saliency
 
 logger = logging.getLogger("stzoo")
-BATCH, WORKERS = 8, 4  # clips at a time, threads that decode
+BATCH = 8  # clips at a time
 WITHIN = 8  # frames of a film for each segment of a video
 
 
-def of_network(model, folder, source=None, label=None, layer=None, progress=iter):
+def of_network(
+    model, folder, source=None, layer=None, workers=4, progress=iter, **reading
+):
     """Writes the shares of what the operators of a model weigh.
 
     The folder gets `contributions.csv` and, if matplotlib is there, `by_layer.png`,
@@ -34,10 +36,12 @@ def of_network(model, folder, source=None, label=None, layer=None, progress=iter
         folder: path; made if it is not there.
         source: a folder or a list of videos, see `stzoo.data.datasets.read`; of each,
             the clip in the middle is taken. `None` for CoST of variant `"a"`.
-        label: string, the column of the class in a list that has several.
         layer: string, the operator whose channels are drawn; by default the last one.
+        workers: int, number of threads that decode.
         progress: function that takes a sequence of what is to be done and yields it,
             for a progress bar.
+        **reading: how the list is read, arguments of `datasets.read`. With `skip=True`
+            a video that cannot be decoded is logged and left out, too.
 
     Returns:
         `stzoo.explain.contributions.Contributions`, and the list of paths of the files.
@@ -45,7 +49,8 @@ def of_network(model, folder, source=None, label=None, layer=None, progress=iter
     Raises:
         OSError: there is no such file.
         ValueError: the model has no such operator, the classes of the videos are not
-            those of the model, or what `datasets.read` and `contributions` raise.
+            those of the model, a video cannot be decoded, or what `datasets.read` and
+            `contributions` raise.
     """
     known = [operator.name for operator in operators(model)]
     if layer not in (None, *known):
@@ -55,8 +60,9 @@ def of_network(model, folder, source=None, label=None, layer=None, progress=iter
         )
     data = None
     if source is not None:
-        videos = _of_model(datasets.read(source, label=label), source, model.stzoo)
-        data = _batches(videos, model.stzoo.clip, progress)
+        videos = _of_model(datasets.read(source, **reading), source, model.stzoo)
+        skip = reading.get("skip", False)
+        data = _batches(videos, model.stzoo.clip, skip, workers, progress)
     found = contributions(model, data)
     contents = {"contributions.csv": found.to_csv().encode()}
     if find_spec("matplotlib"):
@@ -118,6 +124,8 @@ def of_video(model, folder, video, layer=None, label=None):
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}_saliency{suffix}" for suffix in (".png", ".mp4")]
     title = f"{Path(video).name}: what speaks for {labels[number]} in {about.name}"
+    if layer:
+        title += f", at {layer}"
     if not maps.any():
         title += " (nothing)"
     order = np.argsort(-probabilities, kind="stable")[:5]
@@ -154,22 +162,21 @@ def _of_model(videos, source, about):
     return dataclasses.replace(videos, labels=labels)
 
 
-def _batches(videos, clip, progress):
-    """Batches of clips, with labels if they are known; the next is decoded meanwhile.
-
-    A video that cannot be decoded is logged and left out.
-    """
+def _batches(videos, clip, skip, workers, progress):
+    """Batches of clips, and of labels if they are known; the next one is read ahead."""
 
     def decode(row):
         try:
             with open_video(videos.paths[row]) as video:
                 return clip_views(video, clip)[0], row
         except (OSError, ValueError) as error:
+            if not skip:
+                raise
             logger.warning("Left out: %s", error)
 
     size = BATCH if clip.height else 1  # without one, each may have a size of its own
     starts = range(0, len(videos), size)
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(workers) as pool:
 
         def submit(start):
             return pool.map(decode, range(len(videos))[start : start + size])

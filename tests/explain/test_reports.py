@@ -63,7 +63,7 @@ def test_a_film_and_a_strip_of_a_video(model, falling, tmp_path):
 def test_another_layer_and_another_class(model, falling, tmp_path):
     place = tmp_path, falling, "layer2_1_relu"
     title, _, (strip, _) = reports.of_video(model, *place, "rising")
-    assert "what speaks for rising" in title
+    assert title.endswith("speaks for rising in cost_tiny.motions, at layer2_1_relu")
     first = strip.read_bytes()
     reports.of_video(model, *place)
     assert strip.read_bytes() != first
@@ -123,7 +123,10 @@ def test_a_list_in_many_batches_and_one_broken_video(
     rows = [f"{path},2,{path.parent.name}" for path in videos]
     rows.append("broken.mp4,2,rising")
     listed.write_text("\n".join(["path,shape,motion", *rows]))
-    found, _ = reports.of_network(model, tmp_path, listed, label="motion")
+    reading = dict(source=listed, label="motion")
+    with pytest.raises(ValueError, match="broken.mp4"):
+        reports.of_network(model, tmp_path, **reading)
+    found, _ = reports.of_network(model, tmp_path, **reading, skip=True)
     assert found.total == 6 and found.classes == ("rising", "shaking")
     assert "Left out: " in caplog.text and "broken.mp4" in caplog.text
     whole, _ = reports.of_network(model, tmp_path, motion_folder)
