@@ -11,7 +11,7 @@ import io
 import numpy as np
 
 COLUMN = 3.25  # inches
-_COLOURS, _MARKS = ("#0072B2", "#D55E00", "#009E73"), "os^"
+_COLOURS, _MARKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "os^D"
 _NAMES = {"hw": "H×W", "tw": "T×W", "th": "T×H"}  # as the CoST paper writes them
 _PAPER = {
     "font.size": 7,
@@ -38,7 +38,6 @@ def _for_paper(draw):
     return drawn
 
 
-@_for_paper
 def by_layer(*trainings):
     """Draws the shares by depth, as Figure 8 of CoST does.
 
@@ -51,18 +50,37 @@ def by_layer(*trainings):
         Bytes.
     """
     first = trainings[0]
+    shares = np.stack([found.by_layer for found in trainings])
+    parts = {_name(part): shares[..., i] for i, part in enumerate(first.parts)}
+    axis = "operator, from the input to the output"
+    return lines(parts, first.layers, axis, "mean share, %", _title(trainings))
+
+
+@_for_paper
+def lines(shares, names, axis, measure, title):
+    """Draws a line for each of up to four series of shares.
+
+    Args:
+        shares: dict from the name of a line to an array `(trainings, names)`, from 0 to
+            1. Of several trainings, the mean and one standard deviation are drawn.
+        names: sequence of strings, the places along the axis.
+        axis: string, what they are.
+        measure: string, what is measured, in %.
+        title: string.
+
+    Returns:
+        Bytes.
+    """
     figure = _figure(2.5)
     axes = figure.subplots()
-    layers = np.arange(len(first.layers))
-    means, deviations = _summary([found.by_layer for found in trainings])
-    for part in range(len(first.parts)):
-        bars = None if deviations is None else deviations[:, part]
-        axes.errorbar(layers, means[:, part], bars, **_style(first, part))
-    axes.set_xticks(layers, first.layers, rotation=40, ha="right")
-    axes.set_xlabel("operator, from the input to the output")
-    axes.set_ylabel("mean share, %")
+    for number, (name, values) in enumerate(shares.items()):
+        means, bars = _summary(values)
+        axes.errorbar(range(len(names)), means, bars, label=name, **_style(number))
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes.set_xlabel(axis)
+    axes.set_ylabel(measure)
     axes.set_ylim(0)
-    return _png(figure, _title(trainings))
+    return _png(figure, title)
 
 
 @_for_paper
@@ -98,7 +116,7 @@ def by_class(*trainings, most=30):
     axes = figure.subplots()
     for part in range(len(first.parts)):
         bars = None if deviations is None else deviations[order, part]
-        style = _style(first, part) | {"linestyle": "none"}
+        style = dict(label=_name(first.parts[part]), linestyle="none", **_style(part))
         axes.errorbar(means[order, part], rows, xerr=bars, **style)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -132,7 +150,7 @@ def by_channel(found, layer=None):
     figure = _figure(2.9 if len(found.parts) == 3 else 2)
     axes = figure.subplots()
     if len(found.parts) == 3:
-        _triangle(axes, shares, [_NAMES.get(part, part) for part in found.parts])
+        _triangle(axes, shares, list(map(_name, found.parts)))
     else:
         axes.hist(100 * shares[:, 0], np.arange(0, 101, 5), color=_COLOURS[0])
         axes.set_xlabel(f"share of {found.parts[0]}, %; the rest: {found.parts[1]}")
@@ -174,11 +192,13 @@ def _summary(shares):
     return shares.mean(0), shares.std(0, ddof=1) if len(shares) > 1 else None
 
 
-def _style(found, part):
-    """How a part is drawn, and called."""
-    name = _NAMES.get(found.parts[part], found.parts[part])
-    colour, mark = _COLOURS[part % 3], _MARKS[part % 3]
-    return dict(color=colour, marker=mark, markersize=4, capsize=2, label=name)
+def _style(number):
+    """How a line is drawn, or a part."""
+    return dict(color=_COLOURS[number], marker=_MARKS[number], markersize=4, capsize=2)
+
+
+def _name(part):
+    return _NAMES.get(part, part)
 
 
 def _title(trainings):
