@@ -20,6 +20,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import train_motions
 
@@ -47,7 +48,8 @@ def main(arguments=None):
     parser.add_argument("--epochs", default=train_motions.EPOCHS, type=int)
     parser.add_argument("--seeds", default=3, type=int)
     args = parser.parse_args(arguments)
-    claim(args.out, {"videos": args.videos, "epochs": args.epochs})
+    recipe = {"videos": args.videos, "epochs": args.epochs}
+    claim(args.out, recipe | {"backend": keras.backend.backend()})
     runs = {
         (labels, network, seed): train(args, labels, network, seed)
         for seed in range(args.seeds)
@@ -185,7 +187,8 @@ def save(path, rows):
 def figures(accuracy, shares):
     """PNGs: accuracy, temporal share by depth, and shares by depth and by class."""
     first = shares["motion", "CoST (b)"]
-    about = f"{first[0].total} videos, {len(first)} trainings"
+    about = f"{first[0].total} unseen videos\n"
+    about += f"mean ± standard deviation of {len(first)} trainings"
     tops = {
         f"{labels}s": np.array([accuracy[labels, name] for name in NETWORKS]).T / 100
         for labels in LABELS
@@ -194,7 +197,7 @@ def figures(accuracy, shares):
         f"{network[-3:]} {labels}s": np.stack([temporal(one) for one in trainings])
         for (labels, network), trainings in shares.items()
     }
-    depth = ("operator, from the input to the output", "share of T×W and T×H, %")
+    depth = ("operator, from the input to the output", "temporal share, %")
     pictures = {
         "accuracy.png": plots.lines(
             tops, list(NETWORKS), "network", "top-1, %", f"Motions, {about}"

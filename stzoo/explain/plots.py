@@ -225,7 +225,8 @@ def _png(figure, title):
     (axes,) = figure.axes
     _, names = axes.get_legend_handles_labels()
     if names:
-        place = dict(loc="outside upper center", ncols=len(names), frameon=False)
+        columns = len(names) if len(names) < 4 else 2
+        place = dict(loc="outside upper center", ncols=columns, frameon=False)
         legend = figure.legend(title=title, **place)
         legend.get_title().set_multialignment("center")
     else:

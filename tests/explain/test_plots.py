@@ -142,3 +142,15 @@ def test_long_names_leave_room_for_the_shares(drawn):
     plots.by_class(shares)
     (axes,) = drawn[0].axes
     assert axes.get_position().width > 0.3
+
+
+def test_four_lines_fit_into_a_column(drawn):
+    values = {
+        f"CoST ({v}) on {labels}": RNG.random((3, 4))
+        for v in "ab"
+        for labels in ("motions", "shapes")
+    }
+    plots.lines(values, list("abcd"), "network", "top-1, %", "Motions")
+    (legend,) = drawn[0].legends
+    box = legend.get_window_extent()
+    assert box.x0 > 0 and box.x1 < drawn[0].bbox.x1
