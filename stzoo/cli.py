@@ -300,10 +300,11 @@ def explain(*, source, name, out, layer, answer, workers, **data):
     """
     video = source is not None and reports.is_video(source)
     given = [f"--{option}" for option, value in data.items() if value]
-    if video and given:
-        raise click.UsageError(f"{given[0]} is for DATA; {source} is a video.")
+    received = f"Received: {source or 'neither'}."
+    if given and (video or source is None):
+        raise click.UsageError(f"{given[0]} is for DATA. {received}")
     if answer and not video:
-        raise click.UsageError(f"--class is for a VIDEO. Received: {source}.")
+        raise click.UsageError(f"--class is for a VIDEO. {received}")
     with _one_line(), Progress(console=Console(stderr=True), transient=True) as bar:
         model = _model(name)
         if video:

@@ -196,3 +196,4 @@ def test_what_cannot_be_explained_is_one_line(run, video, motion_folder, tmp_pat
     assert not list((tmp_path / "out").glob("*"))
     assert "--label is for DATA" in run("explain", video, "--label", "shape").stderr
     assert "--class is for a VIDEO" in run("explain", "--class", "falling").stderr
+    assert "Received: neither" in run("explain", "--skip").stderr

@@ -81,7 +81,7 @@ def of_video(model, folder, video, layer=None, label=None):
 
     The folder gets `NAME_saliency.png`, the frames of the clip in the middle of the
     video, what is salient in them, and the five most probable classes, and
-    `NAME_saliency.mp4`, the same with all frames of the video in between, at its speed.
+    `NAME_saliency.mp4`, the same with the frames of the video in between, at its speed.
 
     Args:
         model: a model of the zoo.
@@ -107,15 +107,15 @@ def of_video(model, folder, video, layer=None, label=None):
         raise ValueError(
             f"{label!r} is none of the {len(labels)} classes of {about.name}: {shown}."
         )
-    between, frames = WITHIN, about.clip.frames
-    if about.clip.sampling == "dense":
-        between = about.clip.stride
-    film = dataclasses.replace(about.clip, frames=frames * between, stride=1)
+    dense = about.clip.sampling == "dense"
+    between = about.clip.stride if dense else WITHIN
     with open_video(video) as opened:
-        clips, shown = clip_views(opened, about.clip), clip_views(opened, film)[0]
+        clips = clip_views(opened, about.clip)
+        frames = clips.shape[1] * between
+        film = dataclasses.replace(about.clip, frames=frames, stride=1)
+        shown = clip_views(opened, film)[0]
         fps = getattr(opened, "fps", motions.FPS)
-        if about.clip.sampling == "segments":
-            fps *= len(shown) / len(opened)
+        fps *= 1 if dense else frames / len(opened)
     probabilities = ops.convert_to_numpy(ops.softmax(model.predict_on_batch(clips)))[0]
     number = labels.index(label) if label else int(probabilities.argmax())
     maps = saliency(model, clips, layer, [number])[0]
