@@ -63,7 +63,8 @@ def main(arguments=None):
         accuracy.setdefault((labels, network), []).append(top1)
         rows["accuracy"].append(run | {"top1": top1})
         if network.startswith("CoST"):
-            found = stzoo.contributions(stzoo.load(folder), unseen(args, labels))
+            model = stzoo.load(folder)
+            found = stzoo.contributions(model, unseen(args, labels, model.stzoo.clip))
             found = dataclasses.replace(found, model=f"{network} on {labels}s")
             shares.setdefault((labels, network), []).append(found)
             rows["shares"] += [run | row for row in found.rows()]
@@ -105,11 +106,10 @@ def measured(folder):
     return json.loads(config.read_text()).get("measured") if config.exists() else None
 
 
-def unseen(args, labels):
+def unseen(args, labels, clip):
     """Batches of the clips that accuracy is measured on."""
     part = (args.data, *train_motions.TEST, args.videos // 5, labels)
     paths, numbers = train_motions.prepare(*part)
-    clip = stzoo.create(NETWORKS["CoST (a)"][0]).stzoo.clip
     for start in range(0, len(paths), BATCH):
         batch = slice(start, start + BATCH)
         clips = train_motions.decode(paths[batch], lambda v: clip_views(v, clip)[0])

@@ -1,4 +1,6 @@
 import csv
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import study_motions
 import train_motions
 
 import stzoo
+from stzoo.checkpoint import write
 from stzoo.data import motions
 from stzoo.explain.contributions import Contributions
 
@@ -66,9 +69,12 @@ def small(monkeypatch, tmp_path):
         builder, *options = command[2 : command.index("--labels")]
         values = dict(zip(command[-12::2], command[-11::2], strict=True))
         classes = train_motions.CLASSES[values["--labels"]]
+        measured = {"top1": 10.0 * len(trained)}
+        if builder != "cost_tiny":  # of these, nothing but the accuracy is read
+            config = json.dumps({"measured": measured}).encode()
+            return write(Path(values["--out"]), {"config.json": config})
         known = dict(option.split("=") for option in options[1:])
         model = stzoo.create(builder, classes=len(classes), **known, **size)
-        measured = {"top1": 10.0 * len(trained)}
         stzoo.save(model, values["--out"], labels=classes, measured=measured)
 
     monkeypatch.setattr(study_motions.subprocess, "run", run)
