@@ -3,7 +3,8 @@
 Trains a tiny builder of the zoo on rendered motions with `model.fit`, measures it on
 unseen videos, decoded from their files, and writes the folder of a Hub repository.
 Options of the builder follow as `--option blocks=A`. Two CPU cores and 8 GB of memory
-do. The videos are rendered once and used again.
+do. The videos are rendered once and used again. With `--labels shape`, the network
+learns which shape moves in the same videos, instead of how.
 
 Which way something turns is hard to find out for networks that take space and time
 apart: only the order of small changes in one place tells it. They find it with small
@@ -32,8 +33,10 @@ from stzoo.data import motions
 from stzoo.data.transforms import Augment, clip_views, mirror_pairs, training_clip
 from stzoo.data.video import Video
 
-TRAIN, TEST = ("train", 6000, 1), ("test", 1200, 2)  # folder, videos, seed
+VIDEOS = 6000  # to train, and a fifth as many to test
+TRAIN, TEST = ("train", 1), ("test", 2)  # folder, seed
 EPOCHS, BATCH, RATE = 12, 32, 2e-3  # of `cost_tiny.motions`
+CLASSES = {"motion": motions.CLASSES, "shape": motions.SHAPES}
 
 
 class Clips(keras.utils.PyDataset):
@@ -75,31 +78,35 @@ class Clips(keras.utils.PyDataset):
         self.order = np.random.default_rng(self.epoch).permutation(scenes).ravel()
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("builder", choices=stzoo.list_models("*_tiny"))
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--data", default=Path("runs/motions"), type=Path)
+    parser.add_argument("--labels", default="motion", choices=CLASSES)
+    parser.add_argument("--videos", default=VIDEOS, type=int, help="and 1/5 to test")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--clip", help="its size, such as 20x64x64")
     parser.add_argument("--start", help="folder of weights to go on from")
-    parser.add_argument("--only", default="*", help="pattern of motions to train on")
+    parser.add_argument("--only", default="*", help="pattern of classes to train on")
     parser.add_argument("--pairs", action="store_true", help="a video and its reversal")
     parser.add_argument("--flip", action="store_true", help="mirror, with the labels")
     parser.add_argument("--epochs", default=EPOCHS, type=int)
     parser.add_argument("--batch", default=BATCH, type=int)
     parser.add_argument("--rate", default=RATE, type=float)
     parser.add_argument("--seed", default=0, type=int, help="of the initial weights")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     started = time.time()
     keras.utils.set_random_seed(args.seed)
     options = parse_options(args.builder, args.option)
     size = args.clip and (*map(int, args.clip.split("x")), 3)
-    model = stzoo.create(args.builder, clip=size, pretrained=args.start, **options)
+    classes = CLASSES[args.labels]
+    options.update(classes=len(classes), clip=size, pretrained=args.start)
+    model = stzoo.create(args.builder, **options)
     clip = model.stzoo.clip
 
-    paths, labels = prepare(args.data, *TRAIN)
-    chosen = [fnmatch(motions.CLASSES[label], args.only) for label in labels]
+    paths, labels = prepare(args.data, *TRAIN, args.videos, args.labels)
+    chosen = [fnmatch(classes[label], args.only) for label in labels]
     paths, labels = list(itertools.compress(paths, chosen)), labels[chosen]
     videos = decode(paths, lambda v: v.read(np.arange(len(v)), clip.short_side))
     clips = Clips(videos, labels, clip, args.batch, args.pairs, args.flip)
@@ -114,30 +121,38 @@ def main():
     )
     model.fit(clips, epochs=args.epochs, verbose=2)
 
-    known = dict(labels=motions.CLASSES, dtype="float16", tag="motions")
+    known = dict(labels=classes, dtype="float16", tag=f"{args.labels}s")
     known.update(licence="Apache-2.0", source="scripts/train_motions.py")
     stzoo.save(model, args.out, **known)
     model = stzoo.load(args.out)  # what was written is what is measured
-    paths, labels = prepare(args.data, *TEST)
+    paths, labels = prepare(args.data, *TEST, args.videos // 5, args.labels)
     unseen = np.concatenate(decode(paths, lambda v: clip_views(v, clip)))
     answers = model.predict(unseen, verbose=0).argmax(-1)
     top1 = round(100 * float(np.mean(answers == labels)), 2)
     measured = {"top1": top1, "videos": len(answers), "views": "1x1"}
     stzoo.save(model, args.out, measured=measured, **known)
-    wrong = [motions.CLASSES[label] for label in labels[answers != labels]]
+    wrong = [classes[label] for label in labels[answers != labels]]
     print(f"wrong by class: {dict(Counter(wrong))}")
     print(f"top-1 {top1} % in {(time.time() - started) / 60:.0f} minutes")
 
 
-def prepare(data, name, count, seed):
-    """Renders videos unless they are there; returns their paths and labels."""
+def prepare(data, name, seed, count, column="motion"):
+    """Renders videos unless they are there; returns paths and labels of the first."""
     folder = data / name
-    if not (folder / "labels.csv").exists():  # is written last
+    rows = listed(folder)
+    if len(rows) < count:
         motions.write(folder, count, seed)
+        rows = listed(folder)
+    labels = [CLASSES[column].index(row[column]) for row in rows[:count]]
+    return [folder / row["path"] for row in rows[:count]], np.array(labels)
+
+
+def listed(folder):
+    """The rows of `labels.csv`, which is written last."""
+    if not (folder / "labels.csv").exists():
+        return []
     with (folder / "labels.csv").open(encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    labels = [motions.CLASSES.index(row["motion"]) for row in rows]
-    return [folder / row["path"] for row in rows], np.array(labels)
+        return list(csv.DictReader(lines))
 
 
 def decode(paths, read):

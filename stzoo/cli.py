@@ -20,6 +20,7 @@ from stzoo.data.filmstrip import filmstrip
 from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
+from stzoo.explain import reports
 from stzoo.training.evaluation import evaluate as measure
 from stzoo.training.extraction import extract as write_features
 from stzoo.training.fitting import finetune as fit
@@ -65,8 +66,7 @@ _views = click.option(
     help="Clips x crops; the papers average 10x3.",
 )
 _out = partial(click.option, "--out", type=click.Path(file_okay=False, path_type=Path))
-_data = _options(
-    click.argument("source", metavar="DATA"),
+_reading = (
     click.option("--root", help="Folder of the videos; that of the list by default."),
     click.option(
         "--format",
@@ -78,6 +78,7 @@ _data = _options(
     click.option("--skip", is_flag=True, help="Leave out what is wrong in the data."),
     click.option("--workers", default=4, show_default=True, type=click.IntRange(1)),
 )
+_data = _options(click.argument("source", metavar="DATA"), *_reading)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -281,6 +282,43 @@ def extract(*, name, layer, views, out, shard, parquet, workers, skip, **data):
         return click.echo(f"This shard is done; others of {out} are not.")
     failed = len(manifest["failed"])
     click.echo(f"Saved {out}: {manifest['videos']} videos, {failed} not decoded.")
+
+
+@main.command()
+@_options(click.argument("source", required=False, metavar="[VIDEO|DATA]"), *_reading)
+@click.option("--model", "name", default=MODEL, show_default=True)
+@_out(default=".", show_default=True, help="Folder for pictures, table and film.")
+@click.option("--layer", help="VIDEO: whose maps are shown. DATA: whose channels.")
+@click.option("--class", "answer", help="VIDEO: the class; by default the likeliest.")
+def explain(*, source, name, out, layer, answer, workers, **data):
+    """Show what a model sees in a VIDEO, or what it leans on in DATA.
+
+    For a VIDEO (a file, or a folder of frames): a filmstrip and a film of what speaks
+    for a class. For DATA: how much each operator leans on space and on time, by layer
+    and by class, as a table and pictures. Without either: the same from the weights,
+    if they tell it (CoST of variant "a").
+    """
+    video = source is not None and reports.is_video(source)
+    given = [f"--{option}" for option, value in data.items() if value]
+    received = f"Received: {source or 'neither'}."
+    if given and (video or source is None):
+        raise click.UsageError(f"{given[0]} is for DATA. {received}")
+    if answer and not video:
+        raise click.UsageError(f"--class is for a VIDEO. {received}")
+    with _one_line(), Progress(console=Console(stderr=True), transient=True) as bar:
+        model = _model(name)
+        if video:
+            title, answers, paths = reports.of_video(model, out, source, layer, answer)
+        else:
+            track = partial(bar.track, description="Batches")
+            found, paths = reports.of_network(
+                model, out, source, layer, workers, track, **data
+            )
+    if video:
+        _show(title, answers)
+    else:
+        click.echo(found)
+    click.echo(f"Saved {', '.join(map(str, paths))}.")
 
 
 @contextmanager

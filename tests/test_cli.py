@@ -1,10 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import stzoo
-from stzoo.cli import main
+from stzoo.cli import MODEL, main
 from stzoo.data import motions
 
 
@@ -135,3 +136,64 @@ def test_evaluate_says_which_videos_are_not_decoded(run, one_broken, tmp_path):
     assert result.exit_code == 0, result.output
     assert "broken.mp4" in result.stderr
     assert "6 videos" in result.stdout
+
+
+def test_explain_a_video(run, video, tmp_path):
+    out = tmp_path / "new"
+    result = run("explain", video, "--out", out, "--layer", "layer3_1_relu")
+    assert result.exit_code == 0
+    assert "what speaks for falling in cost_tiny.motions" in result.stdout
+    assert (out / "video [1]_saliency.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "video [1]_saliency.mp4").stat().st_size > 1000
+    result = run("explain", video, "--out", out, "--class", "rising")
+    assert "what speaks for rising" in result.stdout
+
+
+def test_explain_data(run, motion_folder, tmp_path):
+    result = run("explain", motion_folder, "--out", tmp_path, "--model", MODEL)
+    assert result.exit_code == 0
+    assert "cost_tiny.motions: 6 videos" in result.stdout
+    assert "layer4_1_conv2" in result.stdout and "shaking" in result.stdout
+    assert (tmp_path / "contributions.csv").read_text().startswith("scope,name,videos")
+    for name in ("by_layer", "by_class", "by_channel"):
+        assert f"{name}.png" in result.stdout and (tmp_path / f"{name}.png").exists()
+
+
+def test_explain_weights(run, tmp_path):
+    small = dict(classes=2, width=8, depths=(2, 1, 1, 1))
+    stzoo.save(stzoo.cost_tiny(variant="a", **small), tmp_path / "mine")
+    out = tmp_path / "out"
+    result = run("explain", "--model", tmp_path / "mine", "--out", out)
+    assert result.exit_code == 0
+    assert "cost_tiny: from the weights" in result.stdout
+    assert (out / "by_layer.png").exists() and not (out / "by_class.png").exists()
+
+
+def test_what_cannot_be_explained_is_one_line(run, video, motion_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    small = dict(classes=5, width=8, depths=(2, 1, 1, 1))
+    stzoo.save(stzoo.c2d_tiny(**small), tmp_path / "c2d")
+    stzoo.save(stzoo.cost_tiny(**small), tmp_path / "five")
+    huge = stzoo.c2d_tiny(**small)  # a folder with NaN is not even loaded
+    kernel = huge.get_layer("fc").kernel
+    kernel.assign(np.full(kernel.shape, 3e38))
+    stzoo.save(huge, tmp_path / "huge")
+    for message, *arguments in (
+        ("c2d_tiny has no coefficients", motion_folder, "--model", tmp_path / "c2d"),
+        ("logits of c2d_tiny hold NaN", video, "--model", tmp_path / "huge"),
+        ("has 2 classes, cost_tiny has 5", motion_folder, "--model", tmp_path / "five"),
+        ("empty names no video that is there", tmp_path / "empty"),
+        ("follow from each clip", "--out", tmp_path),
+        ("cost_tiny has no layer 'layer9'", video, "--layer", "layer9"),
+        ("'layer9' weighs nothing in cost_tiny", motion_folder, "--layer", "layer9"),
+        ("'salsa' is none of the 12 classes", video, "--class", "salsa"),
+        ("There is no file none.mp4", "none.mp4"),
+        ("none.csv", "none.csv"),
+    ):
+        result = run("explain", *arguments, "--out", tmp_path / "out")
+        assert result.exit_code == 1 and message in result.stderr, result.stderr
+        assert result.stderr.strip().count("\n") == 0
+    assert not list((tmp_path / "out").glob("*"))
+    assert "--label is for DATA" in run("explain", video, "--label", "shape").stderr
+    assert "--class is for a VIDEO" in run("explain", "--class", "falling").stderr
+    assert "Received: neither" in run("explain", "--skip").stderr

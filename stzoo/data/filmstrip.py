@@ -17,7 +17,7 @@ def filmstrip(frames, answers, path, title=""):
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    scale = max(1, round(128 / frames.shape[1]))
+    scale = max(1, round(128 / frames.shape[2]))
     film = np.concatenate(list(frames), axis=1).repeat(scale, 0).repeat(scale, 1)
     top = _MARGIN + _ROW
     below = top + film.shape[0] + _MARGIN

@@ -21,6 +21,7 @@ import csv
 import functools
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def _choose(seed, motion, shape):
     return scene, REVERSED[motion] if backwards else motion, shape, backwards
 
 
-def save(path, frames, quantiser=23):
+def save(path, frames, quantiser=23, fps=FPS):
     """Writes frames as an H.264 video that has no arrow of time of its own.
 
     Args:
@@ -129,11 +130,13 @@ def save(path, frames, quantiser=23):
         frames: uint8 array of shape `(frames, height, width, 3)`, RGB, of even height
             and width.
         quantiser: int from 0 (lossless) to 51, how coarsely each frame is coded.
+        fps: float, frames per second.
     """
     import av
 
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
+        rate = Fraction(fps).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.gop_size = 1  # each frame by itself: prediction would have a direction

@@ -120,22 +120,16 @@ def contributions(model, data=None):
     layer1_1_conv2          0.670        0.165        0.165
     ...
     """
-    operators = [layer for layer in model.layers if getattr(layer, "parts", ())]
-    if not operators:
-        raise ValueError(
-            f"{model.name} has no coefficients: none of its layers is a CoST, a CSTM "
-            "with attention or a gate."
-        )
-    layers = tuple(layer.name for layer in operators)
+    weighing = operators(model)
+    layers = tuple(layer.name for layer in weighing)
     if data is None:
         means = {
-            layer.name: ops.convert_to_numpy(layer.coefficients())
-            for layer in operators
+            layer.name: ops.convert_to_numpy(layer.coefficients()) for layer in weighing
         }
         counts, by_class = np.zeros(0, int), np.zeros((0, len(layers), 1))
         total, seen = 0, ()
     else:
-        means, counts, by_class = _means(model, operators, data)
+        means, counts, by_class = _means(model, weighing, data)
         total, seen = int(counts.sum()), np.flatnonzero(counts[:-1])
         counts, by_class = counts[seen], by_class[seen]
     for name, mean in means.items():
@@ -145,7 +139,7 @@ def contributions(model, data=None):
     labels = about.labels if about and about.labels else range(model.output_shape[-1])
     return Contributions(
         about.name if about else model.name,
-        tuple(operators[0].parts),
+        tuple(weighing[0].parts),
         layers,
         tuple(str(labels[number]) for number in seen),
         tuple(map(int, counts)),
@@ -156,7 +150,22 @@ def contributions(model, data=None):
     )
 
 
-def _means(model, operators, data):
+def operators(model):
+    """The layers of a model that weigh something, in the order of the network.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [layer for layer in model.layers if getattr(layer, "parts", ())]
+    if not found:
+        raise ValueError(
+            f"{model.name} has no coefficients: none of its layers is a CoST, a CSTM "
+            "with attention or a gate."
+        )
+    return found
+
+
+def _means(model, weighing, data):
     """Means over the data, in one pass, of which only sums are kept.
 
     Returns:
@@ -166,12 +175,12 @@ def _means(model, operators, data):
     """
     probe = keras.Model(
         model.input,
-        {layer.name: _Coefficients(layer)(layer.input) for layer in operators},
+        {layer.name: _Coefficients(layer)(layer.input) for layer in weighing},
     )
-    classes, parts = model.output_shape[-1], len(operators[0].parts)
+    classes, parts = model.output_shape[-1], len(weighing[0].parts)
     counts = np.zeros(classes + 1, int)
-    by_class = np.zeros((classes + 1, len(operators), parts))
-    sums = dict.fromkeys((layer.name for layer in operators), 0.0)
+    by_class = np.zeros((classes + 1, len(weighing), parts))
+    sums = dict.fromkeys((layer.name for layer in weighing), 0.0)
     for batch in data:
         clips, labels = batch if isinstance(batch, tuple | list) else (batch, None)
         labels = _checked(labels, len(clips), classes)

@@ -29,11 +29,16 @@ def saliency(model, clips, layer=None, classes=None):
 
     Raises:
         ValueError: there is no such layer, it has no maps, or a part of the network
-            goes past it.
+            goes past it; the logits are not numbers.
     """
     activations, tail = _cut(model, layer)
     maps = activations.predict_on_batch(clips)
     logits = ops.convert_to_numpy(tail.predict_on_batch(maps))
+    if not np.isfinite(logits).all():
+        raise ValueError(
+            f"The logits of {model.name} hold NaN or infinity, so nothing speaks for a "
+            "class. Check its weights."
+        )
     classes = logits.argmax(-1) if classes is None else np.asarray(classes)
     maps = ops.convert_to_numpy(ops.cast(maps, "float32"))
     gradients = _gradients(
@@ -64,10 +69,16 @@ def overlay(frames, maps):
 
 def _cut(model, layer):
     """The model in two: from clips to maps, and from maps to logits."""
+    names = [known.name for known in model.layers]
     if layer is None:
         output = model.get_layer("avgpool").input
+    elif layer in names:
+        output = model.get_layer(layer).output
     else:
-        output = model.get_layer(layer).output  # Keras names the layers that there are
+        raise ValueError(
+            f"{model.name} has no layer {layer!r}. The last ones are: "
+            f"{', '.join(names[-8:])}."
+        )
     if len(getattr(output, "shape", ())) != 5:
         raise ValueError(
             f"{layer} has no maps over time and space. Received: a layer whose output "

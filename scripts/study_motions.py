@@ -1,0 +1,217 @@
+"""python scripts/study_motions.py --out runs/study
+
+Asks what CoST's paper tells of its networks (CVPR 2019, Tables 2 to 4, Figures 7 and
+8), where it is known which labels need motion: trains C2D, C3D and CoST of both
+variants, tiny, on the motions and on the shapes of the same videos, by one recipe
+(`train_motions.py`), from three seeds each, and measures all of them on the same unseen
+videos. Writes accuracy.csv, shares.csv, figures with bars of one standard deviation,
+and answers.csv. 24 trainings take hours; those that are done are not done again.
+
+An answer is yes or no where all seeds agree, which three of them do by chance in one
+case of four.
+"""
+
+import argparse
+import csv
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import train_motions
+
+import stzoo
+from stzoo.checkpoint import write
+from stzoo.data import motions
+from stzoo.data.transforms import clip_views
+from stzoo.explain import plots
+
+NETWORKS = {
+    "C2D": ("c2d_tiny",),
+    "C3D": ("c3d_tiny",),
+    "CoST (a)": ("cost_tiny", "--option", "variant=a"),
+    "CoST (b)": ("cost_tiny", "--option", "variant=b"),
+}
+LABELS = ("motion", "shape")
+BATCH = 32
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--data", default=Path("runs/motions"), type=Path)
+    parser.add_argument("--videos", default=train_motions.VIDEOS, type=int)
+    parser.add_argument("--epochs", default=train_motions.EPOCHS, type=int)
+    parser.add_argument("--seeds", default=3, type=int)
+    args = parser.parse_args(arguments)
+    recipe = {"videos": args.videos, "epochs": args.epochs}
+    claim(args.out, recipe | {"backend": keras.backend.backend()})
+    runs = {
+        (labels, network, seed): train(args, labels, network, seed)
+        for seed in range(args.seeds)
+        for labels in LABELS
+        for network in NETWORKS
+    }
+    accuracy, shares, rows = {}, {}, {"accuracy": [], "shares": []}
+    for (labels, network, seed), folder in runs.items():
+        run = {"labels": labels, "network": network, "seed": seed}
+        top1 = measured(folder)["top1"]
+        accuracy.setdefault((labels, network), []).append(top1)
+        rows["accuracy"].append(run | {"top1": top1})
+        if network.startswith("CoST"):
+            model = stzoo.load(folder)
+            found = stzoo.contributions(model, unseen(args, labels, model.stzoo.clip))
+            found = dataclasses.replace(found, model=f"{network} on {labels}s")
+            shares.setdefault((labels, network), []).append(found)
+            rows["shares"] += [run | row for row in found.rows()]
+    rows["answers"] = answers(accuracy, shares)
+    for name, found in rows.items():
+        save(args.out / f"{name}.csv", found)
+    write(args.out, figures(accuracy, shares))
+    for row in rows["answers"]:
+        print("{question}: {answer}. {difference}: {points} points".format(**row))
+
+
+def claim(folder, recipe):
+    """Trainings of two recipes do not go into one folder."""
+    path = folder / "study.json"
+    if not path.exists():
+        write(folder, {path.name: json.dumps(recipe).encode()})
+    if (known := json.loads(path.read_text())) != recipe:
+        sys.exit(f"{folder} holds a study of {known}, not {recipe}. Choose another.")
+
+
+def train(args, labels, network, seed):
+    """Trains a network, unless it is there; returns its folder."""
+    name = "".join(filter(str.isalnum, network)).lower()
+    folder = args.out / labels / f"{name}_{seed}"
+    if not measured(folder):
+        script = str(Path(__file__).with_name("train_motions.py"))
+        command = [sys.executable, script, *NETWORKS[network], "--labels", labels]
+        for option in ("data", "videos", "epochs"):
+            command += [f"--{option}", str(getattr(args, option))]
+        command += ["--seed", str(seed), "--out", str(folder)]
+        print(shlex.join(command), flush=True)
+        subprocess.run(command, check=True)
+    return folder
+
+
+def measured(folder):
+    """What was measured at the end of a training, or nothing."""
+    config = folder / "config.json"
+    return json.loads(config.read_text()).get("measured") if config.exists() else None
+
+
+def unseen(args, labels, clip):
+    """Batches of the clips that accuracy is measured on."""
+    part = (args.data, *train_motions.TEST, args.videos // 5, labels)
+    paths, numbers = train_motions.prepare(*part)
+    for start in range(0, len(paths), BATCH):
+        batch = slice(start, start + BATCH)
+        clips = train_motions.decode(paths[batch], lambda v: clip_views(v, clip)[0])
+        yield np.stack(clips), numbers[batch]
+
+
+def temporal(found, field="by_layer"):
+    """Share of both temporal views together."""
+    return 1 - getattr(found, field)[..., 0]
+
+
+def answers(accuracy, shares):
+    """The paper's claims as questions.
+
+    Args:
+        accuracy: dict from labels and network to a list, a number for each seed, in %.
+        shares: dict from labels and network to a list of `Contributions`.
+
+    Returns:
+        List of dicts: the question, a difference that is above 0 where it is so, its
+        mean and standard deviation in points of per cent, and the answer.
+    """
+    rows = []
+
+    def ask(question, difference, values):
+        values = np.asarray(values, float)
+        points = f"{values.mean():+.2f}"
+        if len(values) > 1:
+            points += f" ± {values.std(ddof=1):.2f}"
+        answer = "yes" if (values > 0).all() else "undecided"
+        answer = "no" if (values <= 0).all() else answer
+        row = dict(question=question, difference=difference)
+        rows.append(row | dict(points=points, answer=answer))
+
+    for labels in LABELS:
+        for one, other in (("CoST (a)", "C3D"), ("CoST (b)", "C3D"), ("C3D", "C2D")):
+            first, second = (np.array(accuracy[labels, name]) for name in (one, other))
+            question = f"Is {one} more accurate than {other} on {labels}s"
+            ask(question, "top-1", first - second)
+    for network in ("CoST (a)", "CoST (b)"):
+        means = [
+            np.array(
+                [100 * temporal(found).mean() for found in shares[labels, network]]
+            )
+            for labels in LABELS
+        ]
+        question = f"Does {network} lean more on time where labels need motion"
+        ask(question, "temporal share, motions - shapes", means[0] - means[1])
+    for (labels, network), trainings in shares.items():
+        rises = []
+        for found in trainings:
+            by_layer = 100 * temporal(found)
+            slope = np.polyfit(range(len(by_layer)), by_layer, 1)[0]
+            rises.append(slope * (len(by_layer) - 1))
+        question = f"Does {network} lean more on time with depth, on {labels}s"
+        ask(question, "temporal share, first to last on a fitted line", rises)
+    gaps = []
+    for found in shares["motion", "CoST (b)"]:
+        by_class = 100 * temporal(found, "by_class").mean(1)
+        need = np.array([motions.REVERSED[name] != name for name in found.classes])
+        gaps.append(by_class[need].mean() - by_class[~need].mean())
+    question = "Do classes that need the order of frames lean more on time in CoST (b)"
+    ask(question, "temporal share, the ten of them - the two others", gaps)
+    return rows
+
+
+def save(path, rows):
+    """Writes dicts as a CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def figures(accuracy, shares):
+    """PNGs: accuracy, temporal share by depth, and shares by depth and by class."""
+    first = shares["motion", "CoST (b)"]
+    about = f"{first[0].total} unseen videos\n"
+    about += f"mean ± standard deviation of {len(first)} trainings"
+    tops = {
+        f"{labels}s": np.array([accuracy[labels, name] for name in NETWORKS]).T / 100
+        for labels in LABELS
+    }
+    times = {
+        f"{network[-3:]} {labels}s": np.stack([temporal(one) for one in trainings])
+        for (labels, network), trainings in shares.items()
+    }
+    depth = ("operator, from the input to the output", "temporal share, %")
+    pictures = {
+        "accuracy.png": plots.lines(
+            tops, list(NETWORKS), "network", "top-1, %", f"Motions, {about}"
+        ),
+        "time_by_layer.png": plots.lines(
+            times, first[0].layers, *depth, f"CoST on Motions, {about}"
+        ),
+        "by_class.png": plots.by_class(*first),
+    }
+    for (labels, network), trainings in shares.items():
+        name = f"by_layer_{labels}_{network[-2]}.png"
+        pictures[name] = plots.by_layer(*trainings)
+    return pictures
+
+
+if __name__ == "__main__":
+    main()
