@@ -294,10 +294,18 @@ def crop(frames, height, width, where="center", rng=None):
     return frames[..., top : top + size[0], left : left + size[1], :]
 
 
-def _clips(video, clip, clips, short_side, rng=None):
-    """Clips of resized frames: uint8 `(clips, frames, height, width, channels)`."""
-    if clip.frames is None:
-        raise ValueError("Clip.frames is None: give it the number of frames of a clip.")
+def read_clips(video, clip, indices, short_side=None):
+    """Clips of resized frames, of optical flow, or of both, as the model takes them.
+
+    Args:
+        video: `Video`, or uint8 array `(frames, height, width, 3)`.
+        clip: `stzoo.spec.Clip`.
+        indices: int array `(clips, frames)`, below `length(video, clip)`.
+        short_side: int, pixels; `None` for `clip.short_side`.
+
+    Returns:
+        uint8 array `(clips, frames, height, width, channels)`.
+    """
     is_array = isinstance(video, np.ndarray)
     if is_array and (video.dtype != np.uint8 or video.shape[3:] != (3,)):
         raise ValueError(
@@ -310,20 +318,34 @@ def _clips(video, clip, clips, short_side, rng=None):
             return resize(video[indices], short_side)
         return video.read(indices, short_side)
 
-    total = max(len(video) - 1, 1) if clip.moving else len(video)
-    counts = {"clips": clips, "rng": rng, "snippet": clip.snippet}
-    if clip.sampling == "segments":
-        indices = sampling.segments(total, clip.frames, **counts)
-    else:
-        indices = sampling.dense(total, clip.frames, clip.stride, **counts)
+    short_side = short_side or clip.short_side
     wanted, places = np.unique(indices, return_inverse=True)
     if clip.moving:
         path = None if is_array else video.path
-        frames = with_flow(read, len(video), wanted, clip.short_side, clip.flow, path)
+        flow = (clip.short_side, clip.flow, path)
+        frames = with_flow(read, len(video), wanted, *flow)
         frames = resize(frames[..., -len(clip.mean) :], short_side)
     else:
         frames = read(wanted, short_side)
     return frames[places.reshape(indices.shape)]
+
+
+def length(video, clip):
+    """How many frames of a video a clip can show: with flow, those with a next one."""
+    return max(len(video) - 1, 1) if clip.moving else len(video)
+
+
+def _clips(video, clip, clips, short_side, rng=None):
+    """Clips of resized frames: uint8 `(clips, frames, height, width, channels)`."""
+    if clip.frames is None:
+        raise ValueError("Clip.frames is None: give it the number of frames of a clip.")
+    counts = {"clips": clips, "rng": rng, "snippet": clip.snippet}
+    total = length(video, clip)
+    if clip.sampling == "segments":
+        indices = sampling.segments(total, clip.frames, **counts)
+    else:
+        indices = sampling.dense(total, clip.frames, clip.stride, **counts)
+    return read_clips(video, clip, indices, short_side)
 
 
 def _plain(name):
