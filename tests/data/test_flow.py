@@ -8,9 +8,11 @@ import sys
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import stzoo
+from stzoo.cli import main
 from stzoo.data import flow, motions
 from stzoo.data.datasets import read
 from stzoo.data.decoders import open_video
@@ -255,7 +257,9 @@ with open_video({str(video)!r}) as video:
     assert file.exists()
 
 
-def test_from_files_to_fit_and_labels(motion_folder, video, cache, tmp_path):
+def test_from_files_to_fit_and_labels(
+    motion_folder, video, cache, tmp_path, monkeypatch
+):
     """The whole way of a two-stream model."""
     keras.utils.set_random_seed(0)
     small = {"backbone": "vgg16", "width": 4, "dim": 16, "length": 2}
@@ -271,6 +275,14 @@ def test_from_files_to_fit_and_labels(motion_folder, video, cache, tmp_path):
     )
     assert len(list(cache.iterdir())) == 6
     stzoo.save(model, tmp_path / "mine", labels=train.classes)
+    arguments = ["predict", str(video), "--model", str(tmp_path / "mine")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0 and train.classes[0] in result.stdout
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "cv2", None)
+        without.delenv("STZOO_FLOW_CACHE")  # where the flow is by now
+        result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1 and "stzoo[flow]" in result.stderr
     answers = stzoo.predict(stzoo.load(tmp_path / "mine"), video, views="2x1")
     assert {label for label, _ in answers} == set(train.classes)
     assert abs(sum(share for _, share in answers) - 1) < 1e-5

@@ -16,7 +16,7 @@ from references_stpn import logits, reference_stpn
 from safetensors.torch import save
 
 import stzoo
-from stzoo.checkpoint import check, integers
+from stzoo.checkpoint import check, integers, read, read_tensors
 from stzoo.convert import convert
 from stzoo.models import stpn
 from stzoo.models.stpn import COMPACT, FUSIONS, RULES
@@ -153,6 +153,12 @@ def test_hashes_are_saved_whole(dtype, tmp_path):
         if "_fusion/" in weight.path:
             np.testing.assert_array_equal(numpy(weight), numpy(twin))
     assert {"temporal_fusion/hash0", "top_fusion/hash2"} <= integers(model)
+    tensors = read_tensors(read(tmp_path))
+    shapes = {path: tensor.shape for path, tensor in tensors.items()}
+    check(tensors, shapes, whole=integers(model))
+    tensors["top_fusion/hash2"] = tensors["top_fusion/hash2"].astype("float32")
+    with pytest.raises(ValueError, match="hash2 holds float32, not integers"):
+        check(tensors, shapes, whole=integers(model))
 
 
 def test_another_process_and_backend_answers_the_same(tmp_path):
