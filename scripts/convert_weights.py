@@ -5,8 +5,10 @@ mmaction2, of torchvision, of the port of P3D), of MXNet (`.params`) or of Caffe
 (`.caffemodel`) to a folder for `stzoo.load`. Every tensor of the file must find its
 variable and every variable its tensor; else nothing is written. Options of the builder
 follow as `--option variant=a --option width=16`; where `--tag` names an entry of the
-zoo, the options and the preparation of clips are the entry's. FILE may be the URL of a
-`.pth` whose name ends in the first digits of its sha256, as PyTorch's downloads do.
+zoo, the options and the preparation of clips are the entry's, and what the entry calls
+new may be missing. FILE may be the URL of a `.pth` whose name ends in the first digits
+of its sha256, as PyTorch's downloads do. STPN takes a network of images for both
+streams (`--tag imagenet`), or two files, of RGB and of flow.
 """
 
 import argparse
@@ -32,7 +34,9 @@ READERS = {
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("builder", help="as in `stzoo list`: cost_resnet50")
-    parser.add_argument("file", help="the checkpoint: a path, or a URL of a .pth")
+    parser.add_argument(
+        "file", nargs="+", help="the checkpoint: a path, or a URL of a .pth"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--labels", type=Path, help="text file, a class on each line")
@@ -45,10 +49,10 @@ def main(arguments=None):
         options = parse_options(chosen.builder, chosen.option)
         entry = zoo.PRETRAINED.get(f"{chosen.builder}.{chosen.tag}")
         options = {**(entry.options if entry else {}), **options}
-        model = converted(chosen.builder, options, chosen.file)
+        model = converted(chosen.builder, options, chosen.file, entry)
         if entry and entry.options.items() <= model.stzoo.options.items():
             model.stzoo = dataclasses.replace(model.stzoo, clip=entry.clip)
-        source = Path(chosen.file).name
+        source = " ".join(Path(file).name for file in chosen.file)
         stzoo.save(model, chosen.out, labels, tag=chosen.tag, source=source)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"Not converted: {error}")
@@ -67,19 +71,27 @@ def parse_options(builder, pairs):
     return zoo.check_options(builder, options)
 
 
-def converted(builder, options, file):
-    """The model with the weights of a checkpoint."""
+def converted(builder, options, files, entry=None):
+    """The model with the weights of a checkpoint, or of one for each stream."""
+    file, *more = files
     tensors = read(file)
     family = sys.modules[zoo.BUILDERS[builder].__module__]
     rules = dialect(family.RULES, tensors)
+    new = entry.new if entry else ()
     head = [t for name, t in tensors.items() if rename(name, (), rules) == "fc/kernel"]
     if not head:
         raise ValueError(f"{file} has no head, no tensor becomes fc/kernel.")
-    model = zoo.BUILDERS[builder](classes=len(head[0]), **options)
+    classes = entry.classes if "^fc/" in new else len(head[0])
+    model = zoo.BUILDERS[builder](classes=classes, **options)
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     try:
+        if hasattr(family, "prepare"):
+            files = [tensors, *map(read, more)]
+            tensors = family.prepare(files, model.stzoo.options)
+        elif more:
+            raise ValueError(f"{len(files)} files are too many for one model")
         tensors = convert(tensors, shapes, rules)
-        checkpoint.check(tensors, shapes)
+        checkpoint.check(tensors, shapes, new, checkpoint.integers(model))
     except ValueError as error:
         wanted = f"{builder} with {model.stzoo.options} (--option changes that)"
         raise ValueError(f"{file} does not fit {wanted}: {error}.") from None

@@ -87,10 +87,16 @@ def card(entry):
         reported=accuracy(entry.reported),
         measured=measured,
         classes=", ".join(entry.labels) or entry.classes,
-        sampling=f"one of {entry.clip.stride}"
-        if entry.clip.sampling == "dense"
-        else "one of each segment",
+        sampling=sampling(entry.clip),
     )
+
+
+def sampling(clip):
+    """Which frames make up a clip."""
+    of = f"one of {clip.stride}"
+    if clip.sampling == "segments":
+        of = "one of each segment"
+    return of if clip.snippet == 1 else f"snippets of {clip.snippet}, {of}"
 
 
 def cards():

@@ -52,6 +52,10 @@ from stzoo.models.p3d import p3d_resnet50 as p3d_resnet50
 from stzoo.models.p3d import p3d_resnet101 as p3d_resnet101
 from stzoo.models.p3d import p3d_resnet152 as p3d_resnet152
 from stzoo.models.p3d import p3d_tiny as p3d_tiny
+from stzoo.models.stpn import stpn_bninception as stpn_bninception
+from stzoo.models.stpn import stpn_resnet50 as stpn_resnet50
+from stzoo.models.stpn import stpn_tiny as stpn_tiny
+from stzoo.models.stpn import stpn_vgg16 as stpn_vgg16
 from stzoo.models.tsm import tsm_bninception as tsm_bninception
 from stzoo.models.tsm import tsm_resnet50 as tsm_resnet50
 from stzoo.models.tsm import tsm_resnet101 as tsm_resnet101

@@ -42,7 +42,17 @@ class Source:
         return ValueError(f"{self.where}/{filename}: {problem}. {advice}.")
 
 
-def assemble(graph, fresh, classes, clip, pretrained, options, entries, rules=()):
+def assemble(
+    graph,
+    fresh,
+    classes,
+    clip,
+    pretrained,
+    options,
+    entries,
+    rules=(),
+    prepare=None,
+):
     """Builds a named model and loads its weights: every builder ends here.
 
     Args:
@@ -55,6 +65,8 @@ def assemble(graph, fresh, classes, clip, pretrained, options, entries, rules=()
         options: dict, the builder's other arguments, as `config.json` keeps them.
         entries: tuple of `Pretrained`, the published weights of the family.
         rules: pairs for `stzoo.convert.convert`.
+        prepare: function of the tensors of a file of others, by their names, that
+            returns those to convert; `None` for all as they are.
 
     Returns:
         `keras.Model`, whose `stzoo` is its `Pretrained` record.
@@ -84,7 +96,7 @@ def assemble(graph, fresh, classes, clip, pretrained, options, entries, rules=()
             raise
         raise ValueError(f"{source.where} cannot be built: {error}") from error
     if source:
-        load_weights(model, source, tensors, rules)
+        load_weights(model, source, tensors, rules, prepare)
     model.stzoo = about
     return model
 
@@ -178,7 +190,7 @@ def read_tensors(source):
         raise source.refuse(hub.WEIGHTS, problem) from None
 
 
-def load_weights(model, source, tensors, rules=()):
+def load_weights(model, source, tensors, rules=(), prepare=None):
     """Puts every tensor of a file into its variable, or changes nothing.
 
     Names and shapes must be those of the model. Exceptions: another number of
@@ -189,15 +201,17 @@ def load_weights(model, source, tensors, rules=()):
         source: `Source`.
         tensors: dict from name to array, what `source` holds.
         rules: pairs for `stzoo.convert.convert`, for a file with names of others.
+        prepare: function of the tensors of such a file, see `assemble`.
     """
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     same_head = shapes.get(HEAD + "bias") == (source.about.classes,)
     try:
         if source.about.repository:
+            tensors = prepare(tensors) if prepare else tensors
             tensors = convert(tensors, shapes, rules)
         if not same_head:
             tensors, shapes = _without_head(tensors), _without_head(shapes)
-        check(tensors, shapes, source.about.new)
+        check(tensors, shapes, source.about.new, integers(model))
     except ValueError as error:
         raise source.refuse(hub.WEIGHTS, error) from None
     assign(model, tensors)
@@ -209,13 +223,14 @@ def load_weights(model, source, tensors, rules=()):
         )
 
 
-def check(tensors, shapes, new=()):
+def check(tensors, shapes, new=(), whole=()):
     """Raises a `ValueError` unless the tensors are what the variables need.
 
     Args:
         tensors: dict from variable path to array.
         shapes: dict from variable path to shape.
         new: tuple of strings, patterns of paths that may be missing.
+        whole: paths of the variables that hold integers.
     """
     missing = [
         path
@@ -233,10 +248,16 @@ def check(tensors, shapes, new=()):
             raise ValueError(
                 f"{path} has the shape {tensor.shape}, the model needs {shapes[path]}"
             )
-        if tensor.dtype.kind != "f":
-            raise ValueError(f"{path} holds {tensor.dtype}, not floats")
+        if tensor.dtype.kind != ("i" if path in whole else "f"):
+            kind = "integers" if path in whole else "floats"
+            raise ValueError(f"{path} holds {tensor.dtype}, not {kind}")
         if not np.isfinite(tensor).all():
             raise ValueError(f"{path} holds NaN or infinity")
+
+
+def integers(model):
+    """The paths of the variables of a model that hold integers."""
+    return {v.path for v in model.weights if "int" in v.dtype}
 
 
 def assign(model, tensors):
@@ -254,8 +275,8 @@ def save(model, folder, labels=None, dtype="float32", **known):
         folder: path; made if it is not there.
         labels: sequence of strings, the classes in the order of the logits; those
             the model was loaded with by default.
-        dtype: `"float32"` or `"float16"`, how tensors are stored. What float16 cannot
-            hold, such as the variance of pixels, stays float32.
+        dtype: `"float32"` or `"float16"`, how tensors of floats are stored. What
+            float16 cannot hold, such as the variance of pixels, stays float32.
         **known: further fields of `stzoo.spec.Pretrained`: `tag`, `licence`,
             `source`, `reported`, `measured`.
     """
@@ -269,13 +290,15 @@ def save(model, folder, labels=None, dtype="float32", **known):
         )
     tensors = {}
     for variable in model.weights:
-        tensor = keras.ops.convert_to_numpy(variable.value).astype("float32")
+        tensor = keras.ops.convert_to_numpy(variable.value)
         if not np.isfinite(tensor).all():
             raise ValueError(
                 f"{variable.path} holds NaN or infinity; nothing was written."
             )
-        fits = np.abs(tensor).max(initial=0) <= np.finfo(dtype).max
-        tensors[variable.path] = tensor.astype(dtype) if fits else tensor
+        if "float" in variable.dtype:
+            fits = np.abs(tensor).max(initial=0) <= np.finfo(dtype).max
+            tensor = tensor.astype(dtype if fits else "float32")
+        tensors[variable.path] = tensor
     data = serialize(tensors, {"format": "keras"})
     about = Pretrained(
         about.builder,

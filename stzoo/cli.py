@@ -121,7 +121,7 @@ def predict(videos, name, top, views, as_json):
         for video in progress.track(videos, description="Videos"):
             try:
                 answers = stzoo.predict(model, video, top, views)
-            except (OSError, ValueError) as error:
+            except (ImportError, OSError, ValueError) as error:
                 failed += 1
                 err.print(Text(str(error), "red"), soft_wrap=True)
                 answer = {"video": video, "error": str(error)}

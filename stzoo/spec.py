@@ -22,12 +22,16 @@ class Clip:
         short_side: int, the frame is resized (bilinear, keeping its shape) until its
             shorter side has this many pixels; then it is cropped.
         mean: tuple of floats, subtracted from each channel, in units of 0..255, in
-            the order of the model's input (R, G, B).
+            the order of the model's input: R, G, B; or x, y of optical flow, whose
+            zero is 128; or all five.
         std: tuple of floats, each channel is divided by it, in the same units.
         order: `"RGB"` or `"BGR"`, the order of channels inside of the network. The
             input of a model is RGB in either case.
         sampling: `"dense"`, frames `stride` apart (CoST, Section 4.2), or
             `"segments"`, one frame from each of `frames` equal parts (TSN).
+        snippet: int, so many frames follow each other, where `"dense"` and
+            `"segments"` else have one (STPN: 10); `frames` is a multiple of it.
+        flow: `"dis"` or `"tvl1"`, what computes optical flow, see `stzoo.data.flow`.
     """
 
     frames: int = 8
@@ -39,6 +43,8 @@ class Clip:
     std: tuple[float, ...] = RGB_STD
     order: str = "RGB"
     sampling: str = "dense"
+    snippet: int = 1
+    flow: str = "dis"
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -60,11 +66,19 @@ class Clip:
                 "mean and std need one number for each channel, std above 0. "
                 f"Received: mean={self.mean}, std={self.std}"
             )
-        for name in ("frames", "stride", "height", "width", "short_side"):
+        elif self.flow not in ("dis", "tvl1"):
+            problem = f'flow must be "dis" or "tvl1". Received: {self.flow!r}'
+        numbers = ("frames", "stride", "height", "width", "short_side", "snippet")
+        for name in numbers:
             value = getattr(self, name)
             optional = name in ("frames", "height", "width") and value is None
             if not optional and (type(value) is not int or value < 1):
                 problem = f"{name} must be a whole number from 1. Received: {value!r}"
+        if not problem and self.frames and self.frames % self.snippet:
+            problem = (
+                f"frames must be a multiple of snippet={self.snippet}. "
+                f"Received: {self.frames}"
+            )
         if problem:
             raise ValueError(f"Clip: {problem}.")
 
@@ -72,6 +86,11 @@ class Clip:
     def shape(self):
         """`(frames, height, width, channels)`, the input of a model without batch."""
         return (self.frames, self.height, self.width, len(self.mean))
+
+    @property
+    def moving(self):
+        """Whether the model takes optical flow: two channels, or five with RGB."""
+        return len(self.mean) in (2, 5)
 
     def resized(self, shape):
         """The same preparation for a model of another input shape.

@@ -4,9 +4,9 @@ from fnmatch import fnmatch
 from inspect import signature
 
 from stzoo import checkpoint
-from stzoo.models import cost, cstm, gsm, p3d, tsm, tsn
+from stzoo.models import cost, cstm, gsm, p3d, stpn, tsm, tsn
 
-FAMILIES = (cost, p3d, cstm, gsm, tsm, tsn)
+FAMILIES = (cost, p3d, cstm, stpn, gsm, tsm, tsn)
 BUILDERS = {builder.__name__: builder for f in FAMILIES for builder in f.BUILDERS}
 PRETRAINED = {entry.name: entry for family in FAMILIES for entry in family.PRETRAINED}
 

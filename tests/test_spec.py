@@ -36,6 +36,13 @@ def test_what_is_the_zoos_own_is_not_in_a_file():
             Pretrained.from_config({**config, name: "a"})
 
 
+def test_what_takes_flow():
+    flow, both = ((128,) * 2, (1,) * 2), ((0, 0, 0, 128, 128), (1,) * 5)
+    assert [Clip(mean=m, std=s).moving for m, s in (flow, both)] == [True, True]
+    assert not Clip().moving
+    assert Clip(frames=None, snippet=10).snippet == 10
+
+
 def test_names():
     assert FULL.name == "cost_tiny.motions"
     assert Pretrained("c2d_tiny").name == "c2d_tiny"
@@ -83,6 +90,9 @@ def test_what_is_no_config(config):
         ({"mean": "123"}, "mean must be numbers. Received: '123'"),
         ({"std": (1, 1, float("nan"))}, "std must be numbers"),
         ({"mean": 127.5}, "mean must be numbers"),
+        ({"snippet": 0}, "snippet must be a whole number from 1"),
+        ({"frames": 25, "snippet": 10}, "multiple of snippet=10. Received: 25"),
+        ({"flow": "farneback"}, 'flow must be "dis" or "tvl1". Received: .farneback'),
     ],
 )
 def test_a_clip_that_is_refused(change, message):

@@ -96,6 +96,20 @@ def gate_shift(x, gamma, beta, mean, variance, kernel, bias):
     return y
 
 
+def compact_bilinear(inputs, hashes, signs, dim):
+    """STPN, Algorithm 1, with the circular convolution instead of its FFT."""
+    answer = np.zeros((*inputs[0].shape[:-1], dim))
+    answer[..., 0] = 1  # convolving with it changes nothing
+    for x, hashed, sign in zip(inputs, hashes, signs, strict=True):
+        sketch = np.zeros((*x.shape[:-1], dim))
+        for j in range(x.shape[-1]):
+            sketch[..., hashed[j]] += float(sign[j]) * x[..., j]
+        before, answer = answer, np.zeros_like(answer)
+        for k, j in np.ndindex(dim, dim):
+            answer[..., k] += before[..., j] * sketch[..., (k - j) % dim]
+    return answer
+
+
 def max_pool(x, sizes, strides):
     """The largest of each neighbourhood; half of an odd one lies beyond the edge."""
     margins = [((n - 1) // 2,) * 2 for n in sizes]

@@ -32,7 +32,7 @@ BLOCKS = {
 }
 
 
-def bn_inception(x, inserts=None, before=None, width=64, depth=None):
+def bn_inception(x, inserts=None, before=None, width=64, depth=None, prefix=""):
     """Stem, ten Inception blocks.
 
     Args:
@@ -44,6 +44,7 @@ def bn_inception(x, inserts=None, before=None, width=64, depth=None):
             of each block (`"inception_3a"`); `None` for none.
         width: int, filters of the stem, to which all others are in proportion.
         depth: int, how many of the blocks; `None`: all.
+        prefix: string, what the names of layers begin with.
 
     Returns:
         Tensor `(batch, frames, height / 32, width / 32, 16 * width)`.
@@ -52,18 +53,18 @@ def bn_inception(x, inserts=None, before=None, width=64, depth=None):
     before = before or _nothing
 
     def unit(x, filters, size, stage, kind, strides=1):
-        conv, relu = f"{stage}_{kind}", f"{stage}_relu_{kind}"
+        conv, relu = f"{prefix}{stage}_{kind}", f"{prefix}{stage}_relu_{kind}"
         filters = filters * width // 64
         return conv_bn_relu(
             x, filters, size, strides, (conv, f"{conv}_bn", relu), inserts
         )
 
     x = unit(x, 64, 7, "conv1", "7x7_s2", strides=2)
-    x = ceil_pool(x, "pool1_3x3_s2")
+    x = ceil_pool(x, f"{prefix}pool1_3x3_s2")
     x = before(x, "conv2")
     x = unit(x, 64, 1, "conv2", "3x3_reduce")
     x = unit(x, 192, 3, "conv2", "3x3")
-    x = ceil_pool(x, "pool2_3x3_s2")
+    x = ceil_pool(x, f"{prefix}pool2_3x3_s2")
     for block, row in islice(BLOCKS.items(), depth):
         single, triple, double, projection = row
         name = f"inception_{block}"
@@ -78,11 +79,11 @@ def bn_inception(x, inserts=None, before=None, width=64, depth=None):
         branches.append(unit(y, double[1], 3, name, "double_3x3_2", stride))
         if projection:
             pool = same_max_pool if block == "5b" else average_pool
-            y = pool(x, f"{name}_pool")
+            y = pool(x, f"{prefix}{name}_pool")
             branches.append(unit(y, projection, 1, name, "pool_proj"))
         else:
-            branches.append(ceil_pool(x, f"{name}_pool"))
-        x = keras.layers.Concatenate(name=f"{name}_output")(branches)
+            branches.append(ceil_pool(x, f"{prefix}{name}_pool"))
+        x = keras.layers.Concatenate(name=f"{prefix}{name}_output")(branches)
     check_used(inserts)
     return x
 

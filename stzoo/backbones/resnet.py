@@ -24,7 +24,7 @@ RESNET101 = (3, 4, 23, 3)
 RESNET152 = (3, 8, 36, 3)
 
 
-def resnet(x, branches, depths, width=64, pools=(FRAME_POOL,)):
+def resnet(x, branches, depths, width=64, pools=(FRAME_POOL,), prefix=""):
     """Stem, four stages of residual blocks.
 
     Args:
@@ -34,23 +34,24 @@ def resnet(x, branches, depths, width=64, pools=(FRAME_POOL,)):
         width: int, filters of the stem.
         pools: tuple of functions `pool(x, name=)`: after the stem, and then in time
             after the first stage, the second, and so on; they may be fewer.
+        prefix: string, what the names of layers begin with.
 
     Returns:
         Tensor `(batch, frames, height / 32, width / 32, 32 * width)`, the frames as
         the pools leave them.
     """
     branches = iter(branches)
-    x = conv_bn(x, width, 7, 2, name="conv1", bn="bn1")
-    x = keras.layers.ReLU(name="conv1_relu")(x)
-    x = pools[0](x, name="pool1")
+    x = conv_bn(x, width, 7, 2, name=f"{prefix}conv1", bn=f"{prefix}bn1")
+    x = keras.layers.ReLU(name=f"{prefix}conv1_relu")(x)
+    x = pools[0](x, name=f"{prefix}pool1")
     for stage, depth in enumerate(depths, start=1):
         filters = width * 2 ** (stage - 1)
         for block in range(depth):
             stride = 2 if stage > 1 and block == 0 else 1
-            name = f"layer{stage}_{block}"
+            name = f"{prefix}layer{stage}_{block}"
             x = residual(x, next(branches), filters, stride, name)
         if stage < len(pools):
-            x = pools[stage](x, name=f"pool{stage + 1}")
+            x = pools[stage](x, name=f"{prefix}pool{stage + 1}")
     return x
 
 

@@ -54,7 +54,9 @@ def open_video(path, decoder="av"):
             source = path
             if files.remote(path):
                 source = stack.enter_context(files.open_bytes(path))
-            yield stack.enter_context(Video(source))
+            video = stack.enter_context(Video(source))
+            video.path = path
+            yield video
         else:
             file = stack.enter_context(files.open_bytes(path))
             if library == "torchcodec":
@@ -67,14 +69,15 @@ class Frames:
     """Frames that are read as those of a `stzoo.data.video.Video`.
 
     Args:
-        name: string, what to call the video in errors.
+        name: string, path or URL of the video.
         length: int, number of frames.
         fetch: function from an array of unique, sorted indices to a uint8 array
             `(indices, height, width, 3)`, RGB.
     """
 
     def __init__(self, name, length, fetch):
-        self.name, self._length, self._fetch = name, length, fetch
+        self.name = self.path = name
+        self._length, self._fetch = length, fetch
 
     def __len__(self):
         return self._length

@@ -66,8 +66,9 @@ def clips(
 
     Returns:
         `grain.IterDataset` of tuples `(clips, labels)`: uint8
-        `(batch, frames, height, width, 3)` and int32 `(batch,)`, or of clips alone if
-        the classes are not known. Its iterators have `get_state` and `set_state`.
+        `(batch, frames, height, width, channels)` and int32 `(batch,)`, or of clips
+        alone if the classes are not known. Its iterators have `get_state` and
+        `set_state`.
 
     Raises:
         ValueError: if an argument is not one of those, or there are too few videos.

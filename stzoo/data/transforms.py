@@ -2,8 +2,10 @@
 
 All functions work on frames `(..., height, width, 3)` of uint8, RGB. Where a video is
 asked for, it is a `stzoo.data.video.Video` or an array of its frames
-`(frames, height, width, 3)`. Normalisation is no business of theirs: it is the first
-layer of a model.
+`(frames, height, width, 3)`. A model that takes optical flow (the channels of its
+`Clip` say so) is given 2 channels, or 5, RGB and flow, see `stzoo.data.flow`; and of a
+video of N frames the N - 1 that have a next one. Normalisation is no business of
+theirs: it is the first layer of a model.
 """
 
 import re
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stzoo.data import sampling
+from stzoo.data.flow import mirror, with_flow
 from stzoo.data.video import scaled_size
 
 _GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
@@ -36,8 +39,8 @@ def clip_views(video, clip, views="1x1", rng=None):
             `None` for the middle of each part.
 
     Returns:
-        uint8 array `(clips * crops, frames, height, width, 3)`, the crops of the
-        first clip first. Without `clip.height` the frames are not cropped.
+        uint8 array `(clips * crops, frames, height, width, channels)`, the crops of
+        the first clip first. Without `clip.height` the frames are not cropped.
 
     Raises:
         ValueError: if `views` cannot be read, if several crops are asked for but
@@ -130,8 +133,8 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
         label: int, the class of the video, or `None`.
 
     Returns:
-        A tuple of a uint8 array `(frames, height, width, 3)` and the label, which is
-        another one where the clip is mirrored and `augment.pairs` says so.
+        A tuple of a uint8 array `(frames, height, width, channels)` and the label,
+        which is another one where the clip is mirrored and `augment.pairs` says so.
 
     Raises:
         ValueError: if the crop is larger than the resized frame.
@@ -147,9 +150,9 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
         frames = crop(frames, clip.height, clip.width, "random", rng)
     mirrored = augment.pairs.get(label, label)
     if augment.flip and rng.random() < 0.5 and (label is None or mirrored is not None):
-        frames, label = frames[:, :, ::-1].copy(), mirrored
-    if augment.jitter:
-        frames = jitter(frames, augment.jitter, rng)
+        frames, label = mirror(frames), mirrored
+    if augment.jitter and frames.shape[-1] != 2:
+        frames[..., :3] = jitter(frames[..., :3], augment.jitter, rng)
     return frames, label
 
 
@@ -222,7 +225,7 @@ def resize(frames, short_side):
     rounding (1 of 255).
 
     Args:
-        frames: uint8 array `(..., height, width, 3)`.
+        frames: uint8 array `(..., height, width, channels)`.
         short_side: int, pixels.
 
     Returns:
@@ -238,7 +241,10 @@ def _scale(frames, height, width):
 
     if (height, width) == frames.shape[-3:-1]:
         return frames
-    planes = np.moveaxis(frames, -1, -3).reshape(-1, 3, *frames.shape[-3:-1])
+    channels = frames.shape[-1]
+    spare = -channels % 3  # flow is scaled beside a plane of nothing
+    full = np.pad(frames, [*[(0, 0)] * (frames.ndim - 1), (0, spare)])
+    planes = np.moveaxis(full, -1, -3).reshape(-1, 3, *frames.shape[-3:-1])
     result = np.empty((len(planes), 3, height, width), np.uint8)
     # Called Y, U and V, the three channels are scaled as they are. Called R, G and B,
     # they would go through YUV and back.
@@ -246,7 +252,8 @@ def _scale(frames, height, width):
     for one, scaled in zip(planes, result, strict=True):
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(one), format="yuv444p")
         scaled[:] = reformatter.reformat(frame, width, height).to_ndarray()
-    return np.moveaxis(result, 1, -1).reshape(*frames.shape[:-3], height, width, 3)
+    result = result.reshape(*frames.shape[:-3], channels + spare, height, width)
+    return np.moveaxis(result, -3, -1)[..., :channels]
 
 
 def crop(frames, height, width, where="center", rng=None):
@@ -287,26 +294,58 @@ def crop(frames, height, width, where="center", rng=None):
     return frames[..., top : top + size[0], left : left + size[1], :]
 
 
-def _clips(video, clip, clips, short_side, rng=None):
-    """Clips of resized frames: uint8 `(clips, frames, height, width, 3)`."""
-    if clip.frames is None:
-        raise ValueError("Clip.frames is None: give it the number of frames of a clip.")
+def read_clips(video, clip, indices, short_side=None):
+    """Clips of resized frames, of optical flow, or of both, as the model takes them.
+
+    Args:
+        video: `Video`, or uint8 array `(frames, height, width, 3)`.
+        clip: `stzoo.spec.Clip`.
+        indices: int array `(clips, frames)`, below `length(video, clip)`.
+        short_side: int, pixels; `None` for `clip.short_side`.
+
+    Returns:
+        uint8 array `(clips, frames, height, width, channels)`.
+    """
     is_array = isinstance(video, np.ndarray)
     if is_array and (video.dtype != np.uint8 or video.shape[3:] != (3,)):
         raise ValueError(
             "The frames of a video must be a uint8 array (frames, height, width, 3). "
             f"Received: {video.dtype} {video.shape}."
         )
-    if clip.sampling == "segments":
-        indices = sampling.segments(len(video), clip.frames, clips, rng)
-    else:
-        indices = sampling.dense(len(video), clip.frames, clip.stride, clips, rng)
+
+    def read(indices, short_side):
+        if is_array:
+            return resize(video[indices], short_side)
+        return video.read(indices, short_side)
+
+    short_side = short_side or clip.short_side
     wanted, places = np.unique(indices, return_inverse=True)
-    if is_array:
-        frames = resize(video[wanted], short_side)
+    if clip.moving:
+        path = None if is_array else video.path
+        flow = (clip.short_side, clip.flow, path)
+        frames = with_flow(read, len(video), wanted, *flow)
+        frames = resize(frames[..., -len(clip.mean) :], short_side)
     else:
-        frames = video.read(wanted, short_side)
+        frames = read(wanted, short_side)
     return frames[places.reshape(indices.shape)]
+
+
+def length(video, clip):
+    """How many frames of a video a clip can show: with flow, those with a next one."""
+    return max(len(video) - 1, 1) if clip.moving else len(video)
+
+
+def _clips(video, clip, clips, short_side, rng=None):
+    """Clips of resized frames: uint8 `(clips, frames, height, width, channels)`."""
+    if clip.frames is None:
+        raise ValueError("Clip.frames is None: give it the number of frames of a clip.")
+    counts = {"clips": clips, "rng": rng, "snippet": clip.snippet}
+    total = length(video, clip)
+    if clip.sampling == "segments":
+        indices = sampling.segments(total, clip.frames, **counts)
+    else:
+        indices = sampling.dense(total, clip.frames, clip.stride, **counts)
+    return read_clips(video, clip, indices, short_side)
 
 
 def _plain(name):

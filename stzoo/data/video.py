@@ -45,10 +45,12 @@ class Video:
         fps: float, average number of frames per second.
         size: tuple of ints `(height, width)` in pixels, as shown.
         decoded: int, frames decoded so far: what opening and reading have cost.
+        path: string, where the file is, or `None` for a file object.
     """
 
     def __init__(self, source):
         self.name, self._source = _check_source(source)
+        self.path = self.name if isinstance(self._source, str) else None
         self._tracks = [Track(self._source, self.name)]
         first, self.fps = self._tracks[0].first, self._tracks[0].fps
         self._length = len(self._tracks[0].times)

@@ -9,3 +9,8 @@ from stzoo.layers.preprocessing import Normalize as Normalize
 from stzoo.layers.shift import ChannelAttention as ChannelAttention
 from stzoo.layers.shift import GateShift as GateShift
 from stzoo.layers.shift import TemporalShift as TemporalShift
+from stzoo.layers.stpn import AttentionPooling as AttentionPooling
+from stzoo.layers.stpn import Pyramid as Pyramid
+from stzoo.layers.stpn import (
+    SpatiotemporalCompactBilinear as SpatiotemporalCompactBilinear,
+)

@@ -33,6 +33,11 @@ def classifier(x, classes, dropout):
         Tensor `(batch, classes)`.
     """
     x = keras.layers.GlobalAveragePooling3D(dtype="float32", name="avgpool")(x)
+    return head(x, classes, dropout)
+
+
+def head(x, classes, dropout):
+    """Dropout and logits of vectors `(batch, features)`, see `classifier`."""
     # Drawn as Keras draws it. Without one, dropout on torch follows torch's own state
     # instead of the layer's, and a training that is resumed would not be the same.
     seed = random.randint(1, 10**9)

@@ -1,0 +1,103 @@
+"""Where the attention of STPN looks, over the frames of a video."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from stzoo.data.decoders import open_video
+from stzoo.data.filmstrip import filmstrip
+from stzoo.data.transforms import crop, length, read_clips
+from stzoo.explain.saliency import overlay
+
+BATCH = 8  # clips at a time
+
+
+def attention(model, clips):
+    """How much each place of a frame counts, and what the model answers.
+
+    Args:
+        model: a model of STPN with attention.
+        clips: array `(clips, frames, height, width, 5)`, of 0 to 255.
+
+    Returns:
+        A tuple of two float32 arrays: the weights `(clips, rows, columns)` of the
+        places of the last map, whose sum is 1 for each clip; and the logits
+        `(clips, classes)`.
+
+    Raises:
+        ValueError: the model has no attention.
+    """
+    names = [layer.name for layer in model.layers]
+    if "attention" not in names:
+        raise ValueError(
+            f"{model.name} has no attention. Build it with attention=True and "
+            'streams="both".'
+        )
+    layer = model.get_layer("attention")
+    _, pair = layer.input
+    network = keras.Model(model.input, [pair, model.output])
+    weights, logits = [], []
+    for start in range(0, len(clips), BATCH):
+        pairs, answers = network.predict_on_batch(clips[start : start + BATCH])
+        weighed = layer.weigh(ops.convert_to_tensor(pairs))
+        weights.append(ops.convert_to_numpy(weighed)[:, 0])
+        logits.append(ops.convert_to_numpy(answers))
+    return np.concatenate(weights), np.concatenate(logits)
+
+
+def picture(model, video, path, frames=8, top=3):
+    """Saves frames of a video, in grey, with what attention looks at in colour.
+
+    Each frame stands where the model's one frame of RGB does, between the flow before
+    and after it; at an end of the video, the flow there is seen more than once.
+
+    Args:
+        model: a model of STPN with attention.
+        video: path or URL of a video, or uint8 array `(frames, height, width, 3)`.
+        path: path of the PNG file.
+        frames: int, how many, evenly spread over the video.
+        top: int, number of classes under them, whose probabilities are averaged.
+
+    Returns:
+        List of tuples `(label, probability)`, the most probable first.
+    """
+    if isinstance(video, np.ndarray):
+        clips = _around(model.stzoo.clip, video, frames)
+    else:
+        with open_video(video) as opened:
+            clips = _around(model.stzoo.clip, opened, frames)
+    weights, logits = attention(model, clips)
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities = (powers / powers.sum(-1, keepdims=True)).mean(0)
+    about = model.stzoo
+    labels = about.labels or range(about.classes)
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    answers = [(labels[i], float(probabilities[i])) for i in best]
+    seen = clips[:, _middle(about.clip), ..., :3]
+    maps = _enlarged(weights / weights.max((1, 2), keepdims=True), seen.shape[1:3])
+    title = f"Where the attention of {about.name} looks"
+    filmstrip(overlay(seen, maps), answers, path, title)
+    return answers
+
+
+def _around(clip, video, frames):
+    """Clips whose frames of RGB are spread over a video."""
+    total = length(video, clip)
+    times = ((np.arange(frames) + 0.5) * total / frames).astype(int)
+    indices = times[:, None] + np.arange(clip.frames) - _middle(clip)
+    clips = read_clips(video, clip, indices.clip(0, total - 1))
+    return crop(clips, clip.height, clip.width)
+
+
+def _middle(clip):
+    """Where RGB is taken from: the beginning of the middle snippet."""
+    return clip.frames // clip.snippet // 2 * clip.snippet
+
+
+def _enlarged(maps, size):
+    """Maps `(batch, rows, columns)` of a size in pixels, each place as a rectangle."""
+    rows, columns = (
+        np.arange(pixels) * count // pixels
+        for pixels, count in zip(size, maps.shape[1:], strict=True)
+    )
+    return maps[:, rows][:, :, columns]

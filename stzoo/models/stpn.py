@@ -1,0 +1,539 @@
+"""STPN: the spatiotemporal pyramid network, two streams.
+
+Wang, Long, Wang, Yu: Spatiotemporal Pyramid Network for Video Action Recognition.
+CVPR 2017. https://arxiv.org/abs/1903.01038
+
+The body of the paper could not be had; its figures and Algorithm 1 *state*:
+
+* the spatial stream sees one RGB frame, at time t; the temporal stream sees several
+  snippets of L = 10 frames of optical flow, three in the figure, each of which goes
+  through one shared network; the snippet [t, t + L) is the middle one;
+* temporal fusion: the maps of the snippets, fused location by location by compact
+  bilinear, to as many channels as the map of the frame has (1024);
+* attention: the map of the frame and the fused one, fused to 2048; two convolutions
+  and a softmax say how much each location of the frame counts;
+* top fusion: the average of the frame, what attention sees in it, and the average of
+  the fused map, fused to 4096, and one classifier with one loss.
+
+*Our reading*, or choice:
+
+* The figure gives the widths for BN-Inception. ResNet-50 and VGG-16 have the same
+  proportions: as many channels as the map, twice as many, and `dim`, 4096.
+* "FCs" after the top fusion have no number or width there: `hidden` adds one with
+  ReLU before the head; by default there is the head alone, after a dropout of 0.5.
+* What compact bilinear fusion gives is divided by its root mean square. Algorithm 1
+  does not, which is `normalize=False`; but then logits grow with the fifth power of the
+  features: those of a new `stpn_tiny` are around 1e15.
+* How far snippets are apart (τ) is not known: they follow each other. That is
+  `stride` of the model's `Clip`.
+* Flow is normalised by 128 and, where RGB is divided by a deviation, by the mean of
+  those; from weights of images, the filters of the first convolution of flow are the
+  mean over RGB, repeated, as in TSN ("cross modality pre-training"), batch norms and
+  all other weights are those of the image network in both streams.
+
+Input is one clip of five channels, red, green, blue, and optical flow, x and y, from
+each frame to the next, 128 for no motion (`stzoo.data.flow`). RGB is taken of one frame
+only. A single stream (`streams`) takes one frame of RGB, or flow.
+"""
+
+import dataclasses
+import re
+from functools import partial
+from itertools import repeat
+
+import keras
+import numpy as np
+
+from stzoo.backbones.bn_inception import bn_inception
+from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
+from stzoo.backbones.vgg import vgg16
+from stzoo.checkpoint import assemble, find
+from stzoo.layers import (
+    AttentionPooling,
+    Normalize,
+    Pyramid,
+    SpatiotemporalCompactBilinear,
+)
+from stzoo.layers.ends import classifier, head
+from stzoo.models import tsn
+from stzoo.models.tsn import RULES as RULES
+from stzoo.models.tsn import imagenet
+from stzoo.spec import Clip, Pretrained
+
+COMPACT = ("compact_bilinear",) * 3
+FUSIONS = ("compact_bilinear", "sum", "concatenation")
+STREAMS = {  # which of the five channels
+    "both": slice(0, 5),
+    "spatial": slice(0, 3),
+    "temporal": slice(3, 5),
+}
+BACKBONES = {
+    "bn_inception": bn_inception,
+    "resnet50": partial(resnet, branches=repeat(bottleneck), depths=RESNET50),
+    "vgg16": vgg16,
+}
+_FLOW_STD = round(float(np.mean(Clip().std)), 3)
+
+
+def build(
+    name, backbone, clip, classes, fusions, attention, dim, hidden, normalize, **_
+):
+    """The graph; the channels of the clip say which streams there are.
+
+    Args:
+        name: string.
+        backbone: function `(x, prefix=)` of a tensor `(batch, frames, height, width,
+            channels)`.
+        clip: `Clip`.
+        classes: int.
+        fusions, attention, dim, hidden, normalize: see `stpn_bninception`.
+    """
+    inputs = keras.Input(clip.shape, name="clip")
+    stream = partial(_stream, backbone)
+    if len(clip.mean) == 3:
+        x = stream(inputs, "spatial", clip.mean, clip.std, clip.order)
+        return keras.Model(inputs, classifier(x, classes, 0.5), name=name)
+    *frame, flow = keras.tree.flatten(Pyramid(clip.snippet, name="pyramid")(inputs))
+    mean, std = clip.mean[-2:] * clip.snippet, clip.std[-2:] * clip.snippet
+    maps = stream(flow, "temporal", mean, std, first=not frame)
+    count = maps.shape[1]
+    if count < 2:
+        raise ValueError(
+            f"The pyramid needs two or more snippets of {clip.snippet} frames. "
+            f"Received: clip={clip.shape}."
+        )
+    cut = [((i, count - 1 - i), (0, 0), (0, 0)) for i in range(count)]
+    maps = [
+        keras.layers.Cropping3D(one, name=f"snippet_{i}")(maps)
+        for i, one in enumerate(cut)
+    ]
+    fuse = partial(_fuse, normalize=normalize)
+    temporal = fuse(maps, fusions[0], maps[0].shape[-1], "temporal_fusion", seed=1)
+    if not frame:
+        return keras.Model(inputs, classifier(temporal, classes, 0.5), name=name)
+    spatial = stream(frame[0], "spatial", clip.mean[:3], clip.std[:3], clip.order)
+    seen = [_average(spatial, "spatial_avgpool")]
+    if attention:
+        pair = fuse(
+            [spatial, temporal],
+            fusions[1],
+            2 * spatial.shape[-1],
+            "attention_fusion",
+            seed=2,
+        )
+        look = AttentionPooling(name="attention", dtype="float32")
+        seen.append(look([spatial, pair]))
+    seen.append(_average(temporal, "temporal_avgpool"))
+    x = fuse(seen, fusions[2], dim, "top_fusion", seed=3, dtype="float32")
+    if hidden:
+        x = keras.layers.Dense(hidden, "relu", dtype="float32", name="hidden")(x)
+    return keras.Model(inputs, head(x, classes, 0.5), name=name)
+
+
+def _stream(backbone, x, name, mean, std, order="RGB", first=True):
+    """What is seen of a stream is normalised, and goes through its network."""
+    normalize = "normalize" if first else f"{name}_normalize"
+    x = Normalize(mean, std, order, name=normalize)(x)
+    return backbone(x, prefix=f"{name}_")
+
+
+def _average(x, name):
+    return keras.layers.GlobalAveragePooling3D(dtype="float32", name=name)(x)
+
+
+def _fuse(inputs, how, dim, name, seed, normalize, dtype=None):
+    """Several maps or vectors as one."""
+    if how == "compact_bilinear":
+        fusion = SpatiotemporalCompactBilinear(
+            dim, seed, normalize, dtype=dtype, name=name
+        )
+        return fusion(inputs)
+    if how == "concatenation":
+        return keras.layers.Concatenate(dtype=dtype, name=name)(inputs)
+    widths = [x.shape[-1] for x in inputs]
+    if len(set(widths)) > 1:
+        raise ValueError(
+            f"{name} cannot add up {' and '.join(map(str, widths))} channels. Choose "
+            "another fusion there, or before."
+        )
+    return keras.layers.Add(dtype=dtype, name=name)(inputs)
+
+
+def prepare(files, options):
+    """The weights of the streams, from those of networks of one stream.
+
+    Args:
+        files: list of dicts from name to array, checkpoints of PyTorch: one of an
+            image network for both streams, or two, of RGB and of flow.
+        options: dict, of the builder: `streams` and `length`.
+
+    Returns:
+        Dict, without the heads. From an image network, the first convolution of flow
+        is the mean over the three channels, repeated.
+
+    Raises:
+        ValueError: there are more files, or no first convolution of RGB.
+    """
+    spatial, *others = (_body(tensors) for tensors in files)
+    if len(others) > 1:
+        raise ValueError(f"{len(files)} files are too many for two streams")
+    temporal = others[0] if others else _of_flow(spatial, 2 * options["length"])
+    streams = {"spatial": spatial, "temporal": temporal}
+    return {
+        f"{stream}.{name}": tensor
+        for stream, body in streams.items()
+        if options["streams"] in ("both", stream)
+        for name, tensor in body.items()
+    }
+
+
+def _body(tensors):
+    """The tensors of a network without its head, whatever contained it."""
+    plain = {re.sub(_OUTER, "", name): tensor for name, tensor in tensors.items()}
+    return {name: tensor for name, tensor in plain.items() if not _HEAD.match(name)}
+
+
+_OUTER = r"^((module|backbone|base_model)\.)+"
+_HEAD = re.compile(
+    r"(fc|new_fc|last_linear|top_cls_fc|cls_head|head|pre_logits|classifier)\."
+)
+
+
+def _of_flow(body, channels):
+    """An image network whose first convolution takes channels of flow instead."""
+    stems = [n for n, t in body.items() if t.ndim == 4 and t.shape[1] == 3]
+    if len(stems) != 1:
+        raise ValueError(
+            "it should have one convolution of 3 channels, the first of an image "
+            f"network, but has {stems or 'none'}"
+        )
+    (stem,) = stems
+    return body | {stem: body[stem].mean(1, keepdims=True).repeat(channels, 1)}
+
+
+def _clip(backbone, streams, snippets, length, size=None, sampling="dense"):
+    """What the streams see."""
+    image = {**tsn.CLIPS, "vgg16": tsn.CLIPS["resnet50"]}[backbone]
+    deviation = 1 if image.order == "BGR" else _FLOW_STD
+    channels = STREAMS[streams]
+    clip = dataclasses.replace(
+        image,
+        frames=1 if streams == "spatial" else snippets * length,
+        stride=length,
+        snippet=1 if streams == "spatial" else length,
+        mean=(*image.mean, 128, 128)[channels],
+        std=(*image.std, deviation, deviation)[channels],
+        order="RGB" if streams == "temporal" else image.order,
+        sampling=sampling,
+    )
+    if size:
+        clip = dataclasses.replace(
+            clip, height=size, width=size, short_side=size * 9 // 8
+        )
+    return clip
+
+
+def _model(
+    name, backbone, network, classes, clip, pretrained, options, small=None, known=101
+):
+    """A named model, with its weights."""
+    _check(**options)
+    streams, length = options["streams"], options["length"]
+    eyes = _clip(backbone, streams, 3, length, **(small or {}))
+    source = find(name, pretrained, PRETRAINED)
+    if source and source.about.repository:  # of images: for any streams and length
+        about = dataclasses.replace(source.about, clip=eyes, options={})
+        source = dataclasses.replace(source, about=about)
+    of_the_graph = ("fusions", "attention", "dim", "hidden", "normalize")
+    graph = partial(build, name, network, **{key: options[key] for key in of_the_graph})
+    return assemble(
+        graph,
+        Pretrained(name, classes=known, clip=eyes),
+        classes,
+        clip,
+        source,
+        options,
+        PRETRAINED,
+        RULES,
+        lambda tensors: prepare([tensors], options),
+    )
+
+
+def _check(streams, fusions, dim, hidden, length, **_):
+    if streams not in STREAMS:
+        known = ", ".join(map(repr, STREAMS))
+        raise ValueError(f"streams must be one of {known}. Received: {streams!r}.")
+    if len(fusions) != 3 or not set(fusions) <= set(FUSIONS):
+        known = ", ".join(map(repr, FUSIONS))
+        raise ValueError(
+            "fusions must be three, of the snippets, of the pair for attention, and at "
+            f"the top, each one of {known}. Received: {fusions!r}."
+        )
+    numbers = (("dim", dim, 1), ("hidden", hidden, 0), ("length", length, 1))
+    for key, value, least in numbers:
+        if type(value) is not int or value < least:
+            raise ValueError(
+                f"{key} must be a whole number from {least}. Received: {value!r}."
+            )
+
+
+def _options(
+    streams="both",
+    fusions=COMPACT,
+    attention=True,
+    dim=4096,
+    hidden=0,
+    normalize=True,
+    length=10,
+):
+    return dict(
+        streams=streams,
+        fusions=tuple(fusions),
+        attention=attention,
+        dim=dim,
+        hidden=hidden,
+        normalize=normalize,
+        length=length,
+    )
+
+
+def stpn_bninception(
+    classes=None,
+    clip=None,
+    pretrained=None,
+    streams="both",
+    fusions=COMPACT,
+    attention=True,
+    dim=4096,
+    hidden=0,
+    normalize=True,
+    length=10,
+):
+    """STPN on BN-Inception: 20.7 M parameters and the head.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 101.
+        clip: tuple `(frames, height, width, channels)`, height and width may be
+            `None`; `None`: that of the weights, else `(30, 224, 224, 5)`, three
+            snippets, with 2 channels and 1 frame of 3 for single streams.
+        pretrained: `None`, `True`, a tag (`"imagenet"`, `"ucf101"`), a folder, or
+            `"hf://organisation/repository@revision"`.
+        streams: `"both"`, or one alone: `"spatial"`, an average of frames (one by
+            default), or `"temporal"`, snippets fused and averaged.
+        fusions: tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
+            `"concatenation"`: of the snippets, of the pair that attention sees, and
+            at the top.
+        attention: bool, whether the top also sees the frame weighed by attention.
+        dim: int, channels of the compact bilinear fusion at the top.
+        hidden: int, features of a layer with ReLU before the head; 0 for none.
+        normalize: bool, whether compact bilinear fusions are normalised.
+        length: int, frames of flow in a snippet.
+
+    Returns:
+        `keras.Model` from RGB and flow of 0 to 255, `(batch, frames, height, width,
+        channels)`, to logits, `(batch, classes)`.
+    """
+    options = _options(streams, fusions, attention, dim, hidden, normalize, length)
+    network = BACKBONES["bn_inception"]
+    return _model(
+        "stpn_bninception", "bn_inception", network, classes, clip, pretrained, options
+    )
+
+
+def stpn_resnet50(
+    classes=None,
+    clip=None,
+    pretrained=None,
+    streams="both",
+    fusions=COMPACT,
+    attention=True,
+    dim=4096,
+    hidden=0,
+    normalize=True,
+    length=10,
+):
+    """STPN on ResNet-50: 47.3 M parameters and the head.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 101.
+        clip: tuple `(frames, height, width, channels)`, height and width may be
+            `None`; `None`: that of the weights, else `(30, 224, 224, 5)`, three
+            snippets, with 2 channels and 1 frame of 3 for single streams.
+        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
+            `"hf://organisation/repository@revision"`.
+        streams: `"both"`, or one alone: `"spatial"`, an average of frames (one by
+            default), or `"temporal"`, snippets fused and averaged.
+        fusions: tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
+            `"concatenation"`: of the snippets, of the pair that attention sees, and
+            at the top.
+        attention: bool, whether the top also sees the frame weighed by attention.
+        dim: int, channels of the compact bilinear fusion at the top.
+        hidden: int, features of a layer with ReLU before the head; 0 for none.
+        normalize: bool, whether compact bilinear fusions are normalised.
+        length: int, frames of flow in a snippet.
+
+    Returns:
+        `keras.Model` from RGB and flow of 0 to 255, `(batch, frames, height, width,
+        channels)`, to logits, `(batch, classes)`.
+    """
+    options = _options(streams, fusions, attention, dim, hidden, normalize, length)
+    network = BACKBONES["resnet50"]
+    return _model(
+        "stpn_resnet50", "resnet50", network, classes, clip, pretrained, options
+    )
+
+
+def stpn_vgg16(
+    classes=None,
+    clip=None,
+    pretrained=None,
+    streams="both",
+    fusions=COMPACT,
+    attention=True,
+    dim=4096,
+    hidden=0,
+    normalize=True,
+    length=10,
+):
+    """STPN on VGG-16: 29.5 M parameters and the head.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 101.
+        clip: tuple `(frames, height, width, channels)`, height and width may be
+            `None`; `None`: that of the weights, else `(30, 224, 224, 5)`, three
+            snippets, with 2 channels and 1 frame of 3 for single streams.
+        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
+            `"hf://organisation/repository@revision"`.
+        streams: `"both"`, or one alone: `"spatial"`, an average of frames (one by
+            default), or `"temporal"`, snippets fused and averaged.
+        fusions: tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
+            `"concatenation"`: of the snippets, of the pair that attention sees, and
+            at the top.
+        attention: bool, whether the top also sees the frame weighed by attention.
+        dim: int, channels of the compact bilinear fusion at the top.
+        hidden: int, features of a layer with ReLU before the head; 0 for none.
+        normalize: bool, whether compact bilinear fusions are normalised.
+        length: int, frames of flow in a snippet.
+
+    Returns:
+        `keras.Model` from RGB and flow of 0 to 255, `(batch, frames, height, width,
+        channels)`, to logits, `(batch, classes)`.
+    """
+    options = _options(streams, fusions, attention, dim, hidden, normalize, length)
+    network = BACKBONES["vgg16"]
+    return _model("stpn_vgg16", "vgg16", network, classes, clip, pretrained, options)
+
+
+def stpn_tiny(
+    classes=None,
+    clip=None,
+    pretrained=None,
+    streams="both",
+    fusions=COMPACT,
+    attention=True,
+    dim=256,
+    hidden=0,
+    normalize=True,
+    length=6,
+    backbone="bn_inception",
+    width=16,
+):
+    """The graph of the others, small: for tests, demonstrations and studies.
+
+    Args:
+        classes: int, number of logits; `None`: those of the weights, else 12.
+        clip: tuple `(frames, height, width, channels)`, height and width may be
+            `None`; `None`: that of the weights, else `(18, 64, 64, 5)`, three
+            snippets, with 2 channels and 1 frame of 3 for single streams.
+        pretrained: `None`, `True`, a tag (none exists), a folder, or
+            `"hf://organisation/repository@revision"`.
+        streams: `"both"`, or one alone: `"spatial"`, an average of frames (one by
+            default), or `"temporal"`, snippets fused and averaged.
+        fusions: tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
+            `"concatenation"`: of the snippets, of the pair that attention sees, and
+            at the top.
+        attention: bool, whether the top also sees the frame weighed by attention.
+        dim: int, channels of the compact bilinear fusion at the top.
+        hidden: int, features of a layer with ReLU before the head; 0 for none.
+        normalize: bool, whether compact bilinear fusions are normalised.
+        length: int, frames of flow in a snippet.
+        backbone: `"bn_inception"`, `"resnet50"` or `"vgg16"`.
+        width: int, filters of the stem.
+
+    Returns:
+        `keras.Model` from RGB and flow of 0 to 255, `(batch, frames, height, width,
+        channels)`, to logits, `(batch, classes)`.
+    """
+    if backbone not in BACKBONES:
+        known = ", ".join(map(repr, BACKBONES))
+        raise ValueError(f"backbone must be one of {known}. Received: {backbone!r}.")
+    options = _options(streams, fusions, attention, dim, hidden, normalize, length)
+    options |= dict(backbone=backbone, width=width)
+    network = partial(BACKBONES[backbone], width=width)
+    return _model(
+        "stpn_tiny",
+        backbone,
+        network,
+        classes,
+        clip,
+        pretrained,
+        options,
+        small=dict(size=64, sampling="segments"),
+        known=12,
+    )
+
+
+BUILDERS = (stpn_bninception, stpn_resnet50, stpn_vgg16, stpn_tiny)
+
+# What a file of images does not have.
+_NEW = ("^fc/", "^hidden/", "^attention/", "_fusion/")
+
+
+def _images(builder, backbone, **known):
+    """The entry for both streams from a network of images."""
+    return Pretrained(
+        builder,
+        tag="imagenet",
+        options={"streams": "both", "length": 10},
+        classes=101,
+        clip=_clip(backbone, "both", 3, 10),
+        new=_NEW,
+        **known,
+    )
+
+
+_MMACTION = "https://open-mmlab.s3.ap-northeast-2.amazonaws.com/mmaction/models/ucf101"
+
+PRETRAINED = (
+    dataclasses.replace(
+        imagenet("stpn_bninception", "bn_inception", new=_NEW),
+        options={"streams": "both", "length": 10},
+        classes=101,
+        clip=_clip("bn_inception", "both", 3, 10),
+    ),
+    _images(
+        "stpn_resnet50",
+        "resnet50",
+        licence="BSD-3-Clause",
+        source="torchvision, IMAGENET1K_V1",
+        repository="timm/resnet50.tv_in1k",
+    ),
+    _images(
+        "stpn_vgg16",
+        "vgg16",
+        licence="BSD-3-Clause",
+        source="torchvision, IMAGENET1K_V1",
+        repository="timm/vgg16.tv_in1k",
+    ),
+    Pretrained(
+        "stpn_bninception",
+        tag="ucf101",
+        options={"streams": "both", "length": 5},
+        classes=101,
+        clip=dataclasses.replace(_clip("bn_inception", "both", 3, 5), flow="tvl1"),
+        source="mmaction, TSN on UCF101 split 1, of RGB and of flow; fusions and head "
+        f"start new: {_MMACTION}/tsn_2d_rgb_bninception_seg3_f1s1_b32_g8-98160339.pth "
+        f"{_MMACTION}/tsn_2d_flow_bninception_seg3_f1s1_b32_g8-151870b7.pth",
+        new=_NEW,
+    ),
+)

@@ -1,0 +1,238 @@
+import dataclasses
+import itertools
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from harness import check_model, close, numpy
+from references import reference_resnet
+from references_inception import load as load_tsn
+from references_inception import logits as tsn_logits
+from references_inception import reference_tsn
+from references_stpn import logits, reference_stpn
+from safetensors.torch import save
+
+import stzoo
+from stzoo.checkpoint import check, integers, read, read_tensors
+from stzoo.convert import convert
+from stzoo.models import stpn
+from stzoo.models.stpn import COMPACT, FUSIONS, RULES
+
+RNG = np.random.default_rng(0)
+SMALL = {"backbone": "vgg16", "width": 4, "dim": 32, "length": 2}
+
+
+def clips(frames=6, height=32, width=32, channels=5, batch=2):
+    shape = (batch, frames, height, width, channels)
+    return RNG.integers(0, 256, shape).astype("uint8")
+
+
+def small(**kwargs):
+    return stzoo.stpn_tiny(**{"clip": (6, 32, 32, 5), **SMALL, **kwargs})
+
+
+def parameters(model):
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def load(model, reference):
+    """Puts the reference's weights into a model, all of them."""
+    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
+    state = {name: value.numpy() for name, value in reference.state_dict().items()}
+    tensors = convert(state, shapes, (*RULES, (r"^attention\.", "attention/")))
+    check(tensors, shapes, whole=integers(model))
+    for variable in model.weights:
+        variable.assign(tensors[variable.path])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "attention", "snippets"),
+    [("resnet50", True, 3), ("vgg16", True, 2), ("vgg16", False, 4)],
+)
+def test_answers_as_the_reference(backbone, attention, snippets):
+    depths = (3, 4, 6, 3) if backbone == "resnet50" else backbone
+    reference = reference_stpn(depths, 4, 5, 2, snippets, 48, 64 * attention)
+    options = {**SMALL, "backbone": backbone, "attention": attention, "dim": 48}
+    model = small(classes=5, clip=(2 * snippets, None, None, 5), **options)
+    load(model, reference)
+    for size in ((64, 96), (96, 64)):
+        x = clips(2 * snippets, *size)
+        close(model.predict(x, verbose=0), logits(reference, x))
+
+
+def test_the_spatial_stream_is_tsn():
+    """BN-Inception with its margins, BGR, and the mean over frames."""
+    reference = reference_tsn("bn_inception", 8, 5)
+    options = {"streams": "spatial", "width": 8, "clip": (2, 64, 64, 3)}
+    model = stzoo.stpn_tiny(classes=5, **options)
+    load_tsn(model, reference, ((r"^(?!fc\.)", "spatial_"),))
+    x = clips(2, 64, 64, 3)
+    close(model.predict(x, verbose=0), tsn_logits(reference, x))
+
+
+def test_the_temporal_stream_sees_flow_only():
+    options = {"fusions": ("sum", *COMPACT[1:]), "streams": "temporal"}
+    model = small(clip=(6, 32, 32, 2), **options)
+    x = clips(channels=2)
+    answer = model.predict(x, verbose=0)
+    # One network for all snippets: their order does not count, that of frames does.
+    swapped = x.reshape(2, 3, 2, 32, 32, 2)[:, ::-1].reshape(x.shape)
+    close(model.predict(swapped, verbose=0), answer)
+    backwards = model.predict(x[:, ::-1], verbose=0)
+    assert np.abs(backwards - answer).max() > 1e-3 * np.abs(answer).max()
+
+
+def test_rgb_is_taken_of_one_frame():
+    model = small()
+    x, other = clips(), clips()
+    other[..., 3:] = x[..., 3:]
+    other[:, 2] = x[:, 2]  # where the middle snippet begins
+    close(model.predict(other, verbose=0), model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize(
+    ("fusions", "attention"),
+    [*itertools.product([(f,) * 3 for f in FUSIONS], (True, False))],
+    ids=str,
+)
+def test_ablations(fusions, attention):
+    model = small(fusions=fusions, attention=attention)
+    inputs = {"compact_bilinear": 32, "sum": 32, "concatenation": 32 * (4 + attention)}
+    assert model.get_layer("fc").input.shape == (None, inputs[fusions[0]])
+    assert np.isfinite(model.predict(clips(), verbose=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("builder", "body", "channels"),
+    [
+        ("stpn_bninception", 20_724_992, 1024),
+        ("stpn_resnet50", 47_331_648, 2048),
+        ("stpn_vgg16", 29_504_832, 512),
+    ],
+)
+def test_builders(builder, body, channels):
+    model = stzoo.create(builder)
+    assert parameters(model) == body + 101 * 4097
+    shapes = {layer.name: layer.output.shape[1:] for layer in model.layers[2:]}
+    assert shapes["snippet_2"] == (1, 7, 7, channels)
+    assert shapes["temporal_fusion"] == (1, 7, 7, channels)
+    assert shapes["attention_fusion"] == (1, 7, 7, 2 * channels)
+    assert shapes["attention"] == (channels,)
+    assert shapes["top_fusion"] == (4096,)
+    assert model.input_shape == (None, 30, 224, 224, 5)
+
+
+def test_hidden_layer():
+    assert parameters(small(hidden=10)) == (
+        parameters(small()) + 33 * 10 + (10 - 32) * 12
+    )
+
+
+def test_the_tiny_one_is_tiny():
+    assert parameters(stzoo.stpn_tiny()) < 1_500_000
+
+
+def test_model_keeps_keras_promises(tmp_path):
+    def build():
+        keras.utils.set_random_seed(0)
+        return small(hidden=16, clip=(6, 64, 64, 5))  # four locations to weigh
+
+    check_model(build, clips(6, 64, 64), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_hashes_are_saved_whole(dtype, tmp_path):
+    """Not all integers above 2048 are numbers of float16."""
+    model = small(dim=5000)
+    stzoo.save(model, tmp_path, dtype=dtype)
+    loaded = stzoo.load(tmp_path)
+    for weight, twin in zip(model.weights, loaded.weights, strict=True):
+        if "_fusion/" in weight.path:
+            np.testing.assert_array_equal(numpy(weight), numpy(twin))
+    assert {"temporal_fusion/hash0", "top_fusion/hash2"} <= integers(model)
+    tensors = read_tensors(read(tmp_path))
+    shapes = {path: tensor.shape for path, tensor in tensors.items()}
+    check(tensors, shapes, whole=integers(model))
+    tensors["top_fusion/hash2"] = tensors["top_fusion/hash2"].astype("float32")
+    with pytest.raises(ValueError, match="hash2 holds float32, not integers"):
+        check(tensors, shapes, whole=integers(model))
+
+
+def test_another_process_and_backend_answers_the_same(tmp_path):
+    model, x = small(), clips()
+    stzoo.save(model, tmp_path)
+    np.save(tmp_path / "x.npy", x)
+    other = "torch" if keras.backend.backend() != "torch" else "tensorflow"
+    code = f"""
+import numpy as np, stzoo, keras
+folder = {str(tmp_path)!r}
+x = np.load(folder + "/x.npy")
+np.save(folder + "/y.npy", keras.ops.convert_to_numpy(stzoo.load(folder)(x)))
+"""
+    env = {**os.environ, "KERAS_BACKEND": other}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+    close(np.load(tmp_path / "y.npy"), model.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("streams", ["both", "spatial", "temporal"])
+def test_both_streams_start_from_images(streams, hub, monkeypatch):
+    """The first convolution of flow is the mean over RGB, repeated."""
+    image = reference_resnet((3, 4, 6, 3), 4, 10)
+    hub.repositories["timm/tiny"] = {"model.safetensors": save(image.state_dict())}
+    entry = next(e for e in stpn.PRETRAINED if e.name == "stpn_resnet50.imagenet")
+    entry = dataclasses.replace(entry, builder="stpn_tiny", repository="timm/tiny")
+    monkeypatch.setattr(stpn, "PRETRAINED", (entry,))
+    options = {**SMALL, "backbone": "resnet50", "streams": streams, "hidden": 8}
+    model = stzoo.stpn_tiny(pretrained="imagenet", **options)
+    channels = {"both": 5, "spatial": 3, "temporal": 2}[streams]
+    assert model.stzoo.clip.shape[-1] == channels
+    assert model.stzoo.clip.snippet == (1 if streams == "spatial" else 2)
+    state = {name: value.numpy() for name, value in image.state_dict().items()}
+    weights = {weight.path: numpy(weight) for weight in model.weights}
+    stem = state["conv1.weight"].transpose(2, 3, 1, 0)
+    if streams != "temporal":
+        np.testing.assert_array_equal(weights["spatial_conv1/kernel"], stem)
+    if streams != "spatial":
+        for channel in range(4):
+            close(weights["temporal_conv1/kernel"][:, :, channel], stem.mean(2))
+        close(weights["temporal_layer4_2_bn3/gamma"], state["layer4.2.bn3.weight"])
+    names = {"both": {"spatial", "temporal"}}.get(streams, {streams})
+    kernels = {path.split("_")[0] for path in weights if path.endswith("conv1/kernel")}
+    assert kernels - {"attention/conv1/kernel"} == names
+
+
+def test_weights_of_other_kinds_are_refused(hub, tmp_path):
+    stzoo.save(small(), tmp_path)
+    with pytest.raises(ValueError, match="made with length=2, but this model has"):
+        stzoo.stpn_tiny(pretrained=tmp_path, **{**SMALL, "length": 3})
+    with pytest.raises(FileNotFoundError, match="tsn_2d_flow_bninception_seg3"):
+        stzoo.stpn_bninception(pretrained="ucf101", length=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"streams": "sound"}, "streams must be one of 'both', 'spatial', 'temporal'"),
+        ({"fusions": COMPACT[:2]}, "fusions must be three"),
+        ({"fusions": ("sum", "sum", "mean")}, "each one of 'compact_bilinear', 'sum'"),
+        ({"dim": 0}, "dim must be a whole number from 1"),
+        ({"hidden": -1}, "hidden must be a whole number from 0"),
+        ({"length": 0}, "length must be a whole number from 1"),
+        ({"backbone": "resnet18"}, "backbone must be one of 'bn_inception'"),
+        ({"clip": (7, 32, 32, 5)}, "frames must be a multiple of snippet=2"),
+        ({"clip": (2, 32, 32, 5)}, "needs two or more snippets of 2 frames"),
+        ({"clip": (None, 32, 32, 5)}, "snippets of 2 frames"),
+        ({"clip": (6, 32, 32, 3)}, "has 3 channels, but the preparation is for 5"),
+        (
+            {"fusions": ("concatenation", "compact_bilinear", "sum")},
+            "top_fusion cannot add up 32 and 32 and 96 channels",
+        ),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small(**arguments)
