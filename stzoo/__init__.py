@@ -31,6 +31,7 @@ if keras.backend.backend() == "jax" and version("jaxlib") == "0.10.2":
 from stzoo import layers as layers
 from stzoo.checkpoint import save as save
 from stzoo.explain.contributions import contributions as contributions
+from stzoo.fusion import fuse as fuse
 from stzoo.models.cost import c2d_resnet50 as c2d_resnet50
 from stzoo.models.cost import c2d_resnet101 as c2d_resnet101
 from stzoo.models.cost import c2d_resnet152 as c2d_resnet152

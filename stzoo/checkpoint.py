@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,18 @@ HEAD = "fc/"  # variables that follow the number of classes
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights are, in a folder or on the Hub, and what is known of them."""
+    """Where weights are, in a folder or on the Hub, and what is known of them.
+
+    Args:
+        where: path, or an address of the Hub.
+        about: `Pretrained`.
+        form: function from the model that its builder makes to the one that the
+            weights are of; `None`: they are the same.
+    """
 
     where: str | Path
     about: Pretrained
+    form: Callable | None = None
 
     def refuse(self, filename, problem):
         """The error for a file that is there and wrong; the cache does not keep it."""
@@ -91,6 +100,8 @@ def assemble(
         tensors = read_tensors(source)  # before the graph, which takes seconds
     try:
         model = graph(about.clip, about.classes)
+        if source and source.form:
+            model = source.form(model)
     except (TypeError, ValueError) as error:
         if source is None:
             raise
@@ -141,6 +152,11 @@ def find(builder, pretrained, entries):
         raise ValueError(
             f"{source.where} holds weights of {source.about.builder}, not of "
             f"{builder}. `stzoo.load` builds what its {hub.CONFIG} says."
+        )
+    if source.about.fused:
+        raise ValueError(
+            f"{source.where} holds the deploy form of {builder}, which `stzoo.load` "
+            "builds."
         )
     return source
 
@@ -305,6 +321,7 @@ def save(model, folder, labels=None, dtype="float32", **known):
         options=about.options,
         classes=about.classes,
         clip=about.clip,
+        fused=about.fused,
         labels=tuple(about.labels if labels is None else labels),
         sha256=hashlib.sha256(data).hexdigest(),
         **known,

@@ -142,6 +142,7 @@ class Pretrained:
         sha256: string, hash of `model.safetensors`, where it is known.
         new: tuple of strings, patterns (`re.search`) of the paths of variables that
             the file does not have and that keep their initial values.
+        fused: bool, the weights are of the deploy form, see `stzoo.fuse`.
     """
 
     builder: str
@@ -158,6 +159,7 @@ class Pretrained:
     revision: str = "main"
     sha256: str = ""
     new: tuple[str, ...] = ()
+    fused: bool = False
 
     @property
     def name(self):

@@ -1,9 +1,11 @@
 """From a name to a model."""
 
+import dataclasses
 from fnmatch import fnmatch
 from inspect import signature
 
 from stzoo import checkpoint
+from stzoo.fusion import fold
 from stzoo.models import cost, cstm, gsm, p3d, stpn, tsm, tsn
 
 FAMILIES = (cost, p3d, cstm, stpn, gsm, tsm, tsn)
@@ -72,6 +74,8 @@ def load(where, classes=None, clip=None):
         options = check_options(name, source.about.options)
     except ValueError as error:
         raise source.refuse(checkpoint.hub.CONFIG, error) from None
+    if source.about.fused:
+        source = dataclasses.replace(source, form=fold)
     return BUILDERS[name](classes=classes, clip=clip, pretrained=source, **options)
 
 

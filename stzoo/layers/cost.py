@@ -19,8 +19,10 @@ import keras
 from keras import ops
 
 from stzoo.layers.conv import (
+    ClipConv,
     clip_shape,
     conv3d,
+    conv3d_without_corners,
     native_conv3d,
     once_for_all,
     spatial,
@@ -119,7 +121,7 @@ class CoST(keras.layers.Layer):
         # A convolution is linear: weighing its kernel weighs its output.
         weights = ops.cast(self.coefficients(), kernel.dtype)
         kernels = [kernel * weights[i] for i in range(len(VIEWS))]
-        if self._composes(inputs):
+        if _composes(inputs, self.filters):
             return conv3d(inputs, compose(kernels), self.strides)
         views = zip(kernels, VIEWS, strict=True)
         return sum(self._view(inputs, kernel, view) for kernel, view in views)
@@ -153,21 +155,6 @@ class CoST(keras.layers.Layer):
     def _view(self, inputs, kernel, view):
         return conv3d(inputs, ops.expand_dims(kernel, _FLAT_AXIS[view]), self.strides)
 
-    def _composes(self, inputs):
-        """Whether one composed kernel is faster than three views added.
-
-        With Conv3D it is while the clip is larger than the kernel is deep. Two CPU
-        cores, TensorFlow, ms for three views / composed, forward and with gradients:
-        8x56x56x64 24.7 / 23.0 and 81 / 74; 4x28x28x128 12.4 / 10.7 and 38 / 33;
-        4x14x14x256 11.9 / 11.1 and 37 / 32; 4x7x7x512 14.2 / 14.9 and 46 / 78.
-        Where views are lowered to 2D (JAX and torch on a CPU), three of them win at
-        every size: on JAX 42 / 60, 15 / 16, 15 / 17, 20 / 24 ms.
-        """
-        sizes = inputs.shape[1:4]
-        return native_conv3d(inputs) and (
-            None not in sizes and math.prod(sizes) > self.filters
-        )
-
     def compute_output_shape(self, input_shape):
         return clip_shape(input_shape, self.strides, self.filters)
 
@@ -179,6 +166,22 @@ class CoST(keras.layers.Layer):
             "strides": self.strides,
             "variant": self.variant,
         }
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class ComposedCoST(ClipConv):
+    """What `stzoo.fuse` makes of CoST (a): a convolution whose kernel is composed.
+
+    Arguments and shapes are those of `ClipConv`. The kernel is what `compose` makes;
+    to have zeros in its corners is up to who assigns it.
+    """
+
+    def call(self, inputs):
+        plain = self.kernel_size == (3, 3, 3) and self.strides == (1, 1, 1)
+        if _composes(inputs, self.filters) or not plain:
+            return super().call(inputs)
+        kernel, bias = map(ops.convert_to_tensor, (self.kernel, self.bias))
+        return conv3d_without_corners(inputs, kernel, bias)
 
 
 def compose(kernels):
@@ -199,6 +202,20 @@ def compose(kernels):
         kernel = ops.expand_dims(kernel, _FLAT_AXIS[view])
         composed = composed + ops.pad(kernel, padding)
     return composed
+
+
+def _composes(inputs, filters):
+    """Whether one composed kernel is faster than three views added.
+
+    With Conv3D it is while the clip is larger than the kernel is deep. Two CPU
+    cores, TensorFlow, ms for three views / composed, forward and with gradients:
+    8x56x56x64 24.7 / 23.0 and 81 / 74; 4x28x28x128 12.4 / 10.7 and 38 / 33;
+    4x14x14x256 11.9 / 11.1 and 37 / 32; 4x7x7x512 14.2 / 14.9 and 46 / 78.
+    Where views are lowered to 2D (JAX and torch on a CPU), three of them win at
+    every size: on JAX 42 / 60, 15 / 16, 15 / 17, 20 / 24 ms.
+    """
+    sizes = inputs.shape[1:4]
+    return native_conv3d(inputs) and (None not in sizes and math.prod(sizes) > filters)
 
 
 def _initial_alpha(shape, dtype):

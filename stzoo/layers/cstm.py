@@ -46,6 +46,7 @@ class CSTM(keras.layers.Layer):
         fusion: `"attention"`, or `"sum"` (the paper's `3D_Shift_sum`).
         shift: `"gate"` (GSM) or `"tsm"`.
         reduction: int, attention's hidden layer has `1 / reduction` of the channels.
+        fused: bool, the convolution has a bias instead of a batch norm (`stzoo.fuse`).
 
     Input shape: `(batch, frames, height, width, channels)`, for `shift="gate"` with
         channels divisible by 4.
@@ -68,6 +69,7 @@ class CSTM(keras.layers.Layer):
         fusion="attention",
         shift="gate",
         reduction=4,
+        fused=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -75,6 +77,7 @@ class CSTM(keras.layers.Layer):
         self.fusion = fusion
         self.shift = shift
         self.reduction = reduction
+        self.fused = fused
         self.parts = ("convolution", "shift") if fusion == "attention" else ()
         if fusion not in ("attention", "sum"):
             raise ValueError(
@@ -85,12 +88,14 @@ class CSTM(keras.layers.Layer):
 
     def build(self, input_shape):
         channels, policy = input_shape[-1], self.dtype_policy
-        self.conv = ClipConv(channels, self.kernel_size, dtype=policy, name="conv")
-        self.bn = BatchNorm(dtype=policy, name="bn")
+        self.conv = ClipConv(
+            channels, self.kernel_size, use_bias=self.fused, dtype=policy, name="conv"
+        )
+        self.bn = None if self.fused else BatchNorm(dtype=policy, name="bn")
         operator = GateShift if self.shift == "gate" else TemporalShift
         self.shifted = operator(dtype=policy, name="shift")
         self.supports_jit = self.conv.supports_jit
-        for layer in (self.conv, self.bn, self.shifted):
+        for layer in filter(None, (self.conv, self.bn, self.shifted)):
             layer.build(input_shape)
         if self.fusion == "attention":
             hidden = max(1, channels // self.reduction)
@@ -123,7 +128,9 @@ class CSTM(keras.layers.Layer):
         return self._weigh(self._branches(inputs, training=False))
 
     def _branches(self, inputs, training):
-        convolved = self.bn(self.conv(inputs), training=training)
+        convolved = self.conv(inputs)
+        if self.bn:
+            convolved = self.bn(convolved, training=training)
         if self.shift == "gate":
             return convolved, self.shifted(inputs, training=training)
         return convolved, self.shifted(inputs)
@@ -143,4 +150,5 @@ class CSTM(keras.layers.Layer):
             "fusion": self.fusion,
             "shift": self.shift,
             "reduction": self.reduction,
+            "fused": self.fused,
         }

@@ -5,6 +5,7 @@ from harness import check_layer, close, gradients, numpy
 from twins import cost_a, cost_b, cost_views
 
 from stzoo.layers import CoST, cost
+from stzoo.layers.cost import ComposedCoST, compose
 
 RNG = np.random.default_rng(0)
 
@@ -24,6 +25,19 @@ def test_variant_a_is_the_equation(shape, size, stride):
     x = RNG.normal(size=(2, *shape, 3)).astype("float32")
     layer = built(x, kernel_size=size, strides=stride, variant="a")
     close(layer(x), cost_a(x, *map(numpy, layer.weights), stride))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("shape", [(4, 6, 8), (1, 5, 7), (3, 1, 1)], ids=str)
+def test_variant_a_is_one_convolution(shape, size, stride):
+    x = RNG.normal(size=(2, *shape, 3)).astype("float32")
+    layer = built(x, kernel_size=size, strides=stride, variant="a")
+    views = [layer.kernel * share for share in layer.coefficients()]
+    one = ComposedCoST(4, (size,) * 3, stride, use_bias=True)
+    one.build(x.shape)
+    one.set_weights([numpy(compose(views)), np.array([1, 2, 3, 4])])
+    close(one(x), numpy(layer(x)) + [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -55,7 +69,7 @@ def test_composed_kernel_is_three_views(stride, monkeypatch):
 
     found = {}
     for composes in (True, False):
-        monkeypatch.setattr(CoST, "_composes", lambda self, x, c=composes: c)
+        monkeypatch.setattr(cost, "_composes", lambda x, filters, c=composes: c)
         close(run(*arrays), weighted(*arrays))
         found[composes] = gradients(lambda *a: run(*a) ** 2, *arrays)
     expected = gradients(lambda *a: weighted(*a) ** 2, *arrays)

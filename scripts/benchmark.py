@@ -1,0 +1,219 @@
+"""python scripts/benchmark.py --models cost_resnet50 p3d_resnet50
+
+Measures models of the zoo against PyTorch networks of the same arithmetic, and writes
+`benchmarks/MACHINE-PRECISION.csv`. Linux only.
+
+For each case (a model, a backend, a batch, cores), one process holds the model, its
+deploy form and the PyTorch networks: eager; channels last; that and `torch.compile`.
+They run in turn in every round, so that all see the same machine. Times are of what a
+user calls, `predict_on_batch` and `train_on_batch`, from clips of 0 to 255 in memory to
+NumPy; the PyTorch networks get clips that are normalised already. A training step is
+SGD with momentum.
+
+* `median_ms` of the rounds, `low_ms` and `high_ms`, the quartiles; `against_eager`, the
+  time of eager PyTorch over that of the row.
+* `gflops` of one run: the convolutions and products of the eager network as PyTorch
+  counts them (backwards as well), 2 for a multiplication and an addition; `share`, the
+  part of `best_rate` that is reached, PyTorch's fastest convolution in this process.
+* `others`, how many cores everything else on the machine kept busy meanwhile. Above 0.2
+  the command refuses to start without `--busy`, since such times mean little.
+* Of a process that does nothing else: `build_s` from its start until the model stands,
+  `first_s` to the first answer, `peak_mb` of resident memory.
+"""
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from contenders import CONTENDERS, Case, best_rate, operations
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKENDS = ("tensorflow", "jax", "torch")
+PRECISIONS = ("float32", "bfloat16")
+DESCRIBED = ("model", "backend", "precision", "step", "batch", "threads", "rounds")
+QUIET = 0.2  # cores that others may keep busy
+
+
+def busy():
+    """Seconds for which all cores of the machine have run, and for this process."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    user, nice, system, _, _, *interrupts = map(int, fields)
+    mine = os.times()
+    total = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+    return np.array([total, mine.user + mine.system])
+
+
+def clock(run):
+    """Seconds that a function takes, and the core seconds of all others meanwhile."""
+    before, start = busy(), time.perf_counter()
+    run()
+    seconds = time.perf_counter() - start
+    total, mine = busy() - before
+    return seconds, total - mine
+
+
+def start(case):
+    """What it costs to start the only contender, in this process from its beginning."""
+    (name,) = case.contenders
+    run = CONTENDERS[name](case)
+    built = time.time()
+    run()
+    first = time.time() - built
+    run()  # the state of an optimizer comes with the first step
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"build_s": built - case.started, "first_s": first, "peak_mb": peak}
+
+
+def race(case):
+    """The row of each contender: all run in turn, in every round."""
+    runs = {name: CONTENDERS[name](case) for name in case.contenders}
+    for run in runs.values():
+        run()
+        run()
+    measured = {name: [] for name in runs}
+    for _ in range(case.rounds):
+        for name, run in runs.items():
+            measured[name].append(clock(run))
+    rate, count = best_rate(case), operations(case)
+    times = {name: np.array(pairs)[:, 0] for name, pairs in measured.items()}
+    eager = np.median(times["eager"]) if "eager" in times else np.nan
+    rows = {}
+    for name, seconds in times.items():
+        low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75))
+        others = sum(other for _, other in measured[name]) / seconds.sum()
+        rows[name] = {
+            "median_ms": 1e3 * median,
+            "low_ms": 1e3 * low,
+            "high_ms": 1e3 * high,
+            "against_eager": eager / median,
+            "gflops": count / 1e9,
+            "gflops_s": count / 1e9 / median,
+            "best_rate": rate / 1e9,
+            "share": count / median / rate,
+            "others": others,
+        }
+    return rows
+
+
+def in_process(work, case):
+    """What `start` or `race` returns, in a process of its own, on some of the cores."""
+    case = dataclasses.replace(case, started=time.time())
+    cores = sorted(os.sched_getaffinity(0))[: case.threads]
+    variables = {"KERAS_BACKEND": case.backend, "OMP_NUM_THREADS": str(case.threads)}
+    done = subprocess.run(
+        [sys.executable, __file__, work, json.dumps(dataclasses.asdict(case))],
+        env=os.environ | variables,
+        preexec_fn=partial(os.sched_setaffinity, 0, cores),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def rows(cases):
+    """The rows of the table for some cases, as they are measured."""
+    started = {}
+    for case in cases:
+        for name, row in in_process("race", case).items():
+            alone = dataclasses.replace(case, contenders=(name,))
+            if not name.startswith("stzoo"):  # the same beside each backend
+                alone = dataclasses.replace(alone, backend="torch")
+            key = json.dumps(dataclasses.asdict(alone))
+            if key not in started:
+                started[key] = in_process("start", alone)
+            about = dataclasses.asdict(case)
+            about = {key: about[key] for key in DESCRIBED} | {"contender": name}
+            yield about | row | started[key]
+
+
+def cases(chosen):
+    """The cases that the command asks for, see `main`."""
+    from convert_weights import parse_options
+
+    import stzoo
+
+    cores = len(os.sched_getaffinity(0))
+    threads = dict.fromkeys(min(n or cores, cores) for n in chosen.threads)
+    steps = [("inference", batch) for batch in chosen.batches]
+    steps += [("training", batch) for batch in chosen.training]
+    for model in chosen.models:
+        options = parse_options(model, chosen.option)
+        about = stzoo.create(model, **options).stzoo
+        for backend, count, (step, batch) in product(chosen.backends, threads, steps):
+            names = set(chosen.contenders)
+            if step == "training":
+                names.discard("stzoo fused")
+            yield Case(
+                model=model,
+                options=about.options,
+                shape=about.clip.shape,
+                classes=about.classes,
+                backend=backend,
+                precision=chosen.precision,
+                step=step,
+                batch=batch,
+                threads=count,
+                contenders=tuple(name for name in CONTENDERS if name in names),
+                rounds=chosen.rounds,
+            )
+
+
+def machine():
+    """The processor and its cores, as a part of a file name."""
+    text = Path("/proc/cpuinfo").read_text()
+    found = re.search(r"model name\s*: (.*)", text)
+    name = f"{found[1] if found else platform.machine()} {os.cpu_count()} cores"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--option", action="append", default=[], help="variant=a")
+    parser.add_argument("--backends", nargs="+", default=BACKENDS, choices=BACKENDS)
+    parser.add_argument(
+        "--contenders", nargs="+", default=[*CONTENDERS], choices=CONTENDERS
+    )
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
+    parser.add_argument("--batches", nargs="*", type=int, default=[1, 4, 8])
+    parser.add_argument("--training", nargs="*", type=int, default=[8])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 0], help="0: all")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--machine", default=machine())
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
+    parser.add_argument("--busy", action="store_true", help="whatever else runs")
+    chosen = parser.parse_args()
+    _, others = clock(lambda: time.sleep(2))
+    if others / 2 > QUIET and not chosen.busy:
+        parser.error(f"other processes keep {others / 2:.1f} cores busy (see --busy)")
+    chosen.out.mkdir(exist_ok=True)
+    path = chosen.out / f"{chosen.machine}-{chosen.precision}.csv"
+    with path.open("w", newline="") as file:
+        for number, row in enumerate(rows(cases(chosen))):
+            row = {k: f"{v:.4g}" if type(v) is float else v for k, v in row.items()}
+            table = csv.DictWriter(file, row)
+            if not number:
+                table.writeheader()
+            table.writerow(row)
+            file.flush()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["start"], ["race"]):
+        case = Case(**json.loads(sys.argv[2]))
+        print(json.dumps({"start": start, "race": race}[sys.argv[1]](case)))
+    else:
+        main()

@@ -1,0 +1,195 @@
+"""Who runs in `scripts/benchmark.py`: models of the zoo and PyTorch networks.
+
+Each contender is a function of a `Case` that returns what is timed, a function without
+arguments. The PyTorch networks are those that the tests compare the models with.
+"""
+
+import dataclasses
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+DEPTHS = {
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+    "resnet152": (3, 8, 36, 3),
+}
+INCEPTIONS = {"bninception": ("bn_inception", 64), "inceptionv3": ("inception_v3", 32)}
+# Channels and side of 3x3 convolutions of 8 frames.
+CONVOLUTIONS = ((64, 56), (128, 28), (256, 14), (512, 7), (256, 56))
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What one process measures.
+
+    Args:
+        model: string, a builder.
+        options: dict, all of the builder's.
+        shape: tuple `(frames, height, width, channels)` of a clip.
+        classes: int.
+        backend: string, of Keras.
+        precision: `"float32"` or `"bfloat16"`.
+        step: `"inference"` or `"training"`.
+        batch: int, number of clips.
+        threads: int, number of cores.
+        contenders: tuple of keys of `CONTENDERS`.
+        rounds: int.
+        started: float, when the process was started, in seconds of `time.time`.
+    """
+
+    model: str
+    options: dict
+    shape: tuple
+    classes: int
+    backend: str
+    precision: str
+    step: str
+    batch: int
+    threads: int
+    contenders: tuple
+    rounds: int
+    started: float = 0.0
+
+
+def ours(case, fused=False):
+    """The zoo's model, ready to run: a function without arguments."""
+    import keras
+
+    import stzoo
+
+    if case.precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    model = stzoo.create(
+        case.model, classes=case.classes, clip=case.shape, **case.options
+    )
+    if fused:
+        model = stzoo.fuse(model)
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (case.batch, *case.shape)).astype("uint8")
+    if case.step == "inference":
+        return lambda: model.predict_on_batch(x)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss)
+    y = rng.integers(0, case.classes, case.batch)
+    return lambda: model.train_on_batch(x, y)
+
+
+def theirs(case, channels_last=False, compiled=False):
+    """The PyTorch network, ready to run."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module, x = peer(case).to(device), normalised(case).to(device)
+    if channels_last:
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        for tensor in module.parameters():
+            if tensor.ndim in formats:
+                tensor.data = tensor.contiguous(memory_format=formats[tensor.ndim])
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+    called = torch.compile(module) if compiled else module
+    half = torch.autocast(device, torch.bfloat16, case.precision == "bfloat16")
+
+    def infer():
+        with torch.no_grad(), half:
+            return called(x).float().cpu().numpy()
+
+    optimizer = torch.optim.SGD(module.parameters(), 1e-3, momentum=0.9)
+    y = torch.zeros(case.batch, dtype=torch.long, device=device)
+
+    def train():
+        optimizer.zero_grad()
+        with half:
+            loss = torch.nn.functional.cross_entropy(called(x).float(), y)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    module.train(case.step == "training")
+    return train if case.step == "training" else infer
+
+
+CONTENDERS = {
+    "stzoo": ours,
+    "stzoo fused": partial(ours, fused=True),
+    "eager": theirs,
+    "channels last": partial(theirs, channels_last=True),
+    "compile": partial(theirs, channels_last=True, compiled=True),
+}
+
+
+def peer(case):
+    """The PyTorch network of the same arithmetic as a model, from `tests/`."""
+    sys.path.append(str(TESTS))
+    family, _, network = case.model.partition("_")
+    options = case.options
+    network = options.get("backbone", network).replace("_", "")
+    depths = options.get("depths") or DEPTHS.get(network)
+    if family in ("c2d", "c3d", "cost"):
+        from references import reference_cost
+
+        kind = options.get("kernel") or options.get("variant")
+        block = f"{family}_{kind}" if kind else family
+        return reference_cost(depths, options.get("width", 64), case.classes, block)
+    if family == "p3d":
+        from references_p3d import reference_p3d
+
+        chosen = (options["blocks"], case.shape[-1], options["semantics"])
+        return reference_p3d(depths, options.get("width", 64), case.classes, *chosen)
+    from references_inception import CSTM, reference_tsn
+
+    from stzoo.models.gsm import places
+
+    backbone, width = INCEPTIONS.get(network, (depths, 64))
+    gates = places(backbone) if family in ("gsm", "cstm") else ()
+    module = shifts = None
+    if family == "cstm":
+        chosen = {key: options[key] for key in ("fusion", "shift", "reduction")}
+        module = ("cstm", partial(CSTM, **chosen))
+    elif family == "tsm":
+        every = 2 if network == "resnet101" else 1
+        shifts = (lambda depth: range(0, depth, every)) if depths else True
+    width = options.get("width", width)
+    return reference_tsn(backbone, width, case.classes, gates, shifts, module)
+
+
+def normalised(case):
+    """A batch of clips as the PyTorch networks take them, `(batch, channels, ...)`."""
+    import torch
+
+    frames, height, width, channels = case.shape
+    return torch.randn(case.batch, channels, frames, height, width)
+
+
+def operations(case):
+    """Floating point operations of one run, as PyTorch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        theirs(case)()
+    return counter.get_total_flops()
+
+
+def best_rate(case):
+    """Operations a second of PyTorch's fastest 3x3 convolution, channels last."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = dict(device=device, dtype=getattr(torch, case.precision))
+    rates = []
+    for channels, side in CONVOLUTIONS:
+        x = torch.randn(8, channels, side, side, **kind)
+        x = x.contiguous(memory_format=torch.channels_last)
+        kernel = torch.randn(channels, channels, 3, 3, **kind)
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+
+        for _ in range(8):
+            start = time.perf_counter()
+            torch.nn.functional.conv2d(x, kernel, padding=1)[0, 0, 0, 0].item()
+            seconds = time.perf_counter() - start
+            rates.append(2 * 9 * channels * x.numel() / seconds)
+    return max(rates)

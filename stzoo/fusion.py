@@ -1,0 +1,127 @@
+"""The deploy form of a model: fewer layers that answer alike.
+
+A batch norm that stands still is a scale and an offset for each channel, and so is part
+of the convolution before it (Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877,
+Section 3.2). The coefficients of CoST (a) are weights, so it is one 3D convolution.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from stzoo.checkpoint import assign
+from stzoo.layers import CSTM, BatchNorm, ClipConv, CoST
+from stzoo.layers.cost import ComposedCoST, compose
+
+
+def fuse(model):
+    """Makes the deploy form of a model, which answers alike, sooner.
+
+    Batch norms are folded into the convolutions before them, CoST (a) becomes the
+    convolution that it is, dropout is left out. A batch norm stays where something
+    stands between it and a convolution that depends on the clip: the coefficients of
+    CoST (b), CSTM, the gate of GSM; and the gate keeps its own, which stands before
+    a ReLU.
+
+    Args:
+        model: a model of the zoo; it is left as it is.
+
+    Returns:
+        `keras.Model` with weights of its own. `stzoo.save`, `stzoo.load` and
+        `stzoo.predict` take it like any other; to train it makes little sense. A
+        model that is fused already is returned as it is.
+
+    Raises:
+        ValueError: the model is not of the zoo.
+
+    Example:
+
+    >>> model = stzoo.fuse(stzoo.cost_tiny(pretrained="motions"))
+    >>> stzoo.predict(model, "ball.mp4", top=1)
+    [("rising", 0.97)]
+    """
+    about = getattr(model, "stzoo", None)
+    if about is None:
+        raise ValueError(
+            "Only a model that a builder of stzoo has made, or `stzoo.load`, can be "
+            f"fused: others may join layers differently. Received: {model!r}."
+        )
+    if about.fused:
+        return model
+    fused = fold(model)
+    fused.stzoo = dataclasses.replace(about, fused=True)
+    return fused
+
+
+def fold(model):
+    """The graph of the deploy form, with what the weights of the model become.
+
+    Args:
+        model: `keras.Model` of the layers of stzoo.
+    """
+    made_by = {id(layer.output): layer for layer in model.layers}
+    pairs, dropped = {}, set()  # name of a convolution: itself and its batch norm
+    for layer in model.layers:
+        if isinstance(layer, CSTM):
+            pairs[layer.name] = (layer.conv, layer.bn)
+        elif isinstance(layer, keras.layers.Dropout):
+            dropped.add(layer.name)
+        elif isinstance(layer, BatchNorm):
+            before = made_by[id(layer.input)]
+            if isinstance(before, ClipConv) or getattr(before, "variant", "") == "a":
+                pairs[before.name] = (before, layer)
+                dropped.add(layer.name)
+
+    def copy(layer):
+        config = layer.get_config()
+        match layer:
+            case CoST(variant="a"):
+                return _as_convolution(layer)
+            case CSTM():
+                config["fused"] = True
+            case ClipConv() if layer.name in pairs:
+                config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    def call(layer, x, **kwargs):
+        return x if layer.name in dropped else layer(x, **kwargs)
+
+    fused = keras.models.clone_model(model, clone_function=copy, call_function=call)
+    tensors = {weight.path: ops.convert_to_numpy(weight) for weight in model.weights}
+    for convolution, norm in pairs.values():
+        path = convolution.kernel.path
+        kernel, bias = _folded(convolution, norm)
+        tensors |= {path: kernel, path.removesuffix("kernel") + "bias": bias}
+    assign(fused, tensors)
+    return fused
+
+
+def _as_convolution(layer):
+    """The convolution that a CoST (a) is, not built."""
+    return ComposedCoST(
+        layer.filters,
+        (layer.kernel_size,) * 3,
+        layer.strides,
+        use_bias=True,
+        dtype=layer.dtype_policy,
+        name=layer.name,
+    )
+
+
+def _folded(convolution, norm):
+    """Kernel and bias that do what a convolution and its batch norm do."""
+    kernel = ops.convert_to_tensor(convolution.kernel)
+    if isinstance(convolution, CoST):
+        kernel = compose([kernel * view for view in convolution.coefficients()])
+    bias = convolution.bias if getattr(convolution, "use_bias", False) else 0
+    kernel, bias, gamma, beta, mean, variance = (
+        ops.convert_to_numpy(tensor).astype("float64")
+        for tensor in (
+            *(kernel, bias, norm.gamma, norm.beta),
+            *(norm.moving_mean, norm.moving_variance),
+        )
+    )
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return kernel * scale, (bias - mean) * scale + beta

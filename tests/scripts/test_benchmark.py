@@ -1,0 +1,119 @@
+"""Who runs against whom, and what the table says of it."""
+
+import csv
+import dataclasses
+import sys
+
+import benchmark
+import contenders
+import keras
+import numpy as np
+import pytest
+from contenders import CONTENDERS, Case, peer
+
+import stzoo
+
+SMALL = {"width": 4, "depths": (1, 1, 1, 1)}
+CASE = Case(
+    model="cost_tiny",
+    options={"variant": "a", "pooling": "code", **SMALL},
+    shape=(2, 32, 32, 3),
+    classes=12,
+    backend=keras.backend.backend(),
+    precision="float32",
+    step="inference",
+    batch=2,
+    threads=1,
+    contenders=tuple(CONTENDERS)[:4],  # to compile takes too long
+    rounds=2,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("c2d_tiny", SMALL),
+        ("c3d_tiny", SMALL | {"kernel": "3x3x3"}),
+        ("cost_tiny", SMALL | {"variant": "b"}),
+        ("p3d_tiny", SMALL),
+        ("tsn_tiny", {"backbone": "inception_v3", "width": 4}),
+        ("tsm_tiny", {"width": 4}),
+        ("gsm_tiny", {"width": 8}),
+        ("cstm_tiny", {"width": 8}),
+    ],
+)
+def test_both_have_the_same_parameters(name, options):
+    model = stzoo.create(name, **options)
+    about = model.stzoo
+    case = dataclasses.replace(
+        CASE,
+        model=name,
+        options=about.options,
+        shape=about.clip.shape,
+        classes=about.classes,
+    )
+    ours = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+    assert sum(p.numel() for p in peer(case).parameters()) == ours
+
+
+@pytest.mark.parametrize("step", ["inference", "training"])
+def test_a_race(step, monkeypatch):
+    monkeypatch.setattr(contenders, "CONVOLUTIONS", ((4, 8),))
+    names = [n for n in CASE.contenders if (step, n) != ("training", "stzoo fused")]
+    rows = benchmark.race(dataclasses.replace(CASE, step=step, contenders=names))
+    assert list(rows) == names
+    assert rows["eager"]["against_eager"] == 1
+    for row in rows.values():
+        assert 0 < row["low_ms"] <= row["median_ms"] <= row["high_ms"]
+        assert row["share"] == pytest.approx(row["gflops_s"] / row["best_rate"])
+
+
+def test_convolutions_are_counted():
+    """The 7x7 of the stem alone is 2 * 3 * 49 * 4 operations for each of its pixels."""
+    least = 2 * 3 * 49 * 4 * 2 * 2 * 16 * 16
+    inference = contenders.operations(CASE)
+    training = contenders.operations(dataclasses.replace(CASE, step="training"))
+    assert least < inference
+    assert 2 * inference < training < 3 * inference
+
+
+def test_others_are_seen():
+    seconds, others = benchmark.clock(lambda: sum(range(10**6)))
+    assert seconds > 0
+    assert others / seconds < 64
+
+
+def test_the_table(tmp_path, monkeypatch):
+    """Every case has a row for each contender, and starts each of them once."""
+    calls = []
+
+    def run(work, case):
+        calls.append((work, case.backend, case.contenders))
+        if work == "start":
+            return {"build_s": 1.0, "first_s": 2.0, "peak_mb": 3.0}
+        return {name: {"median_ms": 1 / 3} for name in case.contenders}
+
+    arguments = "--models c2d_tiny --backends torch jax --batches 1 --training 1"
+    arguments += " --threads 1 --contenders stzoo eager --machine here --busy"
+    monkeypatch.setattr(sys, "argv", ["", *arguments.split(), "--out", str(tmp_path)])
+    monkeypatch.setattr(benchmark, "in_process", run)
+    benchmark.main()
+    with (tmp_path / "here-float32.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["backend"], row["step"], row["contender"]) for row in rows] == [
+        (backend, step, contender)
+        for backend in ("torch", "jax")
+        for step in ("inference", "training")
+        for contender in ("stzoo", "eager")
+    ]
+    assert rows[0]["median_ms"] == "0.3333"
+    assert calls.count(("start", "jax", ("stzoo",))) == 2
+    assert calls.count(("start", "torch", ("eager",))) == 2
+
+
+def test_a_busy_machine_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["", "--models", "c2d_tiny"])
+    monkeypatch.setattr(benchmark, "clock", lambda run: (2.0, 1.0))
+    with pytest.raises(SystemExit):
+        benchmark.main()
+    assert "0.5 cores busy" in capsys.readouterr().err
