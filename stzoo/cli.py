@@ -22,6 +22,7 @@ from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
 from stzoo.training.evaluation import evaluate as measure
 from stzoo.training.extraction import extract as write_features
+from stzoo.training.extraction import ENGINES
 from stzoo.training.fitting import finetune as fit
 from stzoo.training.recipes import RECIPES
 
@@ -65,6 +66,13 @@ _views = click.option(
     help="Clips x crops; the papers average 10x3.",
 )
 _out = partial(click.option, "--out", type=click.Path(file_okay=False, path_type=Path))
+_engine = click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    type=click.Choice(ENGINES),
+    help="ray: on the cluster in RAY_ADDRESS, or one that is started here.",
+)
 _data = _options(
     click.argument("source", metavar="DATA"),
     click.option("--root", help="Folder of the videos; that of the list by default."),
@@ -236,7 +244,8 @@ def finetune(
 @click.option("--model", "name", default=MODEL, show_default=True)
 @_views
 @_out(help="Folder for evaluation.json, classes.csv and confusion.png.")
-def evaluate(*, name, views, out, workers, skip, **data):
+@_engine
+def evaluate(*, name, views, out, engine, workers, skip, **data):
     """Measure a model on DATA: accuracy in all, by class, and what is mistaken.
 
     With --out, an evaluation that was interrupted goes on where it was.
@@ -245,7 +254,8 @@ def evaluate(*, name, views, out, workers, skip, **data):
         model = _model(name)
         videos = datasets.read(**data, skip=skip, classes=model.stzoo.labels)
         track = partial(bar.track, description="Videos")
-        found = measure(model, videos, views, out and out / "parts", workers, track)
+        parts = out and out / "parts"
+        found = measure(model, videos, views, parts, workers, track, engine)
         if out:
             found.save(out)
     _show_evaluation(found)
@@ -264,7 +274,8 @@ def evaluate(*, name, views, out, workers, skip, **data):
     help="Which share is done here: 3/16 is the third of sixteen.",
 )
 @click.option("--parquet", is_flag=True, help="Parquet instead of npz.")
-def extract(*, name, layer, views, out, shard, parquet, workers, skip, **data):
+@_engine
+def extract(*, name, layer, views, out, shard, parquet, engine, workers, skip, **data):
     """Write the features of the videos of DATA, in parts of 256 videos.
 
     An extraction that was interrupted goes on where it was.
@@ -275,7 +286,7 @@ def extract(*, name, layer, views, out, shard, parquet, workers, skip, **data):
         track = partial(bar.track, description="Parts")
         kind = "parquet" if parquet else "npz"
         manifest = write_features(
-            model, videos, out, layer, views, shard, kind, workers, track
+            *(model, videos, out, layer, views, shard, kind, workers, track, engine)
         )
     if manifest is None:
         return click.echo(f"This shard is done; others of {out} are not.")
