@@ -20,9 +20,10 @@ from stzoo.data.filmstrip import filmstrip
 from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
+from stzoo.training.devices import distribute
 from stzoo.training.evaluation import evaluate as measure
-from stzoo.training.extraction import extract as write_features
 from stzoo.training.extraction import ENGINES
+from stzoo.training.extraction import extract as write_features
 from stzoo.training.fitting import finetune as fit
 from stzoo.training.recipes import RECIPES
 
@@ -65,7 +66,6 @@ _views = click.option(
     callback=_check_views,
     help="Clips x crops; the papers average 10x3.",
 )
-_out = partial(click.option, "--out", type=click.Path(file_okay=False, path_type=Path))
 _engine = click.option(
     "--engine",
     default="local",
@@ -73,6 +73,7 @@ _engine = click.option(
     type=click.Choice(ENGINES),
     help="ray: on the cluster in RAY_ADDRESS, or one that is started here.",
 )
+_out = partial(click.option, "--out", type=click.Path(file_okay=False, path_type=Path))
 _data = _options(
     click.argument("source", metavar="DATA"),
     click.option("--root", help="Folder of the videos; that of the list by default."),
@@ -191,6 +192,7 @@ def demo(out, seed):
     type=click.Choice(("float32", "mixed_bfloat16", "mixed_float16")),
 )
 @click.option("--tensorboard", is_flag=True, help="Log for TensorBoard as well.")
+@click.option("--distributed", is_flag=True, help="Share batches among all devices.")
 def finetune(
     *,
     name,
@@ -204,6 +206,7 @@ def finetune(
     seed,
     precision,
     tensorboard,
+    distributed,
     workers,
     skip,
     **data,
@@ -213,6 +216,11 @@ def finetune(
     DATA is a folder with a folder of videos for each class, a list (path and class in
     a line), or the list of a published data set. The folder that comes out is a --model
     for the other commands, with log.csv and curves.png beside it.
+
+    --distributed (JAX only) takes all devices of this machine. For several machines,
+    run the same command on each, with KERAS_DISTRIBUTION_JOB_ADDRESSES (host:port of
+    the first), KERAS_DISTRIBUTION_NUM_PROCESSES, and KERAS_DISTRIBUTION_PROCESS_ID
+    from 0; they share the folder --out.
     """
     with _one_line():
         train = datasets.read(**data, skip=skip)
@@ -222,6 +230,8 @@ def finetune(
             other = datasets.read(**data, skip=skip, classes=train.classes)
         keras.config.set_dtype_policy(precision)
         keras.utils.set_random_seed(seed)
+        if distributed:
+            distribute()
         model = _model(name, classes=len(train.classes) or None)
         history = fit(
             model,
