@@ -21,7 +21,9 @@ from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
 from stzoo.explain import reports
+from stzoo.training.devices import distribute
 from stzoo.training.evaluation import evaluate as measure
+from stzoo.training.extraction import ENGINES
 from stzoo.training.extraction import extract as write_features
 from stzoo.training.fitting import finetune as fit
 from stzoo.training.recipes import RECIPES
@@ -64,6 +66,13 @@ _views = click.option(
     show_default=True,
     callback=_check_views,
     help="Clips x crops; the papers average 10x3.",
+)
+_engine = click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    type=click.Choice(ENGINES),
+    help="ray: on the cluster in RAY_ADDRESS, or one that is started here.",
 )
 _out = partial(click.option, "--out", type=click.Path(file_okay=False, path_type=Path))
 _reading = (
@@ -184,6 +193,7 @@ def demo(out, seed):
     type=click.Choice(("float32", "mixed_bfloat16", "mixed_float16")),
 )
 @click.option("--tensorboard", is_flag=True, help="Log for TensorBoard as well.")
+@click.option("--distributed", is_flag=True, help="Share batches among all devices.")
 def finetune(
     *,
     name,
@@ -197,6 +207,7 @@ def finetune(
     seed,
     precision,
     tensorboard,
+    distributed,
     workers,
     skip,
     **data,
@@ -206,6 +217,11 @@ def finetune(
     DATA is a folder with a folder of videos for each class, a list (path and class in
     a line), or the list of a published data set. The folder that comes out is a --model
     for the other commands, with log.csv and curves.png beside it.
+
+    --distributed (JAX only) takes all devices of this machine. For several machines,
+    run the same command on each, with KERAS_DISTRIBUTION_JOB_ADDRESSES (host:port of
+    the first), KERAS_DISTRIBUTION_NUM_PROCESSES, and KERAS_DISTRIBUTION_PROCESS_ID
+    from 0; they share the folder --out.
     """
     with _one_line():
         train = datasets.read(**data, skip=skip)
@@ -215,6 +231,8 @@ def finetune(
             other = datasets.read(**data, skip=skip, classes=train.classes)
         keras.config.set_dtype_policy(precision)
         keras.utils.set_random_seed(seed)
+        if distributed:
+            distribute()
         model = _model(name, classes=len(train.classes) or None)
         history = fit(
             model,
@@ -237,7 +255,8 @@ def finetune(
 @click.option("--model", "name", default=MODEL, show_default=True)
 @_views
 @_out(help="Folder for evaluation.json, classes.csv and confusion.png.")
-def evaluate(*, name, views, out, workers, skip, **data):
+@_engine
+def evaluate(*, name, views, out, engine, workers, skip, **data):
     """Measure a model on DATA: accuracy in all, by class, and what is mistaken.
 
     With --out, an evaluation that was interrupted goes on where it was.
@@ -246,7 +265,8 @@ def evaluate(*, name, views, out, workers, skip, **data):
         model = _model(name)
         videos = datasets.read(**data, skip=skip, classes=model.stzoo.labels)
         track = partial(bar.track, description="Videos")
-        found = measure(model, videos, views, out and out / "parts", workers, track)
+        parts = out and out / "parts"
+        found = measure(model, videos, views, parts, workers, track, engine)
         if out:
             found.save(out)
     _show_evaluation(found)
@@ -265,7 +285,8 @@ def evaluate(*, name, views, out, workers, skip, **data):
     help="Which share is done here: 3/16 is the third of sixteen.",
 )
 @click.option("--parquet", is_flag=True, help="Parquet instead of npz.")
-def extract(*, name, layer, views, out, shard, parquet, workers, skip, **data):
+@_engine
+def extract(*, name, layer, views, out, shard, parquet, engine, workers, skip, **data):
     """Write the features of the videos of DATA, in parts of 256 videos.
 
     An extraction that was interrupted goes on where it was.
@@ -276,7 +297,7 @@ def extract(*, name, layer, views, out, shard, parquet, workers, skip, **data):
         track = partial(bar.track, description="Parts")
         kind = "parquet" if parquet else "npz"
         manifest = write_features(
-            model, videos, out, layer, views, shard, kind, workers, track
+            *(model, videos, out, layer, views, shard, kind, workers, track, engine)
         )
     if manifest is None:
         return click.echo(f"This shard is done; others of {out} are not.")

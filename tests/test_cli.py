@@ -1,5 +1,6 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -118,6 +119,14 @@ def test_a_validation_of_other_classes_writes_nothing(run, motion_folder, tmp_pa
     validation = ("--validation", tmp_path / "other.csv", "--root", "/")
     result = run("finetune", *arguments, *validation, "--out", tmp_path / "mine")
     assert result.exit_code == 1 and "'falling' is none of" in result.stderr
+    assert not (tmp_path / "mine").exists()
+
+
+def test_distributed_without_jax_is_one_line(run, motion_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")
+    result = run("finetune", *arguments, "--distributed", "--out", tmp_path / "mine")
+    assert result.exit_code == 1 and "with JAX only" in result.stderr
     assert not (tmp_path / "mine").exists()
 
 

@@ -147,7 +147,15 @@ class Evaluation:
         write(Path(folder), files)
 
 
-def evaluate(model, videos, views="1x1", folder=None, workers=4, progress=iter):
+def evaluate(
+    model,
+    videos,
+    views="1x1",
+    folder=None,
+    workers=4,
+    progress=iter,
+    engine="local",
+):
     """Measures a model on videos whose classes are known.
 
     Args:
@@ -162,6 +170,8 @@ def evaluate(model, videos, views="1x1", folder=None, workers=4, progress=iter):
         workers: int, number of threads that decode.
         progress: function that takes a sequence of what is to be done and yields it,
             for a progress bar.
+        engine: `"local"`, or `"ray"` for a Ray cluster, see
+            `stzoo.training.extraction.extract`. That needs a folder.
 
     Returns:
         `Evaluation`. A video that cannot be decoded is counted and named in `failed`.
@@ -185,6 +195,9 @@ def evaluate(model, videos, views="1x1", folder=None, workers=4, progress=iter):
             f"{about.classes}."
         )
 
+    if folder is None and engine != "local":
+        raise ValueError(f"engine={engine!r} computes parts: it needs a folder.")
+
     def probabilities(clips):
         return classify(model, clips)
 
@@ -195,7 +208,7 @@ def evaluate(model, videos, views="1x1", folder=None, workers=4, progress=iter):
     else:
         extraction.in_parts(
             *(probabilities, about.classes, {"layer": "probabilities"}, model, videos),
-            *(folder, views, (0, 1), "npz", workers, progress),
+            *(folder, views, (0, 1), "npz", workers, progress, engine),
         )
         parts = sorted(Path(folder).glob("part-*.npz"))
         read = [extraction.read_part(part) for part in parts]

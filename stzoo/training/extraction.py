@@ -3,9 +3,11 @@
 A list of videos is cut into parts of `PART` videos. A part is computed and written
 whole, or it is not there. Whoever runs next, after a crash or beside others on other
 shards, computes parts that are missing and nothing twice. When all are there, a
-manifest says so.
+manifest says so. A part is computed in this process, or by a worker of a Ray cluster;
+this process writes it.
 """
 
+import functools
 import hashlib
 import io
 import itertools
@@ -26,7 +28,9 @@ from stzoo.data.transforms import clip_views
 
 logger = logging.getLogger("stzoo")
 BATCH = 8  # views at a time: one shape for all of them, and little memory
+ENGINES = ("local", "ray")
 PART = 256  # videos in a part
+TRIES = 4  # how often Ray computes a part whose worker dies
 MANIFEST = "manifest.json"
 RUN = "run.json"
 
@@ -41,6 +45,7 @@ def extract(
     format="npz",
     workers=4,
     progress=iter,
+    engine="local",
 ):
     """Writes the features of videos.
 
@@ -57,9 +62,13 @@ def extract(
         format: `"npz"` or `"parquet"` (needs pyarrow). Each part has `path`,
             `features`, float32 `(videos, channels)`, and `error`, which is empty, or
             says why the video could not be decoded; its features are then NaN.
-        workers: int, number of threads that decode.
+        workers: int, number of threads that decode, on Ray of each worker.
         progress: function that takes the list of parts to be computed and yields
             them, for a progress bar.
+        engine: `"local"`, or `"ray"` (needs ray) for the workers of a Ray cluster: the
+            one in `RAY_ADDRESS`, or else one that is started on this machine. They
+            must have stzoo, and read the videos by the same paths. A part whose worker
+            dies is computed again by the next one.
 
     Returns:
         Dict, the manifest: the files in order, the number of videos, and the videos
@@ -67,6 +76,8 @@ def extract(
 
     Raises:
         ValueError: there is no such layer, or the folder holds something else.
+        ChildProcessError: some parts killed each worker of Ray that computed them; all
+            others are done.
     """
     names = [known.name for known in model.layers]
     if layer not in names:
@@ -84,7 +95,7 @@ def extract(
     about = {"layer": layer, "format": format}
     return in_parts(
         *(features, network.output.shape[-1], about, model, videos, folder),
-        *(views, shard, format, workers, progress),
+        *(views, shard, format, workers, progress, engine),
     )
 
 
@@ -100,6 +111,7 @@ def in_parts(
     format="npz",
     workers=4,
     progress=iter,
+    engine="local",
 ):
     """Applies a function to all videos and writes what it says, see `extract`.
 
@@ -116,6 +128,8 @@ def in_parts(
             f"shard is a number from 0 and how many there are, such as (0, 16). "
             f"Received: {shard}."
         )
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {ENGINES}. Received: {engine!r}.")
     folder = Path(folder)
     _claim(folder, _run(about, model, videos, views))
     numbers = range(-(-len(videos) // PART))
@@ -123,14 +137,16 @@ def in_parts(
     mine = [
         n for n in numbers[shard[0] :: shard[1]] if not (folder / names[n]).exists()
     ]
-    for number in progress(mine):
-        paths = videos.paths[number * PART : (number + 1) * PART]
-        rows = list(over(function, paths, model.stzoo.clip, views, workers))
-        nothing = np.full(width, np.nan, "float32")
-        features = np.stack([nothing if row is None else row for row, _ in rows])
-        errors = [error for _, error in rows]
-        data = _serialize(list(paths), features, errors, format)
-        write(folder, {names[number]: data})
+    part = functools.partial(
+        *(_part, function, width, model.stzoo.clip, views, workers, format)
+    )
+    jobs = {names[n]: videos.paths[n * PART : (n + 1) * PART] for n in mine}
+    if engine == "ray" and jobs:
+        done = _by_ray(part, jobs, workers)
+    else:
+        done = ((name, part(paths)) for name, paths in jobs.items())
+    for _, (name, data) in zip(progress(mine), done, strict=True):
+        write(folder, {name: data})
     if not all((folder / name).exists() for name in names):
         return None
     failed = []
@@ -219,6 +235,65 @@ def in_batches(network, clips):
         rows = np.arange(start, start + size).clip(max=len(clips) - 1)
         outputs.append(ops.convert_to_numpy(network.predict_on_batch(clips[rows])))
     return np.concatenate(outputs)[: len(clips)]
+
+
+def _part(function, width, clip, views, workers, format, paths):
+    """Computes a part, as the bytes of its file."""
+    rows = list(over(function, paths, clip, views, workers))
+    nothing = np.full(width, np.nan, "float32")
+    features = np.stack([nothing if row is None else row for row, _ in rows])
+    errors = [error for _, error in rows]
+    return _serialize(list(paths), features, errors, format)
+
+
+class _Worker:
+    """Holds a model on Ray, within the function that computes a part."""
+
+    def __init__(self, part):
+        self.part = part
+
+    def compute(self, name, paths):
+        return name, self.part(paths)
+
+
+def _by_ray(part, jobs, workers):
+    """Computes parts on a Ray cluster; yields names and bytes, as they are ready."""
+    import ray
+    from ray.util import ActorPool
+
+    if not ray.is_initialized():
+        ray.init()
+    has = ray.cluster_resources()
+    count = int(has.get("GPU") or has["CPU"] // workers)
+    worker = ray.remote(_Worker).options(
+        num_cpus=1,
+        num_gpus=1 if has.get("GPU") else 0,
+        scheduling_strategy="SPREAD",
+        max_restarts=-1,
+        max_task_retries=TRIES - 1,
+        runtime_env={"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
+    )
+    part = ray.put(part)  # must stay: a worker that is replaced starts from it
+    count = min(max(count, 1), len(jobs))
+    pool = ActorPool([worker.remote(part) for _ in range(count)])
+    for job in jobs.items():
+        pool.submit(lambda actor, job: actor.compute.remote(*job), job)
+    missing = set(jobs)
+    while pool.has_next():
+        try:
+            name, data = pool.get_next_unordered()
+        except ray.exceptions.RayActorError as error:
+            logger.error("%s", error)
+        else:
+            missing.remove(name)
+            yield name, data
+    if missing:
+        first = min(missing)
+        raise ChildProcessError(
+            f"{len(missing)} parts are missing, as each worker died that computed one "
+            f"of them; {first} begins with {jobs[first][0]}. A video may be too much "
+            "for the decoder or for the memory. The next call tries them again."
+        )
 
 
 def _run(about, model, videos, views):

@@ -4,7 +4,8 @@ Everything is Keras' `compile` and `fit`; what is added is in the callback: afte
 epoch, all that the rest of the training depends on is written whole: weights, momenta,
 the state of dropout, what was logged. The order of the videos and the clips depend on
 the seed and the number of the step only. So a run that was killed goes on from its last
-whole epoch to what it would have become.
+whole epoch to what it would have become. Several processes, see `devices`, are one run,
+whose files the first of them writes.
 """
 
 import csv
@@ -23,7 +24,7 @@ from keras import ops
 
 from stzoo import checkpoint, hub
 from stzoo.data.pipeline import clips, steps
-from stzoo.training import plots
+from stzoo.training import devices, plots
 
 logger = logging.getLogger("stzoo")
 RUN, STATE = "run.json", "state.npz"
@@ -50,6 +51,9 @@ def finetune(
     is, and `state.npz`, the last whole epoch, from which the next call with the same
     arguments goes on. `state.npz` may be deleted afterwards.
 
+    On several devices, see `stzoo.training.devices.distribute`, a batch of the recipe
+    is that of all of them together. Several machines must share the folder.
+
     Args:
         model: a model of the zoo. For the same result again, call
             `keras.utils.set_random_seed` before it is built. For mixed precision, call
@@ -70,7 +74,8 @@ def finetune(
         List of dicts, what was logged in each epoch.
 
     Raises:
-        ValueError: the classes do not fit, or the folder holds something else.
+        ValueError: the classes do not fit, the folder holds something else, or the
+            devices cannot share a batch equally.
 
     Example:
 
@@ -98,10 +103,12 @@ def finetune(
     clip = model.stzoo.clip
     count = steps(train, recipe.batch)
     augment = recipe.augment(clip, train.classes)
+    process, processes = devices.shard(recipe.batch)
     reading = {"seed": seed, "workers": workers, "skip": skip}
+    reading |= {"batch": recipe.batch // processes, "shard": (process, processes)}
 
     def batches(videos, **kwargs):
-        return clips(videos, clip, recipe.batch, **reading, **kwargs)
+        return clips(videos, clip, **reading, **kwargs)
 
     batches(train, train=True)  # an error of the data comes before anything is written
     recipe.prepare(model)
@@ -112,11 +119,13 @@ def finetune(
         ),
         weighted_metrics=["accuracy"],
     )
-    _claim(folder, _run(model, train, validation, recipe, seed))
-    state = _State(folder, train.classes, patience)
+    run = _run(model, train, validation, recipe, seed)
+    _claim(folder, run, write=process == 0)
+    state = _State(folder, train.classes, patience, write=process == 0)
     epoch = state.restore(model)
+    devices.agree((run, state.history), processes)
     callbacks = [state]
-    if tensorboard:
+    if tensorboard and process == 0:
         callbacks.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
     if not state.finished:
         model.fit(
@@ -128,17 +137,19 @@ def finetune(
             validation_data=validation and batches(validation, repeat=True),
             validation_steps=validation and steps(validation, recipe.batch, "pad"),
             callbacks=callbacks,
-            verbose=verbose,
+            verbose=verbose if process == 0 else 0,
         )
+        devices.agree(len(state.history), processes)  # and the folder is whole
     return state.history
 
 
 class _State(keras.callbacks.Callback):
     """Keeps the last whole epoch, and the best one as the model of the folder."""
 
-    def __init__(self, folder, labels, patience):
+    def __init__(self, folder, labels, patience, write):
         super().__init__()
         self.folder, self.labels, self.patience = folder, labels, patience
+        self.write = write
         self.history = []
 
     @property
@@ -160,13 +171,15 @@ class _State(keras.callbacks.Callback):
         rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
         logs = {name: float(value) for name, value in logs.items()}
         self.history.append({**logs, "rate": rate})
+        self.model.stop_training = self.finished
+        if not self.write:
+            return
         if self.best == epoch:
             checkpoint.save(self.model, self.folder, labels=self.labels)
         files = {"log.csv": self._log(), STATE: self._state()}
         if find_spec("matplotlib"):
             files["curves.png"] = plots.curves(self.history)
         checkpoint.write(self.folder, files)
-        self.model.stop_training = self.finished
 
     def restore(self, model):
         """Takes up the last whole epoch; returns how many there were."""
@@ -237,7 +250,7 @@ def _run(model, train, validation, recipe, seed):
     return json.loads(json.dumps(run))
 
 
-def _claim(folder, run):
+def _claim(folder, run, write):
     """Writes what a folder is for, or checks that it is for this."""
     path = folder / RUN
     if path.exists():
@@ -249,6 +262,6 @@ def _claim(folder, run):
             )
     elif (folder / hub.CONFIG).exists():
         raise ValueError(f"{folder} holds a model already. Choose another folder.")
-    else:
+    elif write:
         text = json.dumps(run, indent=2, ensure_ascii=False)
         checkpoint.write(folder, {RUN: (text + "\n").encode()})
