@@ -33,7 +33,9 @@ The body of the paper could not be had; its figures and Algorithm 1 *state*:
 
 Input is one clip of five channels, red, green, blue, and optical flow, x and y, from
 each frame to the next, 128 for no motion (`stzoo.data.flow`). RGB is taken of one frame
-only. A single stream (`streams`) takes one frame of RGB, or flow.
+only. A single stream (`streams`) takes one frame of RGB, or flow. Flow is computed from
+the frames of a video as they are read; for a training of several epochs, let the
+environment variable `STZOO_FLOW_CACHE` name a folder to keep it in.
 """
 
 import dataclasses
