@@ -80,7 +80,7 @@ class SpatiotemporalCompactBilinear(keras.layers.Layer):
             product = factor if product is None else _multiply(product, factor)
         y = ops.irfft(product, fft_length=self.dim)
         if self.normalize:
-            y = y * ops.rsqrt(ops.mean(y * y, axis=-1, keepdims=True) + 1e-6)
+            y = y * ops.rsqrt(ops.mean(y * y, axis=-1, keepdims=True) + 1e-12)
         return ops.cast(y, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

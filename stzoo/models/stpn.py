@@ -33,7 +33,9 @@ The body of the paper could not be had; its figures and Algorithm 1 *state*:
 
 Input is one clip of five channels, red, green, blue, and optical flow, x and y, from
 each frame to the next, 128 for no motion (`stzoo.data.flow`). RGB is taken of one frame
-only. A single stream (`streams`) takes one frame of RGB, or flow.
+only. A single stream (`streams`) takes one frame of RGB, or flow. Flow is computed from
+the frames of a video as they are read; for a training of several epochs, let the
+environment variable `STZOO_FLOW_CACHE` name a folder to keep it in.
 """
 
 import dataclasses
@@ -75,9 +77,7 @@ BACKBONES = {
 _FLOW_STD = round(float(np.mean(Clip().std)), 3)
 
 
-def build(
-    name, backbone, clip, classes, fusions, attention, dim, hidden, normalize, **_
-):
+def build(name, backbone, clip, classes, fusions, attention, dim, hidden, normalize):
     """The graph; the channels of the clip say which streams there are.
 
     Args:
@@ -102,10 +102,9 @@ def build(
             f"The pyramid needs two or more snippets of {clip.snippet} frames. "
             f"Received: clip={clip.shape}."
         )
-    cut = [((i, count - 1 - i), (0, 0), (0, 0)) for i in range(count)]
     maps = [
-        keras.layers.Cropping3D(one, name=f"snippet_{i}")(maps)
-        for i, one in enumerate(cut)
+        keras.layers.Cropping3D(((i, count - 1 - i), 0, 0), name=f"snippet_{i}")(maps)
+        for i in range(count)
     ]
     fuse = partial(_fuse, normalize=normalize)
     temporal = fuse(maps, fusions[0], maps[0].shape[-1], "temporal_fusion", seed=1)
@@ -277,15 +276,7 @@ def _check(streams, fusions, dim, hidden, length, **_):
             )
 
 
-def _options(
-    streams="both",
-    fusions=COMPACT,
-    attention=True,
-    dim=4096,
-    hidden=0,
-    normalize=True,
-    length=10,
-):
+def _options(streams, fusions, attention, dim, hidden, normalize, length):
     return dict(
         streams=streams,
         fusions=tuple(fusions),

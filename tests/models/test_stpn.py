@@ -49,18 +49,22 @@ def load(model, reference):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "attention", "snippets"),
-    [("resnet50", True, 3), ("vgg16", True, 2), ("vgg16", False, 4)],
+    ("backbone", "attention", "snippets", "size"),
+    [
+        ("resnet50", True, 3, (64, 96)),
+        ("vgg16", True, 2, (96, 64)),
+        ("vgg16", False, 4, (64, 64)),
+    ],
+    ids=str,
 )
-def test_answers_as_the_reference(backbone, attention, snippets):
+def test_answers_as_the_reference(backbone, attention, snippets, size):
     depths = (3, 4, 6, 3) if backbone == "resnet50" else backbone
     reference = reference_stpn(depths, 4, 5, 2, snippets, 48, 64 * attention)
     options = {**SMALL, "backbone": backbone, "attention": attention, "dim": 48}
     model = small(classes=5, clip=(2 * snippets, None, None, 5), **options)
     load(model, reference)
-    for size in ((64, 96), (96, 64)):
-        x = clips(2 * snippets, *size)
-        close(model.predict(x, verbose=0), logits(reference, x))
+    x = clips(2 * snippets, *size)
+    close(model(x), logits(reference, x))
 
 
 def test_the_spatial_stream_is_tsn():
@@ -70,18 +74,18 @@ def test_the_spatial_stream_is_tsn():
     model = stzoo.stpn_tiny(classes=5, **options)
     load_tsn(model, reference, ((r"^(?!fc\.)", "spatial_"),))
     x = clips(2, 64, 64, 3)
-    close(model.predict(x, verbose=0), tsn_logits(reference, x))
+    close(model(x), tsn_logits(reference, x))
 
 
 def test_the_temporal_stream_sees_flow_only():
     options = {"fusions": ("sum", *COMPACT[1:]), "streams": "temporal"}
     model = small(clip=(6, 32, 32, 2), **options)
     x = clips(channels=2)
-    answer = model.predict(x, verbose=0)
+    answer = numpy(model(x))
     # One network for all snippets: their order does not count, that of frames does.
     swapped = x.reshape(2, 3, 2, 32, 32, 2)[:, ::-1].reshape(x.shape)
-    close(model.predict(swapped, verbose=0), answer)
-    backwards = model.predict(x[:, ::-1], verbose=0)
+    close(model(swapped), answer)
+    backwards = numpy(model(x[:, ::-1].copy()))
     assert np.abs(backwards - answer).max() > 1e-3 * np.abs(answer).max()
 
 
@@ -90,7 +94,7 @@ def test_rgb_is_taken_of_one_frame():
     x, other = clips(), clips()
     other[..., 3:] = x[..., 3:]
     other[:, 2] = x[:, 2]  # where the middle snippet begins
-    close(model.predict(other, verbose=0), model.predict(x, verbose=0))
+    close(model(other), model(x))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ def test_ablations(fusions, attention):
     model = small(fusions=fusions, attention=attention)
     inputs = {"compact_bilinear": 32, "sum": 32, "concatenation": 32 * (4 + attention)}
     assert model.get_layer("fc").input.shape == (None, inputs[fusions[0]])
-    assert np.isfinite(model.predict(clips(), verbose=0)).all()
+    assert np.isfinite(numpy(model(clips()))).all()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +178,7 @@ np.save(folder + "/y.npy", keras.ops.convert_to_numpy(stzoo.load(folder)(x)))
 """
     env = {**os.environ, "KERAS_BACKEND": other}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
-    close(np.load(tmp_path / "y.npy"), model.predict(x, verbose=0))
+    close(np.load(tmp_path / "y.npy"), model(x))
 
 
 @pytest.mark.parametrize("streams", ["both", "spatial", "temporal"])
