@@ -1,6 +1,8 @@
 """A Hub on 127.0.0.1 that can misbehave."""
 
+import base64
 import hashlib
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -65,6 +67,30 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer(body=True)
 
+    def do_POST(self):
+        """What an upload asks for: a new repository, how to send files, a commit."""
+        hub = self.hub
+        hub.requests.append((self.command, self.path))
+        sent = self.rfile.read(int(self.headers["Content-Length"])).splitlines()
+        lines = [json.loads(line) for line in sent]
+        if self.path == "/api/repos/create":
+            name = f"{lines[0]['organization']}/{lines[0]['name']}"
+            hub.repositories.setdefault(name, {})
+            return self.reply({"url": f"{hub.url}/{name}"})
+        repository, action, _ = self.path.removeprefix("/api/models/").rsplit("/", 2)
+        files = hub.repositories.get(repository)
+        if files is None:
+            return self.refuse(404, "RepoNotFound")
+        if action == "preupload":
+            way = {"uploadMode": "regular", "shouldIgnore": False}
+            return self.reply({"files": [f | way for f in lines[0]["files"]]})
+        for line in lines:
+            if line["key"] == "file":
+                data = base64.b64decode(line["value"]["content"])
+                files[line["value"]["path"]] = data
+        url = f"{hub.url}/{repository}/commit/{COMMIT}"
+        self.reply({"commitUrl": url, "commitOid": COMMIT})
+
     def log_message(self, *_):
         pass
 
@@ -93,6 +119,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def reply(self, answer):
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     def send(self, data, filename, body):
         start = 0

@@ -1,0 +1,25 @@
+import json
+from pathlib import Path
+
+import numpy as np
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "finetune.ipynb"
+
+
+def test_the_notebook_runs_from_top_to_bottom(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    cells = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] for cell in code)
+    names = {"__name__": "__main__"}
+    for cell in code:
+        exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+
+    assert names["found"].top1 > 0.6  # a third is of the two largest classes each
+    assert (tmp_path / "runs" / "cost_tiny.kinds" / "worst.png").exists()
+    assert list(hub.repositories["me/cost_tiny.kinds"]) == names["files"]
+    assert set(names["again"].stzoo.labels) == names["KINDS"].keys()
+    weights = (names[name].get_weights() for name in ("again", "model"))
+    for value, expected in zip(*weights, strict=True):
+        np.testing.assert_array_equal(value, expected)
