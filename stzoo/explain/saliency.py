@@ -70,6 +70,12 @@ def overlay(frames, maps):
 def _cut(model, layer):
     """The model in two: from clips to maps, and from maps to logits."""
     names = [known.name for known in model.layers]
+    if layer is None and "avgpool" not in names:
+        raise ValueError(
+            f"{model.name} has two streams, and no maps through which both pass. Build "
+            "it with one of them, or see where its `attention` looks, in "
+            "stzoo.explain.attention."
+        )
     if layer is None:
         output = model.get_layer("avgpool").input
     elif layer in names:

@@ -36,9 +36,9 @@ def test_picture(model, frames, tmp_path):
     answers = picture(model, tmp_path / "video.mp4", tmp_path / "a.png", frames=4)
     assert len(answers) == 3 and answers[0][1] >= answers[1][1]
     seen = np.asarray(Image.open(tmp_path / "a.png")).astype(int)
-    film = seen[34 : 34 + 128, 12 : 12 + 4 * 192]
+    film = seen[34 : 34 + 64, 12 : 12 + 4 * 96]
     coloured = film[..., 0] - film[..., 2]
-    places = coloured.reshape(2, 64, 4, 3, 64).mean((1, 4))  # rows, frames, columns
+    places = coloured.reshape(2, 32, 4, 3, 32).mean((1, 4))  # rows, frames, columns
     assert (places.max((0, 2)) > 30).all()
 
 
