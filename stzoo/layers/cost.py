@@ -20,6 +20,7 @@ from keras import ops
 
 from stzoo.layers.conv import (
     ClipConv,
+    HeNormal,
     clip_shape,
     conv3d,
     conv3d_without_corners,
@@ -89,7 +90,7 @@ class CoST(keras.layers.Layer):
     def build(self, input_shape):
         self.kernel = self.add_weight(
             shape=(self.kernel_size, self.kernel_size, input_shape[-1], self.filters),
-            initializer="he_normal",
+            initializer=HeNormal(),
             name="kernel",
         )
         if self.variant == "a":

@@ -53,7 +53,7 @@ import keras
 from stzoo.backbones.resnet import RESNET50, RESNET101, RESNET152, resnet
 from stzoo.checkpoint import assemble, find
 from stzoo.layers import ClipConv
-from stzoo.layers.conv import Identity, conv_bn
+from stzoo.layers.conv import HeNormal, Identity, conv_bn
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
@@ -126,7 +126,7 @@ def pseudo3d(x, filters, stride, name, block=None, semantics="paper", alike=Fals
     if block is None:
         x = s
     else:
-        start = _start(block, semantics) if alike else ("he_normal", "ones")
+        start = _start(block, semantics) if alike else (HeNormal(), "ones")
         t = _temporal(x if block == "B" else s, name, *start)
         if block == "A" or semantics == "port":
             t = keras.layers.ReLU(name=f"{name}_relu_temporal")(t)
@@ -138,7 +138,7 @@ def _start(block, semantics):
     """The kernel of T and the scale of its batch norm that change least."""
     if block == "A" or (block, semantics) == ("C", "caffe"):
         return Identity(), "ones"
-    return "he_normal", "ones" if semantics == "port" else "zeros"
+    return HeNormal(), "ones" if semantics == "port" else "zeros"
 
 
 def _temporal(x, name, kernel, gamma):

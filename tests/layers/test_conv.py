@@ -5,6 +5,7 @@ from harness import check_layer, close, gradients, numpy
 from twins import convolution
 
 from stzoo.layers import ClipConv, FrameConv, conv
+from stzoo.layers.conv import HeNormal
 
 RNG = np.random.default_rng(0)
 KERNELS = [(1, 3, 3), (3, 1, 1), (3, 1, 3), (3, 3, 1), (3, 3, 3), (5, 3, 1), (1, 1, 1)]
@@ -87,3 +88,18 @@ def test_identity_convolves_to_what_it_was():
     layer = ClipConv(3, (3, 1, 3), kernel_initializer=conv.Identity())
     close(layer(x), x)
     assert ClipConv.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_kernels_start_as_he_et_al_say():
+    keras.utils.set_random_seed(0)
+    first, second = (numpy(HeNormal()((3, 3, 3, 32, 64))) for _ in range(2))
+    assert (first != second).any()
+    deviation = (2 / (27 * 32)) ** 0.5
+    assert first.std() == pytest.approx(deviation, rel=0.01)
+    assert np.abs(first.mean()) < 0.02 * deviation
+    assert np.abs(first).max() == pytest.approx(2 * deviation / 0.8796, rel=1e-3)
+    layer = ClipConv(4, (1, 3, 3), kernel_initializer=HeNormal(seed=3))
+    layer = keras.layers.deserialize(keras.layers.serialize(layer))
+    layer.build((None, 2, 8, 8, 3))
+    same = HeNormal(seed=3)((1, 3, 3, 3, 4))
+    np.testing.assert_array_equal(numpy(layer.kernel), numpy(same))
