@@ -24,8 +24,7 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, bias=None):
         strides: tuple of 2 ints.
         dilation: tuple of 2 ints.
         padded: bool, `False` for no zeros.
-        bias: tensor `(filters,)`, or `None`. TensorFlow and PyTorch add it on the way:
-            of `c2d_resnet50`, fused, that saves a twelfth of the time.
+        bias: tensor `(filters,)`, or `None`. TensorFlow and PyTorch add it on the way.
     """
     size = tuple(kernel.shape[:2])
     if size == (1, 1):
@@ -118,11 +117,9 @@ def conv3d_without_corners(x, kernel, bias=None):
     """Convolves clips with a 3x3x3 kernel whose eight corners are zero.
 
     3x3 in the frame, and of the frames before and after 3 columns and 2 rows. Where
-    convolutions are lowered to 2D, that is 19 of the 27 products: on one busy core and
-    JAX, ms for three views / the whole kernel / this, 8x56x56x64 263 / 325 / 212;
-    4x28x28x128 136 / 160 / 108; 4x14x14x256 152 / 204 / 120; 4x7x7x512 47 / 83 / 42.
-    With Conv3D, which has no gaps on a CPU, zeros stand in them; on TensorFlow that
-    takes 56 ms instead of 66 for 4x7x7x512, and more than the whole kernel elsewhere.
+    convolutions are lowered to 2D, that is 19 of the 27 products, and was sooner done
+    on JAX than three views or the whole kernel. With Conv3D, which has no gaps on a
+    CPU, zeros stand in them; on TensorFlow that pays for small maps only.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.

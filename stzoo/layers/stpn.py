@@ -241,8 +241,9 @@ def count_sketch(x, hashes, dim):
 
     Which formulation is fast depends on the backend. With the FFT, three inputs of 1024
     channels to 1024, at the 7x7 locations of eight clips, best ms forward on one busy
-    CPU core (to 2048 and 4096 channels, the other places of the network, it is these
-    two again, or a tie):
+    CPU core, so that only the order counts. At the other places of the network, 2048
+    and 4096 channels, it is these two again, or a tie, on JAX and torch; on TensorFlow
+    that was not measured:
 
     | formulation                        | TensorFlow | JAX | torch |
     |------------------------------------|------------|-----|-------|
