@@ -133,6 +133,8 @@ def with_flow(read, total, wanted, short_side, method="dis", path=None):
                 for place, run in zip(places, runs, strict=True)
             ]
         )
+        known = np.concatenate([run[:-1] for run in runs])
+        flow = flow[np.searchsorted(known, wanted)]
         frames = frames[np.searchsorted(needed, wanted)]
     return np.concatenate([frames, flow], axis=-1)
 

@@ -99,6 +99,15 @@ def test_views_are_frames_with_their_flow():
     np.testing.assert_array_equal(clip_views(frames, alone, "2x1"), views[..., 3:])
 
 
+@pytest.mark.parametrize("wanted", [[0, 2], [0, 1, 3, 4, 8], [7]])
+def test_flow_of_frames_with_gaps(wanted):
+    frames = np.concatenate([moving(2, 0, 5), moving(0, 3, 5)])
+    found = flow.with_flow(lambda i, _: frames[i], 10, np.array(wanted), 56)
+    pairs = [flow.optical_flow(frames[i : i + 2])[0] for i in wanted]
+    np.testing.assert_array_equal(found[..., 3:], pairs)
+    np.testing.assert_array_equal(found[..., :3], frames[wanted])
+
+
 def test_training_mirrors_and_resizes_flow():
     frames = motions.render(3, "left to right")[0]
     sides, seen = set(), set()
