@@ -30,7 +30,14 @@ from convert_weights import parse_options
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.transforms import Augment, clip_views, mirror_pairs, training_clip
+from stzoo.data.flow import with_flow
+from stzoo.data.transforms import (
+    Augment,
+    clip_views,
+    length,
+    mirror_pairs,
+    training_clip,
+)
 from stzoo.data.video import Video
 
 VIDEOS = 6000  # to train, and a fifth as many to test
@@ -108,7 +115,7 @@ def main(arguments=None):
     paths, labels = prepare(args.data, *TRAIN, args.videos, args.labels)
     chosen = [fnmatch(classes[label], args.only) for label in labels]
     paths, labels = list(itertools.compress(paths, chosen)), labels[chosen]
-    videos = decode(paths, lambda v: v.read(np.arange(len(v)), clip.short_side))
+    videos = decode(paths, lambda video: frames(video, clip))
     clips = Clips(videos, labels, clip, args.batch, args.pairs, args.flip)
     steps = len(clips) * args.epochs
     rate = keras.optimizers.schedules.CosineDecay(
@@ -153,6 +160,14 @@ def listed(folder):
         return []
     with (folder / "labels.csv").open(encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
+
+
+def frames(video, clip):
+    """All frames of a video; with their flow to the next one, if a clip has flow."""
+    indices = np.arange(length(video, clip))
+    if not clip.moving:
+        return video.read(indices, clip.short_side)
+    return with_flow(video.read, len(video), indices, clip.short_side, clip.flow)
 
 
 def decode(paths, read):

@@ -298,7 +298,8 @@ def read_clips(video, clip, indices, short_side=None):
     """Clips of resized frames, of optical flow, or of both, as the model takes them.
 
     Args:
-        video: `Video`, or uint8 array `(frames, height, width, 3)`.
+        video: `Video`, or uint8 array `(frames, height, width, channels)`, of RGB, or
+            of RGB and optical flow, as `with_flow` gives it.
         clip: `stzoo.spec.Clip`.
         indices: int array `(clips, frames)`, below `length(video, clip)`.
         short_side: int, pixels; `None` for `clip.short_side`.
@@ -307,10 +308,10 @@ def read_clips(video, clip, indices, short_side=None):
         uint8 array `(clips, frames, height, width, channels)`.
     """
     is_array = isinstance(video, np.ndarray)
-    if is_array and (video.dtype != np.uint8 or video.shape[3:] != (3,)):
+    if is_array and (video.dtype != np.uint8 or video.shape[3:] not in ((3,), (5,))):
         raise ValueError(
-            "The frames of a video must be a uint8 array (frames, height, width, 3). "
-            f"Received: {video.dtype} {video.shape}."
+            "The frames of a video must be a uint8 array (frames, height, width, 3), "
+            f"or 5 with optical flow. Received: {video.dtype} {video.shape}."
         )
 
     def read(indices, short_side):
@@ -320,19 +321,25 @@ def read_clips(video, clip, indices, short_side=None):
 
     short_side = short_side or clip.short_side
     wanted, places = np.unique(indices, return_inverse=True)
-    if clip.moving:
+    if clip.moving and not _has_flow(video):
         path = None if is_array else video.path
         flow = (clip.short_side, clip.flow, path)
         frames = with_flow(read, len(video), wanted, *flow)
         frames = resize(frames[..., -len(clip.mean) :], short_side)
     else:
-        frames = read(wanted, short_side)
+        channels = slice(-len(clip.mean), None) if clip.moving else slice(3)
+        frames = read(wanted, short_side)[..., channels]
     return frames[places.reshape(indices.shape)]
 
 
 def length(video, clip):
     """How many frames of a video a clip can show: with flow, those with a next one."""
-    return max(len(video) - 1, 1) if clip.moving else len(video)
+    moving = clip.moving and not _has_flow(video)
+    return max(len(video) - 1, 1) if moving else len(video)
+
+
+def _has_flow(video):
+    return isinstance(video, np.ndarray) and video.shape[3:] == (5,)
 
 
 def _clips(video, clip, clips, short_side, rng=None):

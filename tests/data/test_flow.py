@@ -1,5 +1,6 @@
 """Optical flow: what it says of known motion, and what the cache survives."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -97,6 +98,16 @@ def test_views_are_frames_with_their_flow():
         np.testing.assert_array_equal(view[..., 3:], motion[numbers, 4:52, 4:52])
     alone = Clip(6, 3, 48, 48, 56, snippet=3, mean=(128, 128), std=(1, 1))
     np.testing.assert_array_equal(clip_views(frames, alone, "2x1"), views[..., 3:])
+
+
+@pytest.mark.parametrize("channels", [slice(0, 3), slice(3, 5), slice(0, 5)])
+def test_flow_that_is_there_is_not_computed_again(channels, monkeypatch):
+    frames = moving(2, 1, 8)
+    clip = dataclasses.replace(CLIP, mean=CLIP.mean[channels], std=CLIP.std[channels])
+    known = flow.with_flow(lambda i, _: frames[i], 8, np.arange(7), 56)
+    views = clip_views(frames[: 8 if clip.moving else 7], clip)
+    monkeypatch.setattr(flow, "optical_flow", None)
+    np.testing.assert_array_equal(clip_views(known, clip), views)
 
 
 @pytest.mark.parametrize("wanted", [[0, 2], [0, 1, 3, 4, 8], [7]])
