@@ -29,6 +29,7 @@ FAMILIES = [
     ("gsm_tiny", FEW | {"attention": True}, 3, 2),
     ("cstm_tiny", FEW, 3, 2),
     ("cstm_tiny", FEW | {"fusion": "sum", "shift": "tsm"}, 3, 2),
+    ("stpn_tiny", {"width": 4, "length": 2, "dim": 32}, 6, 0),
 ]
 
 
@@ -36,7 +37,8 @@ def build(name, options, frames):
     """A model with statistics far from 0 and 1, scales of both signs, open gates."""
     side = 75 if options.get("backbone") == "inception_v3" else 32
     keras.utils.set_random_seed(0)
-    model = stzoo.create(name, clip=(frames, side, side, 3), **options)
+    channels = 5 if name == "stpn_tiny" else 3
+    model = stzoo.create(name, clip=(frames, side, side, channels), **options)
     rng = np.random.default_rng(0)
     for weight in model.weights:
         noise = rng.normal(size=weight.shape)
@@ -44,6 +46,8 @@ def build(name, options, frames):
             weight.assign(0.3 + noise**2)
         elif weight.path.endswith("gamma"):
             weight.assign(1 + 0.7 * noise)
+        elif not weight.trainable and "mean" not in weight.path:
+            continue  # a sketch
         elif len(weight.shape) == 1 or weight.path.endswith("alpha"):
             weight.assign(noise)
         elif not numpy(weight).any():
