@@ -55,9 +55,9 @@ def whole(path, decoder):
         yield np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
 
 
-def render(folder, size):
-    """A motion forwards and backwards, until it has lasted 10 seconds."""
-    for number in range(COUNT):
+def render(folder, size, count=COUNT):
+    """Motions, forwards and backwards until they have lasted 10 seconds."""
+    for number in range(count):
         frames = crop(resize(motions.render(number)[0], max(size)), *size)
         frames = np.concatenate([frames, frames[::-1]])
         with av.open(str(folder / f"{number:02d}.mp4"), "w") as container:

@@ -1,0 +1,128 @@
+"""python scripts/benchmark_growth.py --models cost_resnet50 p3d_resnet50
+
+Measures how the cost of an answer grows: with frames (8 to 64, or from what a network
+takes), the side of a frame (112 to 320), clips in a batch (1 to 16), and views of a
+video (1 to 30, from a rendered 1280x720 file of 10 s, decoding included). Writes
+`benchmarks/growth-MACHINE-BACKEND.csv`, and a picture for each model beside it. In the
+table, `linear` is what the smallest would cost in proportion: the square of a side,
+else the number. Times are medians of `--rounds`, all sizes in turn in every round.
+"""
+
+import argparse
+import csv
+import functools
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from benchmark import ROOT, machine
+from benchmark_pipeline import render
+
+import stzoo
+from stzoo.checkpoint import write
+
+SIZES = {
+    "frames": (8, 16, 32, 64),
+    "side": (112, 160, 224, 320),
+    "batch": (1, 4, 8, 16),
+    "views": ("1x1", "3x1", "10x1", "10x3"),
+}
+POWER = {"side": 2}
+
+
+def runs(name, what, video):
+    """What is timed: pairs of a number and a function without arguments."""
+    frames, *sizes, channels = stzoo.create(name).stzoo.clip.shape
+    if what == "views":
+        model = stzoo.create(name)
+        for views in SIZES[what]:
+            clips, crops = map(int, views.split("x"))
+            yield (
+                clips * crops,
+                functools.partial(stzoo.predict, model, video, views=views),
+            )
+        return
+    for size in SIZES[what]:
+        shape, batch = (frames, *sizes, channels), 1
+        match what:
+            case "frames":
+                shape = (size, *sizes, channels)
+            case "side":
+                shape = (frames, size, size, channels)
+            case "batch":
+                batch = size
+        model = stzoo.create(name, clip=shape)
+        clips = np.zeros((batch, *shape), "uint8")
+        yield size, functools.partial(model.predict_on_batch, clips)
+
+
+def rows(name, what, video, rounds):
+    """The rows of a model and a size that grows."""
+    numbers, functions = zip(*runs(name, what, video), strict=True)
+    for run in functions:
+        run()
+    times = np.zeros((rounds, len(functions)))
+    for row in times:
+        for at, run in enumerate(functions):
+            start = time.perf_counter()
+            run()
+            row[at] = time.perf_counter() - start
+    seconds = np.median(times, axis=0)
+    linear = (np.array(numbers) / numbers[0]) ** POWER.get(what, 1) * seconds[0]
+    for number, *cells in zip(numbers, seconds, linear, strict=True):
+        cells = (f"{cell:.4g}" for cell in cells)
+        found = dict(zip(("seconds", "linear"), cells, strict=True))
+        yield {"model": name, "grows": what, "size": number} | found
+
+
+def picture(rows, title):
+    """A panel for each size that grows, with the line of proportion; as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((3 * len(SIZES), 3), layout="constrained")
+    figure.suptitle(title)
+    for axes, what in zip(figure.subplots(1, len(SIZES)), SIZES, strict=True):
+        mine = [row for row in rows if row["grows"] == what]
+        for key, style in (("linear", "--"), ("seconds", "o-")):
+            values = [float(row[key]) for row in mine]
+            axes.loglog([row["size"] for row in mine], values, style, label=key)
+        axes.set_xticks([row["size"] for row in mine])
+        axes.minorticks_off()
+        axes.get_xaxis().set_major_formatter("{x:.0f}")
+        axes.set_xlabel("pixels of a side" if what == "side" else what)
+        axes.set_ylabel("seconds")
+    axes.legend()
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=120)
+    return data.getvalue()
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--machine", default=machine())
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
+    chosen = parser.parse_args(arguments)
+    name = f"growth-{chosen.machine}-{keras.backend.backend()}"
+    found, pictures = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        render(Path(folder), (720, 1280), 1)
+        for model in chosen.models:
+            for what in SIZES:
+                found += rows(model, what, f"{folder}/00.mp4", chosen.rounds)
+            mine = [row for row in found if row["model"] == model]
+            title = f"{model}, {keras.backend.backend()}, {chosen.machine}"
+            pictures[f"{name}-{model}.png"] = picture(mine, title)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, found[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    write(chosen.out, {f"{name}.csv": table.getvalue().encode(), **pictures})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The table of the way from a file to a label, and of how its cost grows."""
+
+import csv
+import time
+
+import benchmark_growth
+import benchmark_predict
+import pytest
+
+import stzoo
+from stzoo.data import motions
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "ball.mp4"
+    motions.save(path, motions.render(0)[0])
+    return path
+
+
+def test_a_model_from_its_folder(video, tmp_path):
+    model = stzoo.c2d_tiny(clip=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    stzoo.save(model, tmp_path)
+    row = benchmark_predict.measure(tmp_path, video, time.time())
+    assert 0 <= row["import_s"] < row["import_s"] + row["load_s"] < row["first_s"]
+    both = row["clip_ms"] + row["network_ms"]
+    assert row["share"] == pytest.approx(row["clip_ms"] / both)
+    assert row["per_view"] * row["network_ms"] * 30 == pytest.approx(
+        1e3 * row["views_s"]
+    )
+    assert row["views_mb"] >= row["one_mb"] > 0
+
+
+def test_growth(tmp_path, monkeypatch):
+    sizes = {"frames": (2, 4), "side": (32, 64), "batch": (1, 3), "views": ("1x1",)}
+    monkeypatch.setattr(benchmark_growth, "SIZES", sizes)
+    chosen = ["--models", "c2d_tiny", "--rounds", "1", "--machine", "here"]
+    benchmark_growth.main([*chosen, "--out", str(tmp_path)])
+    (table,) = tmp_path.glob("growth-here-*.csv")
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["size"] for row in rows] == ["2", "4", "32", "64", "1", "3", "1"]
+    for least, most, times in ((0, 1, 2), (2, 3, 4), (4, 5, 3)):
+        linear = float(rows[least]["seconds"]) * times
+        assert float(rows[most]["linear"]) == pytest.approx(linear, rel=1e-3)
+    assert table.with_name(f"{table.stem}-c2d_tiny.png").stat().st_size > 1000
