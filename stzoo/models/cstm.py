@@ -122,7 +122,7 @@ def cstm_tiny(
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else `(8, 64, 64, 3)`, for Inception v3
             `(8, 75, 75, 3)`.
-        pretrained: `None`, `True`, a tag (none exists), a folder, or
+        pretrained: `None`, `True`, a tag (`"motions"`), a folder, or
             `"hf://organisation/repository@revision"`.
         fusion: `"attention"`, or `"sum"`, the paper's `3D_Shift_sum`.
         shift: `"gate"` or `"tsm"`.
@@ -175,5 +175,11 @@ PRETRAINED = (
     *(
         imagenet(f"cstm_{backbone.replace('_', '')}", backbone, new=("^cstm_",))
         for backbone in BACKBONES
+    ),
+    dataclasses.replace(
+        tiny("cstm_tiny", "bn_inception", BACKBONES),
+        tag="motions",
+        licence="Apache-2.0",
+        source="scripts/train_motions.py",
     ),
 )

@@ -316,7 +316,7 @@ def p3d_tiny(
         classes: int, number of logits; `None`: those of the weights, else 12.
         clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
             that of the weights, else 16 frames of 64x64.
-        pretrained: `None`, `True`, a tag (none exists), a folder, or
+        pretrained: `None`, `True`, a tag (`"motions"`), a folder, or
             `"hf://organisation/repository@revision"`.
         blocks: `"ABC"`, or one letter for one block throughout (Table 1).
         modality: `"rgb"`, or `"flow"` for two channels, x and y, 128 for no motion.
@@ -399,5 +399,13 @@ PRETRAINED = (
             reported=accuracy,
         )
         for tag, (classes, modality, accuracy, of) in _CAFFE.items()
+    ),
+    Pretrained(
+        "p3d_tiny",
+        tag="motions",
+        classes=12,
+        clip=dataclasses.replace(CAFFE, frames=20, height=64, width=64, short_side=72),
+        licence="Apache-2.0",
+        source="scripts/train_motions.py",
     ),
 )

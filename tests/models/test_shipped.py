@@ -1,0 +1,23 @@
+"""Weights that come with the package answer as they did where they were trained."""
+
+import numpy as np
+import pytest
+from golden import GOLDEN
+from harness import close
+
+import stzoo
+from stzoo import hub
+
+SHIPPED = [name for name in stzoo.list_models(pretrained=True) if hub.shipped(name)]
+
+
+def test_each_has_its_evidence():
+    assert SHIPPED == sorted(path.stem for path in GOLDEN.glob("*.npz"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_answers(name):
+    golden = np.load(GOLDEN / f"{name}.npz")
+    model = stzoo.create(name)
+    close(model.predict(golden["clip"], verbose=0), golden["logits"])
+    assert model.stzoo.measured["top1"] >= 95
