@@ -11,7 +11,7 @@ apart: only the order of small changes in one place tells it. They find it with 
 batches that hold a video beside its reversal, which differ in nothing else:
 
     python scripts/train_motions.py NAME --only "turning*" --pairs --batch 8 --out FIRST
-    python scripts/train_motions.py NAME --start FIRST --out FOLDER
+    python scripts/train_motions.py NAME --start FIRST --pairs --out FOLDER
 """
 
 import argparse
