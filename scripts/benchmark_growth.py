@@ -1,8 +1,8 @@
 """python scripts/benchmark_growth.py --models cost_resnet50 p3d_resnet50
 
-Measures how the cost of an answer grows: with frames (8 to 64, or from what a network
-takes), the side of a frame (112 to 320), clips in a batch (1 to 16), and views of a
-video (1 to 30, from a rendered 1280x720 file of 10 s, decoding included). Writes
+How the cost of an answer grows: with frames (8 to 64), the side of a frame (112
+to 320), clips in a batch (1 to 16), and views of a video (1 to 30, from a rendered
+1280x720 file of 10 s, decoding included). Writes
 `benchmarks/growth-MACHINE-BACKEND.csv`, and a picture for each model beside it. In the
 table, `linear` is what the smallest would cost in proportion: the square of a side,
 else the number. Times are medians of `--rounds`, all sizes in turn in every round.

@@ -31,8 +31,6 @@ SIZE = 720, 1280
 
 def measure(folder, video, started):
     """The row of a model, in a process that has imported nothing yet."""
-    import keras  # noqa: F401
-
     import stzoo
     from stzoo.data.decoders import open_video
     from stzoo.data.transforms import clip_views
