@@ -46,9 +46,10 @@ def main(arguments=None):
     parser.add_argument("--data", default=Path("runs/motions"), type=Path)
     parser.add_argument("--videos", default=train_motions.VIDEOS, type=int)
     parser.add_argument("--epochs", default=train_motions.EPOCHS, type=int)
+    parser.add_argument("--batch", default=train_motions.BATCH, type=int)
     parser.add_argument("--seeds", default=3, type=int)
     args = parser.parse_args(arguments)
-    recipe = {"videos": args.videos, "epochs": args.epochs}
+    recipe = {name: getattr(args, name) for name in ("videos", "epochs", "batch")}
     claim(args.out, recipe | {"backend": keras.backend.backend()})
     runs = {
         (labels, network, seed): train(args, labels, network, seed)
@@ -92,7 +93,7 @@ def train(args, labels, network, seed):
     if not measured(folder):
         script = str(Path(__file__).with_name("train_motions.py"))
         command = [sys.executable, script, *NETWORKS[network], "--labels", labels]
-        for option in ("data", "videos", "epochs"):
+        for option in ("data", "videos", "epochs", "batch"):
             command += [f"--{option}", str(getattr(args, option))]
         command += ["--seed", str(seed), "--out", str(folder)]
         print(shlex.join(command), flush=True)
