@@ -14,7 +14,7 @@ import keras
 
 from stzoo.layers.conv import FrameConv
 from stzoo.layers.norm import BatchNorm
-from stzoo.layers.pool import max_pool
+from stzoo.layers.pool import FrameAverage, max_pool
 
 # Figure 5 of the paper: 1x1, (reduce, 3x3), (reduce, two 3x3), projection of the pool.
 # Without the outer two, the block halves the frame.
@@ -114,11 +114,7 @@ def same_max_pool(x, name):
 
 def average_pool(x, name):
     """The mean of 3x3 pixels around each, beyond the edge they are zero and count."""
-    x = keras.layers.ZeroPadding3D((0, 1, 1), name=f"{name}_pad")(x)
-    # In float32 under any policy: PyTorch's CPU has no such pool in bfloat16.
-    return keras.layers.AveragePooling3D(
-        (1, 3, 3), (1, 1, 1), dtype="float32", name=name
-    )(x)
+    return FrameAverage(name=name)(x)
 
 
 def check_halving(x, stride, name, remainder, advice):

@@ -1,23 +1,119 @@
-"""Max pooling over clips, with the margins of the originals."""
+"""Pooling of clips, `(batch, frames, height, width, channels)`, like the originals.
+
+Every backend pools in the way that is fast there. On one CPU core, ms forward, and with
+gradients:
+
+|                            | Keras on JAX | slices  | Keras on torch | its images |
+|----------------------------|--------------|---------|----------------|------------|
+| maximum, 8x114x114x64, 3x3 | 10.3, 171    | 1.3, 27 |                |            |
+| mean, 8x28x28x256, 3x3     | 7.9, 16      | 1.1, 3  | 24, 56         | 1.2, 8     |
+"""
+
+from functools import reduce
+from operator import add
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable("stzoo")
 class MaxPool(keras.layers.MaxPooling3D):
-    """Keras' `MaxPooling3D`, on PyTorch without its copies: 2.5 ms instead of 40.
+    """Max pooling of what is not negative: zeros beyond the edge never win.
 
-    (Of 8x114x114x64 numbers, on two CPU cores.)
+    Args:
+        pool_size: tuple of 3 ints.
+        strides: tuple of 3 ints.
+        margins: tuple of 3 pairs of ints, zeros before and after each axis.
+        **kwargs: of `keras.layers.MaxPooling3D`.
+
+    Input shape: `(batch, frames, height, width, channels)`, after a ReLU.
+
+    Output shape: `(batch, (frames + margins - pool_size[0]) // strides[0] + 1, ...,
+        channels)`.
+    """
+
+    def __init__(self, pool_size, strides, margins=((0, 0),) * 3, **kwargs):
+        super().__init__(pool_size, strides, **kwargs)
+        self.margins = tuple(map(tuple, margins))
+
+    def call(self, inputs):
+        if keras.backend.backend() == "torch":
+            from torch.nn import functional
+
+            before, after = zip(*self.margins, strict=True)
+            if before != after:
+                inputs, before = _pad(inputs, self.margins), 0
+            x = inputs.permute(0, 4, 1, 2, 3)
+            x = functional.max_pool3d(x, self.pool_size, self.strides, before)
+            return x.permute(0, 2, 3, 4, 1)
+        x = _pad(inputs, self.margins)
+        if sliced():
+            return _by_axis(ops.maximum, x, self.pool_size, self.strides)
+        return super().call(x)
+
+    def compute_output_shape(self, input_shape):
+        batch, *sizes, channels = input_shape
+        padded = [
+            n and n + sum(margin) for n, margin in zip(sizes, self.margins, strict=True)
+        ]
+        return super().compute_output_shape((batch, *padded, channels))
+
+    def get_config(self):
+        return {**super().get_config(), "margins": self.margins}
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class FrameAverage(keras.layers.Layer):
+    """The mean of 3x3 pixels around each; beyond the edge they are zero and count.
+
+    Input shape: `(batch, frames, height, width, channels)`.
+
+    Output shape: as the input.
     """
 
     def call(self, inputs):
-        if keras.backend.backend() != "torch":
-            return super().call(inputs)
-        from torch.nn import functional
+        shape = ops.shape(inputs)
+        if keras.backend.backend() == "torch":
+            from torch.nn import functional
 
-        x = inputs.permute(0, 4, 1, 2, 3)
-        x = functional.max_pool3d(x, self.pool_size, self.strides)
-        return x.permute(0, 2, 3, 4, 1)
+            x = ops.reshape(inputs, (-1, *shape[2:])).permute(0, 3, 1, 2)
+            x = functional.avg_pool2d(x, 3, 1, 1).permute(0, 2, 3, 1)
+            return ops.reshape(x, shape)
+        size, strides = (1, 3, 3), (1, 1, 1)
+        x = _pad(inputs, ((0, 0), (1, 1), (1, 1)))
+        if sliced():
+            return _by_axis(add, x, size, strides) / 9
+        return ops.average_pool(x, size, strides)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def sliced():
+    """Whether pools are fastest as slices: on JAX's CPU, which has no kernels."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
+def _pad(x, margins):
+    if not any(map(any, margins)):
+        return x
+    return ops.pad(x, [(0, 0), *margins, (0, 0)])
+
+
+def _by_axis(function, x, pool_size, strides):
+    """Pools one axis after the other: what stands in each place of the pool, as one."""
+    for axis, (size, stride) in enumerate(zip(pool_size, strides, strict=True), 1):
+        last = (x.shape[axis] - size) // stride * stride
+        places = [
+            (slice(None),) * axis + (slice(place, place + last + 1, stride),)
+            for place in range(size)
+        ]
+        x = reduce(function, [x[place] for place in places])
+    return x
 
 
 def max_pool(x, pool_size, strides, name, ceil=False):
@@ -37,6 +133,4 @@ def max_pool(x, pool_size, strides, name, ceil=False):
             (0, stride - 1 if n is None else (size - n) % stride)
             for n, size, stride in zip(x.shape[1:4], pool_size, strides, strict=True)
         ]
-    if any(map(any, margins)):
-        x = keras.layers.ZeroPadding3D(margins, name=f"{name}_pad")(x)
-    return MaxPool(pool_size, strides, name=name)(x)
+    return MaxPool(pool_size, strides, margins, name=name)(x)
