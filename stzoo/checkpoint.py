@@ -314,7 +314,8 @@ def save(model, folder, labels=None, dtype="float32", **known):
         if "float" in variable.dtype:
             fits = np.abs(tensor).max(initial=0) <= np.finfo(dtype).max
             tensor = tensor.astype(dtype if fits else "float32")
-        tensors[variable.path] = tensor
+        # safetensors writes memory as it lies, whatever the strides.
+        tensors[variable.path] = np.ascontiguousarray(tensor)
     data = serialize(tensors, {"format": "keras"})
     about = Pretrained(
         about.builder,

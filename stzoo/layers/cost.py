@@ -24,8 +24,8 @@ from stzoo.layers.conv import (
     clip_shape,
     conv3d,
     conv3d_without_corners,
+    lay_out,
     native_conv3d,
-    once_for_all,
     spatial,
     xla_pays,
 )
@@ -93,6 +93,7 @@ class CoST(keras.layers.Layer):
             initializer=HeNormal(),
             name="kernel",
         )
+        lay_out(self.kernel)
         if self.variant == "a":
             # Favours height-width, where an image kernel comes from: 0.67, 0.17, 0.17.
             self.alpha = self.add_weight(
@@ -113,7 +114,7 @@ class CoST(keras.layers.Layer):
             self.fc2.build((None, self.filters, 3))
 
     def call(self, inputs):
-        kernel = once_for_all(ops.convert_to_tensor(self.kernel))
+        kernel = ops.convert_to_tensor(self.kernel)
         if self.variant == "b":
             views = [self._view(inputs, kernel, view) for view in VIEWS]
             weights = ops.cast(self._weigh(views), views[0].dtype)
