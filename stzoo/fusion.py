@@ -2,14 +2,16 @@
 
 A batch norm that stands still is a scale and an offset for each channel, and so is part
 of the convolution before it (Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877,
-Section 3.2). The coefficients of CoST (a) are weights, so it is one 3D convolution.
+Section 3.2); a ReLU after it costs less in the same layer. The coefficients of CoST (a)
+are weights, so it is one 3D convolution.
 """
 
 import dataclasses
+from collections import Counter
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from stzoo.checkpoint import assign
 from stzoo.layers import CSTM, BatchNorm, ClipConv, CoST
@@ -19,8 +21,9 @@ from stzoo.layers.cost import ComposedCoST, compose
 def fuse(model):
     """Makes the deploy form of a model, which answers alike, sooner.
 
-    Batch norms are folded into the convolutions before them, CoST (a) becomes the
-    convolution that it is, dropout is left out. A batch norm stays where something
+    Batch norms are folded into the convolutions before them, which do the ReLU after
+    them as well, CoST (a) becomes the convolution that it is, dropout is left out. A
+    batch norm stays where something
     stands between it and a convolution that depends on the clip: the coefficients of
     CoST (b), CSTM, the gate of GSM; and the gate keeps its own, which stands before
     a ReLU.
@@ -61,28 +64,43 @@ def fold(model):
     Args:
         model: `keras.Model` of the layers of stzoo.
     """
-    made_by = {id(layer.output): layer for layer in model.layers}
-    pairs, dropped = {}, set()  # name of a convolution: itself and its batch norm
+    uses = Counter(
+        id(tensor) for layer in model.layers for tensor in tree.flatten(layer.input)
+    )
+    made_by = {}  # id of a tensor that only one layer takes: the convolution before it
+    norms, active, dropped = {}, set(), set()  # names of layers; of `norms` the keys
+
+    def result(layer, tensor):
+        if uses[id(tensor)] == 1:
+            made_by[id(tensor)] = layer
+
     for layer in model.layers:
-        if isinstance(layer, CSTM):
-            pairs[layer.name] = (layer.conv, layer.bn)
-        elif isinstance(layer, keras.layers.Dropout):
-            dropped.add(layer.name)
-        elif isinstance(layer, BatchNorm):
-            before = made_by[id(layer.input)]
-            if isinstance(before, ClipConv) or getattr(before, "variant", "") == "a":
-                pairs[before.name] = (before, layer)
+        before = made_by.get(id(layer.input))
+        match layer:
+            case CSTM():
+                norms[layer.name] = (layer.conv, layer.bn)
+            case ClipConv() | CoST(variant="a"):
+                result(layer, layer.output)
+            case BatchNorm() if before:
+                norms[before.name] = (before, layer)
+                dropped.add(layer.name)
+                result(before, layer.output)
+            case keras.layers.ReLU() if before:
+                active.add(before.name)
+                dropped.add(layer.name)
+            case keras.layers.Dropout():
                 dropped.add(layer.name)
 
     def copy(layer):
         config = layer.get_config()
         match layer:
             case CoST(variant="a"):
-                return _as_convolution(layer)
+                return _as_convolution(layer, layer.name in active)
             case CSTM():
                 config["fused"] = True
-            case ClipConv() if layer.name in pairs:
-                config["use_bias"] = True
+            case ClipConv():
+                config["use_bias"] |= layer.name in norms
+                config["activation"] = "relu" if layer.name in active else None
         return type(layer).from_config(config)
 
     def call(layer, x, **kwargs):
@@ -90,7 +108,7 @@ def fold(model):
 
     fused = keras.models.clone_model(model, clone_function=copy, call_function=call)
     tensors = {weight.path: ops.convert_to_numpy(weight) for weight in model.weights}
-    for convolution, norm in pairs.values():
+    for convolution, norm in norms.values():
         path = convolution.kernel.path
         kernel, bias = _folded(convolution, norm)
         tensors |= {path: kernel, path.removesuffix("kernel") + "bias": bias}
@@ -98,13 +116,14 @@ def fold(model):
     return fused
 
 
-def _as_convolution(layer):
+def _as_convolution(layer, active):
     """The convolution that a CoST (a) is, not built."""
     return ComposedCoST(
         layer.filters,
         (layer.kernel_size,) * 3,
         layer.strides,
         use_bias=True,
+        activation="relu" if active else None,
         dtype=layer.dtype_policy,
         name=layer.name,
     )

@@ -76,6 +76,9 @@ def test_a_model_loaded_again_answers_alike(name, options, frames, stay, tmp_pat
     left = [layer for layer in fused.layers if isinstance(layer, BatchNorm)]
     assert len(left) == stay
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in fused.layers)
+    for layer in fused.layers:
+        if isinstance(layer, keras.layers.ReLU):  # after a sum, or what stays
+            assert not isinstance(layer.input._keras_history.operation, ClipConv)
     stzoo.save(fused, tmp_path)
     loaded = stzoo.load(tmp_path)
     assert loaded.stzoo.fused

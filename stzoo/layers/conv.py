@@ -14,7 +14,15 @@ from keras import ops
 from stzoo.layers.norm import BatchNorm
 
 
-def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, bias=None):
+def conv2d(
+    x,
+    kernel,
+    strides=(1, 1),
+    dilation=(1, 1),
+    padded=True,
+    bias=None,
+    relu=False,
+):
     """Convolves images, zeros on both sides, as many as keep their size.
 
     Args:
@@ -25,10 +33,11 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, bias=None):
         dilation: tuple of 2 ints.
         padded: bool, `False` for no zeros.
         bias: tensor `(filters,)`, or `None`. TensorFlow and PyTorch add it on the way.
+        relu: bool, whether negative results become 0, on the way as well.
     """
     size = tuple(kernel.shape[:2])
     if size == (1, 1):
-        return _matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0], bias)
+        return _matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0], bias, relu)
     padding = [(0, 0), (0, 0)]
     if padded:
         margins = [(n - 1) * d // 2 for n, d in zip(size, dilation, strict=True)]
@@ -62,14 +71,14 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, bias=None):
                 padding=[before for before, _ in padding],
                 dilation=dilation,
             )
-            return y.permute(0, 2, 3, 1)
+            y, bias = y.permute(0, 2, 3, 1), None
         case _:
             x = ops.pad(x, [(0, 0), *padding, (0, 0)])
             y = ops.conv(x, kernel, strides, dilation_rate=dilation)
-    return _biased(y, bias)
+    return _finish(y, bias, relu)
 
 
-def conv3d(x, kernel, strides=(1, 1, 1), bias=None):
+def conv3d(x, kernel, strides=(1, 1, 1), bias=None, relu=False):
     """Convolves clips with an odd kernel, zeros on both sides.
 
     Every formulation gives the same numbers; which one is fast depends on the
@@ -90,30 +99,33 @@ def conv3d(x, kernel, strides=(1, 1, 1), bias=None):
         kernel: tensor `(frames, height, width, channels, filters)`.
         strides: tuple of 3 ints.
         bias: tensor `(filters,)`, or `None`.
+        relu: bool, whether negative results become 0.
     """
     if keras.backend.backend() == "torch" and kernel.shape[0] > 1 < max(strides):
-        return _conv3d(x, kernel, strides, bias)  # twice as fast with its own strides
+        return _conv3d(
+            x, kernel, strides, bias, relu
+        )  # twice as fast with its own strides
     # Along an axis where the kernel has size 1, a stride only subsamples.
     keep = [s if n == 1 else 1 for n, s in zip(kernel.shape[:3], strides, strict=True)]
     if keep != [1, 1, 1]:
         x = x[:, :: keep[0], :: keep[1], :: keep[2]]
         strides = tuple(s // k for s, k in zip(strides, keep, strict=True))
     if kernel.shape[0] == 1:
-        return _by_frame(x, kernel, strides, bias=bias)
+        return _by_frame(x, kernel, strides, bias=bias, relu=relu)
     if native_conv3d(x):
-        return _conv3d(x, kernel, strides, bias)
+        return _conv3d(x, kernel, strides, bias, relu)
     if tuple(kernel.shape[1:3]) == (1, 1):
-        return _by_position(x, kernel, strides, bias)
+        return _by_position(x, kernel, strides, bias=bias, relu=relu)
     if strides == (1, 1, 1) and kernel.shape[2] == 1:
-        return _by_row(x, kernel, bias=bias)
+        return _by_row(x, kernel, bias=bias, relu=relu)
     if strides == (1, 1, 1) and kernel.shape[1] == 1:
-        return _by_column(x, kernel, bias=bias)
+        return _by_column(x, kernel, bias=bias, relu=relu)
     if keras.backend.backend() == "torch":
-        return _conv3d(x, kernel, strides, bias)
-    return _by_shift(x, kernel, strides, bias)
+        return _conv3d(x, kernel, strides, bias, relu)
+    return _by_shift(x, kernel, strides, bias=bias, relu=relu)
 
 
-def conv3d_without_corners(x, kernel, bias=None):
+def conv3d_without_corners(x, kernel, bias=None, relu=False):
     """Convolves clips with a 3x3x3 kernel whose eight corners are zero.
 
     3x3 in the frame, and of the frames before and after 3 columns and 2 rows. Where
@@ -125,6 +137,7 @@ def conv3d_without_corners(x, kernel, bias=None):
         x: tensor `(batch, frames, height, width, channels)`.
         kernel: tensor `(3, 3, 3, channels, filters)`.
         bias: tensor `(filters,)`, or `None`.
+        relu: bool, whether negative results become 0.
     """
     frame = _by_frame(x, kernel[1:2], (1, 1, 1), bias=bias)
     if native_conv3d(x):
@@ -134,7 +147,7 @@ def conv3d_without_corners(x, kernel, bias=None):
     else:
         columns = _by_column(x, kernel[::2, 1:2], step=2)
         rows = _by_row(x, kernel[::2, ::2, 1:2], step=2)
-    return frame + columns + rows
+    return _finish(frame + columns + rows, None, relu)
 
 
 def native_conv3d(x):
@@ -150,29 +163,36 @@ def native_conv3d(x):
             return True
 
 
-def _matmul(x, kernel, bias):
+def _matmul(x, kernel, bias, relu):
     """A 1x1 convolution: on JAX two to four times faster than as a convolution."""
     shape = ops.shape(x)
     x = ops.reshape(x, (-1, shape[-1]))
     if bias is not None and keras.backend.backend() == "torch":
-        y = bias.addmm(x, kernel)
+        y, bias = bias.addmm(x, kernel), None
     else:
-        y = _biased(ops.matmul(x, kernel), bias)
-    return ops.reshape(y, (*shape[:-1], kernel.shape[-1]))
+        y = ops.matmul(x, kernel)
+    return ops.reshape(_finish(y, bias, relu), (*shape[:-1], kernel.shape[-1]))
 
 
-def _biased(y, bias):
-    """Adds a bias, on TensorFlow so that it joins the operation before it."""
-    if bias is None:
-        return y
-    if keras.backend.backend() == "tensorflow":
+def _finish(y, bias, relu):
+    """What comes after a convolution, so that it can join the operation before it.
+
+    TensorFlow joins what follows directly, without a change of shape between them;
+    PyTorch writes over what the convolution has returned, which nobody else holds.
+    """
+    backend = keras.backend.backend()
+    if bias is not None and backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.nn.bias_add(y, bias)
-    return y + bias
+        y = tf.nn.bias_add(y, bias)
+    elif bias is not None:
+        y = y + bias
+    if relu:
+        y = y.relu_() if backend == "torch" else ops.relu(y)
+    return y
 
 
-def _conv3d(x, kernel, strides, bias):
+def _conv3d(x, kernel, strides, bias, relu):
     """The backend's own 3D convolution."""
     padding = [(size // 2, size // 2) for size in kernel.shape[:3]]
     match keras.backend.backend():
@@ -193,55 +213,55 @@ def _conv3d(x, kernel, strides, bias):
                 stride=strides,
                 padding=[before for before, _ in padding],
             )
-            return y.permute(0, 2, 3, 4, 1)
+            y, bias = y.permute(0, 2, 3, 4, 1), None
         case _:
             if strides == (1, 1, 1):  # here `same` is exact, and saves a copy
                 y = ops.conv(x, kernel, padding="same")
             else:
                 x = ops.pad(x, [(0, 0), *padding, (0, 0)])
                 y = ops.conv(x, kernel, strides, padding="valid")
-    return _biased(y, bias)
+    return _finish(y, bias, relu)
 
 
-def _by_frame(x, kernel, strides, padded=True, bias=None):
+def _by_frame(x, kernel, strides, padded=True, **end):
     """1xkxk: time joins the batch."""
     batch, frames, height, width, channels = ops.shape(x)
     y = ops.reshape(x, (-1, height, width, channels))
-    y = conv2d(y, kernel[0], strides[1:], padded=padded, bias=bias)
+    y = conv2d(y, kernel[0], strides[1:], padded=padded, **end)
     return ops.reshape(y, (-1, frames, *ops.shape(y)[1:]))
 
 
-def _by_position(x, kernel, strides, bias):
+def _by_position(x, kernel, strides, **end):
     """kx1x1: height and width become one axis that the kernel does not see."""
     batch, frames, height, width, channels = ops.shape(x)
     y = ops.reshape(x, (-1, frames, height * width, channels))
-    y = conv2d(y, kernel[:, :, 0], (strides[0], 1), bias=bias)
+    y = conv2d(y, kernel[:, :, 0], (strides[0], 1), **end)
     return ops.reshape(y, (-1, ops.shape(y)[1], height, width, kernel.shape[-1]))
 
 
-def _by_row(x, kernel, step=1, bias=None):
+def _by_row(x, kernel, step=1, **end):
     """kxkx1: on the axis of rows joined end to end, the row below is one width on.
 
     The kernel sees every `step`-th frame and row; `_by_column` likewise.
     """
     batch, frames, height, width, channels = ops.shape(x)
     y = ops.reshape(x, (-1, frames, height * width, channels))
-    y = conv2d(y, kernel[:, :, 0], dilation=(step, step * width), bias=bias)
+    y = conv2d(y, kernel[:, :, 0], dilation=(step, step * width), **end)
     return ops.reshape(y, (-1, frames, height, width, kernel.shape[-1]))
 
 
-def _by_column(x, kernel, step=1, bias=None):
+def _by_column(x, kernel, step=1, **end):
     """kx1xk: rows joined end to end, with zeros between them."""
     batch, frames, height, width, channels = ops.shape(x)
     zeros = kernel.shape[2] // 2
     y = ops.pad(x, [(0, 0), (0, 0), (0, 0), (0, zeros), (0, 0)])
     y = ops.reshape(y, (-1, frames, height * (width + zeros), channels))
-    y = conv2d(y, kernel[:, 0], dilation=(step, 1), bias=bias)
+    y = conv2d(y, kernel[:, 0], dilation=(step, 1), **end)
     y = ops.reshape(y, (-1, frames, height, width + zeros, kernel.shape[-1]))
     return y[:, :, :, :width]
 
 
-def _by_shift(x, kernel, strides, bias):
+def _by_shift(x, kernel, strides, **end):
     """kxkxk: copies of the clip, shifted in time, joined along the channels."""
     batch, frames, height, width, channels = ops.shape(x)
     size = kernel.shape[0]
@@ -249,7 +269,7 @@ def _by_shift(x, kernel, strides, bias):
     shifted = [x[:, t : t + frames : strides[0]] for t in range(size)]
     kernel = ops.concatenate([kernel[t] for t in range(size)], axis=2)
     x = ops.concatenate(shifted, axis=-1)
-    return _by_frame(x, kernel[None], strides, bias=bias)
+    return _by_frame(x, kernel[None], strides, **end)
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -261,6 +281,7 @@ class ClipConv(keras.layers.Layer):
         kernel_size: tuple of 3 odd ints, frames, height and width.
         strides: int, stride in space, or tuple of 3 ints.
         use_bias: bool.
+        activation: `None`, or `"relu"`, which costs less here than as a layer.
         kernel_initializer: `keras.initializers.Initializer`, or its name; `HeNormal`
             by default.
 
@@ -282,6 +303,7 @@ class ClipConv(keras.layers.Layer):
         kernel_size,
         strides=1,
         use_bias=False,
+        activation=None,
         kernel_initializer=None,
         **kwargs,
     ):
@@ -291,6 +313,7 @@ class ClipConv(keras.layers.Layer):
         self.kernel_size = tuple(kernel_size)
         self.strides = spatial(strides)
         self.use_bias = use_bias
+        self.activation = activation
         self.kernel_initializer = (
             keras.initializers.get(kernel_initializer) or HeNormal()
         )
@@ -298,6 +321,10 @@ class ClipConv(keras.layers.Layer):
             raise ValueError(
                 "Kernel sizes must be odd, so that padding is the same on both sides. "
                 f"Received: kernel_size={kernel_size}."
+            )
+        if activation not in (None, "relu"):
+            raise ValueError(
+                f'activation must be None or "relu". Received: {activation!r}.'
             )
 
     def build(self, input_shape):
@@ -316,10 +343,14 @@ class ClipConv(keras.layers.Layer):
         return self._convolve(inputs, ops.convert_to_tensor(self.kernel), self.strides)
 
     def _convolve(self, inputs, kernel, strides, padded=True):
-        bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
         if padded:
-            return conv3d(inputs, kernel, strides, bias)
-        return _by_frame(inputs, kernel, strides, padded, bias)
+            return conv3d(inputs, kernel, strides, **self._end())
+        return _by_frame(inputs, kernel, strides, padded, **self._end())
+
+    def _end(self):
+        """What comes after the convolution."""
+        bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
+        return {"bias": bias, "relu": self.activation == "relu"}
 
     def compute_output_shape(self, input_shape):
         return clip_shape(input_shape, self.strides, self.filters)
@@ -331,6 +362,7 @@ class ClipConv(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "use_bias": self.use_bias,
+            "activation": self.activation,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 

@@ -182,8 +182,8 @@ class ComposedCoST(ClipConv):
         plain = self.kernel_size == (3, 3, 3) and self.strides == (1, 1, 1)
         if _composes(inputs, self.filters) or not plain:
             return super().call(inputs)
-        kernel, bias = map(ops.convert_to_tensor, (self.kernel, self.bias))
-        return conv3d_without_corners(inputs, kernel, bias)
+        kernel = ops.convert_to_tensor(self.kernel)
+        return conv3d_without_corners(inputs, kernel, **self._end())
 
 
 def compose(kernels):

@@ -26,12 +26,11 @@ Paper and code differ, and where they do, the code stands here by default:
 from functools import partial
 from itertools import cycle, repeat
 
-import keras
-
 from stzoo.backbones.resnet import RESNET50, RESNET101, RESNET152, bottleneck, resnet
 from stzoo.checkpoint import assemble
 from stzoo.layers import ClipConv, CoST
 from stzoo.layers.ends import classifier, clip_input
+from stzoo.layers.network import Network
 from stzoo.layers.pool import max_pool
 from stzoo.spec import Clip, Pretrained
 
@@ -68,7 +67,7 @@ def build(name, branches, depths, clip, classes, pooling="code", width=64):
         partial(max_pool, pool_size=sizes["pool2"], strides=(2, 1, 1)),
     )
     x = resnet(x, branches, depths, width, pools)
-    return keras.Model(inputs, classifier(x, classes, dropout=0.5), name=name)
+    return Network(inputs, classifier(x, classes, dropout=0.5), name=name)
 
 
 def collaborative(variant):

@@ -55,6 +55,7 @@ from stzoo.checkpoint import assemble, find
 from stzoo.layers import ClipConv
 from stzoo.layers.conv import HeNormal, Identity, conv_bn
 from stzoo.layers.ends import classifier, clip_input
+from stzoo.layers.network import Network
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
 from stzoo.spec import Clip, Pretrained
@@ -107,7 +108,7 @@ def build(name, depths, clip, classes, blocks, semantics, width=64, alike=False)
     branches = chain(islice(branches, sum(depths[:3])), repeat(pseudo3d))
     inputs, x = clip_input(clip)
     x = resnet(x, branches, depths, width, (pool1, pool, pool, pool))
-    return keras.Model(inputs, classifier(x, classes, dropout=0.5), name=name)
+    return Network(inputs, classifier(x, classes, dropout=0.5), name=name)
 
 
 def pseudo3d(x, filters, stride, name, block=None, semantics="paper", alike=False):

@@ -57,6 +57,7 @@ from stzoo.layers import (
     SpatiotemporalCompactBilinear,
 )
 from stzoo.layers.ends import classifier, head
+from stzoo.layers.network import Network
 from stzoo.models import tsn
 from stzoo.models.tsn import RULES as RULES
 from stzoo.models.tsn import imagenet
@@ -92,7 +93,7 @@ def build(name, backbone, clip, classes, fusions, attention, dim, hidden, normal
     stream = partial(_stream, backbone)
     if len(clip.mean) == 3:
         x = stream(inputs, "spatial", clip.mean, clip.std, clip.order)
-        return keras.Model(inputs, classifier(x, classes, 0.5), name=name)
+        return Network(inputs, classifier(x, classes, 0.5), name=name)
     *frame, flow = keras.tree.flatten(Pyramid(clip.snippet, name="pyramid")(inputs))
     mean, std = clip.mean[-2:] * clip.snippet, clip.std[-2:] * clip.snippet
     maps = stream(flow, "temporal", mean, std, first=not frame)
@@ -109,7 +110,7 @@ def build(name, backbone, clip, classes, fusions, attention, dim, hidden, normal
     fuse = partial(_fuse, normalize=normalize)
     temporal = fuse(maps, fusions[0], maps[0].shape[-1], "temporal_fusion", seed=1)
     if not frame:
-        return keras.Model(inputs, classifier(temporal, classes, 0.5), name=name)
+        return Network(inputs, classifier(temporal, classes, 0.5), name=name)
     spatial = stream(frame[0], "spatial", clip.mean[:3], clip.std[:3], clip.order)
     seen = [_average(spatial, "spatial_avgpool")]
     if attention:
@@ -126,7 +127,7 @@ def build(name, backbone, clip, classes, fusions, attention, dim, hidden, normal
     x = fuse(seen, fusions[2], dim, "top_fusion", seed=3, dtype="float32")
     if hidden:
         x = keras.layers.Dense(hidden, "relu", dtype="float32", name="hidden")(x)
-    return keras.Model(inputs, head(x, classes, 0.5), name=name)
+    return Network(inputs, head(x, classes, 0.5), name=name)
 
 
 def _stream(backbone, x, name, mean, std, order="RGB", first=True):

@@ -16,13 +16,12 @@ import dataclasses
 from functools import partial
 from itertools import repeat
 
-import keras
-
 from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.inception_v3 import inception_v3
 from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
 from stzoo.checkpoint import assemble
 from stzoo.layers.ends import classifier, clip_input
+from stzoo.layers.network import Network
 from stzoo.spec import Clip, Pretrained
 
 _CAFFE = Clip(
@@ -46,7 +45,7 @@ def build(name, backbone, clip, classes):
         classes: int.
     """
     inputs, x = clip_input(clip)
-    return keras.Model(inputs, classifier(backbone(x), classes, 0.5), name=name)
+    return Network(inputs, classifier(backbone(x), classes, 0.5), name=name)
 
 
 def make(fresh, backbone, classes, clip, pretrained, options, entries):

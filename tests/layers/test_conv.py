@@ -25,6 +25,18 @@ def test_conv3d_is_the_definition(shape, size, strides):
 
 
 @pytest.mark.parametrize("size", KERNELS, ids=str)
+def test_bias_and_relu_come_after(size):
+    x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
+    layer = ClipConv(4, size, 2, use_bias=True, activation="relu")
+    layer.build(x.shape)
+    layer.bias.assign([1, -2, 3, -4])
+    sums = convolution(x, numpy(layer.kernel), (1, 2, 2)) + [1, -2, 3, -4]
+    close(layer(x), np.maximum(sums, 0))
+    with pytest.raises(ValueError, match='activation must be None or "relu"'):
+        ClipConv(4, size, activation="gelu")
+
+
+@pytest.mark.parametrize("size", KERNELS, ids=str)
 def test_lowered_forms_have_the_gradients_of_conv3d(size, monkeypatch):
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow convolves with Conv3D; nothing is lowered.")

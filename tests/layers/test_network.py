@@ -1,0 +1,60 @@
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+from harness import close
+
+from stzoo.layers.network import Network
+
+
+class Log:
+    """Weak references to what layers returned, and which were alive at the last."""
+
+    def __init__(self):
+        self.results, self.alive = [], []
+
+    def note(self, outputs):
+        gc.collect()  # Keras leaves cycles around lists of tensors
+        self.alive = [
+            i for i, result in enumerate(self.results) if result() is not None
+        ]
+        self.results.append(weakref.ref(outputs))
+
+
+class Double(keras.layers.Layer):
+    def __init__(self, log, **kwargs):
+        super().__init__(**kwargs)
+        self.log = log
+
+    def call(self, inputs):
+        outputs = inputs * 2
+        self.log.note(outputs)
+        return outputs
+
+
+def graph(log):
+    """Two residual units of two layers."""
+    inputs = x = keras.Input((3,))
+    for _ in range(2):
+        y = Double(log)(Double(log)(x))
+        x = keras.layers.Add()([x, y])
+    return inputs, keras.layers.Add()([x, x])
+
+
+def test_it_answers_like_a_keras_model():
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    network = Network(*graph(Log()), name="units")
+    close(network(x), 50 * x)
+    close(network.predict(x, verbose=0), 50 * x)
+    close(keras.Model(*graph(Log()))(x), 50 * x)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others run as a graph")
+def test_it_holds_what_is_still_needed_alone():
+    log = Log()
+    network = Network(*graph(log))
+    log.results.clear()
+    network(np.ones((2, 3), "float32"))
+    assert log.alive == [2]  # the input of the last one, not the first unit's
