@@ -37,7 +37,8 @@ def conv2d(
     """
     size = tuple(kernel.shape[:2])
     if size == (1, 1):
-        return _matmul(x[:, :: strides[0], :: strides[1]], kernel[0, 0], bias, relu)
+        x = _every(x, strides)
+        return _matmul(x, kernel[0, 0], bias, relu)
     padding = [(0, 0), (0, 0)]
     if padded:
         margins = [(n - 1) * d // 2 for n, d in zip(size, dilation, strict=True)]
@@ -108,7 +109,7 @@ def conv3d(x, kernel, strides=(1, 1, 1), bias=None, relu=False):
     # Along an axis where the kernel has size 1, a stride only subsamples.
     keep = [s if n == 1 else 1 for n, s in zip(kernel.shape[:3], strides, strict=True)]
     if keep != [1, 1, 1]:
-        x = x[:, :: keep[0], :: keep[1], :: keep[2]]
+        x = _every(x, keep)
         strides = tuple(s // k for s, k in zip(strides, keep, strict=True))
     if kernel.shape[0] == 1:
         return _by_frame(x, kernel, strides, bias=bias, relu=relu)
@@ -161,6 +162,22 @@ def native_conv3d(x):
             return x.device.type != "cpu"
         case _:
             return True
+
+
+def _every(x, strides):
+    """Every so many places along each axis of images or clips.
+
+    As a pool of one place on TensorFlow: of 4x8x28x28x256 numbers every second row
+    takes 2 ms on a CPU core, as a slice 40.
+    """
+    if max(strides) == 1:
+        return x
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        layout = "NHWC" if len(strides) == 2 else "NDHWC"
+        return tf.nn.avg_pool(x, 1, (1, *strides, 1), "VALID", layout)
+    return x[(slice(None), *(slice(None, None, stride) for stride in strides))]
 
 
 def _matmul(x, kernel, bias, relu):
