@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from stzoo.layers.norm import BatchNorm
+from stzoo.layers.padding import pad
 
 
 def conv2d(
@@ -74,7 +75,7 @@ def conv2d(
             )
             y, bias = y.permute(0, 2, 3, 1), None
         case _:
-            x = ops.pad(x, [(0, 0), *padding, (0, 0)])
+            x = pad(x, [(0, 0), *padding, (0, 0)])
             y = ops.conv(x, kernel, strides, dilation_rate=dilation)
     return _finish(y, bias, relu)
 
@@ -235,7 +236,7 @@ def _conv3d(x, kernel, strides, bias, relu):
             if strides == (1, 1, 1):  # here `same` is exact, and saves a copy
                 y = ops.conv(x, kernel, padding="same")
             else:
-                x = ops.pad(x, [(0, 0), *padding, (0, 0)])
+                x = pad(x, [(0, 0), *padding, (0, 0)])
                 y = ops.conv(x, kernel, strides, padding="valid")
     return _finish(y, bias, relu)
 
@@ -271,7 +272,7 @@ def _by_column(x, kernel, step=1, **end):
     """kx1xk: rows joined end to end, with zeros between them."""
     batch, frames, height, width, channels = ops.shape(x)
     zeros = kernel.shape[2] // 2
-    y = ops.pad(x, [(0, 0), (0, 0), (0, 0), (0, zeros), (0, 0)])
+    y = pad(x, [(0, 0), (0, 0), (0, 0), (0, zeros), (0, 0)])
     y = ops.reshape(y, (-1, frames, height * (width + zeros), channels))
     y = conv2d(y, kernel[:, 0], dilation=(step, 1), **end)
     y = ops.reshape(y, (-1, frames, height, width + zeros, kernel.shape[-1]))
@@ -282,7 +283,7 @@ def _by_shift(x, kernel, strides, **end):
     """kxkxk: copies of the clip, shifted in time, joined along the channels."""
     batch, frames, height, width, channels = ops.shape(x)
     size = kernel.shape[0]
-    x = ops.pad(x, [(0, 0), (size // 2, size // 2), (0, 0), (0, 0), (0, 0)])
+    x = pad(x, [(0, 0), (size // 2, size // 2), (0, 0), (0, 0), (0, 0)])
     shifted = [x[:, t : t + frames : strides[0]] for t in range(size)]
     kernel = ops.concatenate([kernel[t] for t in range(size)], axis=2)
     x = ops.concatenate(shifted, axis=-1)

@@ -29,6 +29,7 @@ from stzoo.layers.conv import (
     spatial,
     xla_pays,
 )
+from stzoo.layers.padding import pad
 
 VIEWS = ("hw", "tw", "th")
 # Where an axis of size 1 goes into the shared kernel (rows, columns, in, out).
@@ -149,7 +150,7 @@ class CoST(keras.layers.Layer):
         return self._weigh([self._view(inputs, kernel, view) for view in VIEWS])
 
     def _weigh(self, views):
-        seen = ops.stack([ops.max(view, axis=(1, 2, 3)) for view in views], axis=1)
+        seen = ops.stack([ops.amax(view, axis=(1, 2, 3)) for view in views], axis=1)
         seen = ops.transpose(self.fc1(seen), (0, 2, 1))
         scores = ops.transpose(self.fc2(seen), (0, 2, 1))
         return ops.softmax(ops.cast(scores, "float32"), axis=1)
@@ -202,7 +203,7 @@ def compose(kernels):
         padding = [(0, 0)] * 5
         padding[_FLAT_AXIS[view]] = (margin, margin)
         kernel = ops.expand_dims(kernel, _FLAT_AXIS[view])
-        composed = composed + ops.pad(kernel, padding)
+        composed = composed + pad(kernel, padding)
     return composed
 
 

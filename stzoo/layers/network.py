@@ -19,7 +19,7 @@ class Network(keras.Model):
     """
 
     def _run_through_graph(self, inputs, operation_fn=lambda op: op, call_fn=None):
-        if keras.backend.backend() != "torch" or call_fn is not None:
+        if call_fn is not None or not _one_by_one():
             return super()._run_through_graph(inputs, operation_fn, call_fn)
         known = dict(zip(map(id, self.inputs), tree.flatten(inputs), strict=True))
         nodes = [
@@ -44,3 +44,12 @@ class Network(keras.Model):
             del returned
         outputs = [known[id(x)] for x in self.outputs]
         return tree.pack_sequence_as(self._outputs_struct, outputs)
+
+
+def _one_by_one():
+    """Whether layers run as they are called, not as parts of a compiled graph."""
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return not torch.compiler.is_compiling()

@@ -15,6 +15,8 @@ from operator import add
 import keras
 from keras import ops
 
+from stzoo.layers.padding import pad
+
 
 @keras.saving.register_keras_serializable("stzoo")
 class MaxPool(keras.layers.MaxPooling3D):
@@ -101,7 +103,7 @@ def sliced():
 def _pad(x, margins):
     if not any(map(any, margins)):
         return x
-    return ops.pad(x, [(0, 0), *margins, (0, 0)])
+    return pad(x, [(0, 0), *margins, (0, 0)])
 
 
 def _by_axis(function, x, pool_size, strides):

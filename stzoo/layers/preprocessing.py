@@ -35,7 +35,7 @@ class Normalize(keras.layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, "float32")
-        x = (x - ops.array(self.mean, "float32")) / ops.array(self.std, "float32")
+        x = (x - _beside(x, self.mean)) / _beside(x, self.std)
         if self.order == "BGR":
             x = ops.flip(x, axis=-1)
         return ops.cast(x, self.compute_dtype)
@@ -46,3 +46,10 @@ class Normalize(keras.layers.Layer):
     def get_config(self):
         config = super().get_config()
         return {**config, "mean": self.mean, "std": self.std, "order": self.order}
+
+
+def _beside(x, values):
+    """Numbers as a tensor of the same kind, in a way that `torch.compile` follows."""
+    if keras.backend.backend() == "torch":
+        return x.new_tensor(values)
+    return ops.array(values, x.dtype)

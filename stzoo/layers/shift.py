@@ -12,6 +12,7 @@ from keras import ops
 
 from stzoo.layers.conv import conv2d, xla_pays
 from stzoo.layers.norm import BatchNorm
+from stzoo.layers.padding import pad
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -222,7 +223,7 @@ def shift(x, by):
     """
     ends = (1, 0) if by > 0 else (0, 1)
     kept = x[:, :-1] if by > 0 else x[:, 1:]
-    return ops.pad(kept, [(0, 0), ends, (0, 0), (0, 0), (0, 0)])
+    return pad(kept, [(0, 0), ends, (0, 0), (0, 0), (0, 0)])
 
 
 def shuffle(x):

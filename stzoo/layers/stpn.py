@@ -160,7 +160,7 @@ class AttentionPooling(keras.layers.Layer):
         """
         scores = self.conv2(self.conv1(ops.cast(pair, "float32")))[..., 0]
         places = tuple(range(1, len(scores.shape)))
-        powers = ops.exp(scores - ops.max(scores, axis=places, keepdims=True))
+        powers = ops.exp(scores - ops.amax(scores, axis=places, keepdims=True))
         return powers / ops.sum(powers, axis=places, keepdims=True)
 
     def compute_output_shape(self, input_shape):

@@ -437,7 +437,7 @@ def stpn_tiny(
         clip: tuple `(frames, height, width, channels)`, height and width may be
             `None`; `None`: that of the weights, else `(18, 64, 64, 5)`, three
             snippets, with 2 channels and 1 frame of 3 for single streams.
-        pretrained: `None`, `True`, a tag (none exists), a folder, or
+        pretrained: `None`, `True`, a tag (`"motions"`), a folder, or
             `"hf://organisation/repository@revision"`.
         streams: `"both"`, or one alone: `"spatial"`, an average of frames (one by
             default), or `"temporal"`, snippets fused and averaged.
@@ -527,5 +527,14 @@ PRETRAINED = (
         f"start new: {_MMACTION}/tsn_2d_rgb_bninception_seg3_f1s1_b32_g8-98160339.pth "
         f"{_MMACTION}/tsn_2d_flow_bninception_seg3_f1s1_b32_g8-151870b7.pth",
         new=_NEW,
+    ),
+    Pretrained(
+        "stpn_tiny",
+        tag="motions",
+        options={"streams": "both", "length": 6},
+        classes=12,
+        clip=_clip("bn_inception", "both", 3, 6, size=64, sampling="segments"),
+        licence="Apache-2.0",
+        source="scripts/train_motions.py",
     ),
 )
