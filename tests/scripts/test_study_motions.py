@@ -66,8 +66,9 @@ def small(monkeypatch, tmp_path):
 
     def run(command, check):
         trained.append(command)
-        builder, *options = command[2 : command.index("--labels")]
-        values = dict(zip(command[-12::2], command[-11::2], strict=True))
+        named = command.index("--labels")
+        builder, *options = command[2:named]
+        values = dict(zip(command[named::2], command[named + 1 :: 2], strict=True))
         classes = train_motions.CLASSES[values["--labels"]]
         measured = {"top1": 10.0 * len(trained)}
         if builder != "cost_tiny":  # of these, nothing but the accuracy is read
