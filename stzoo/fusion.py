@@ -100,7 +100,8 @@ def fold(model):
                 config["fused"] = True
             case ClipConv():
                 config["use_bias"] |= layer.name in norms
-                config["activation"] = "relu" if layer.name in active else None
+                if layer.name in active:
+                    config["activation"] = "relu"
         return type(layer).from_config(config)
 
     def call(layer, x, **kwargs):

@@ -104,9 +104,8 @@ def conv3d(x, kernel, strides=(1, 1, 1), bias=None, relu=False):
         relu: bool, whether negative results become 0.
     """
     if keras.backend.backend() == "torch" and kernel.shape[0] > 1 < max(strides):
-        return _conv3d(
-            x, kernel, strides, bias, relu
-        )  # twice as fast with its own strides
+        # Twice as fast with its own strides.
+        return _conv3d(x, kernel, strides, bias, relu)
     # Along an axis where the kernel has size 1, a stride only subsamples.
     keep = [s if n == 1 else 1 for n, s in zip(kernel.shape[:3], strides, strict=True)]
     if keep != [1, 1, 1]:
