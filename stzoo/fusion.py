@@ -23,10 +23,9 @@ def fuse(model):
 
     Batch norms are folded into the convolutions before them, which do the ReLU after
     them as well, CoST (a) becomes the convolution that it is, dropout is left out. A
-    batch norm stays where something
-    stands between it and a convolution that depends on the clip: the coefficients of
-    CoST (b), CSTM, the gate of GSM; and the gate keeps its own, which stands before
-    a ReLU.
+    batch norm stays where something stands between it and a convolution that depends
+    on the clip: the coefficients of CoST (b), CSTM, the gate of GSM; and the gate keeps
+    its own, which stands before a ReLU.
 
     Args:
         model: a model of the zoo; it is left as it is.

@@ -114,7 +114,8 @@ def same_max_pool(x, name):
 
 def average_pool(x, name):
     """The mean of 3x3 pixels around each, beyond the edge they are zero and count."""
-    return FrameAverage(name=name)(x)
+    # In float32 under any policy: a sum of nine bfloat16 loses digits.
+    return FrameAverage(dtype="float32", name=name)(x)
 
 
 def check_halving(x, stride, name, remainder, advice):

@@ -12,7 +12,7 @@ class Network(keras.Model):
 
     Keras keeps what every layer has returned until the last one is done. On PyTorch,
     where they run one by one, the system then has to find new memory for each: that
-    was a fifth of the time of CoST on ResNet-50 on a CPU, and several times the memory.
+    was a fifth of the time of CoST on ResNet-50 for one clip on a CPU core.
 
     Args:
         inputs, outputs, name: as of `keras.Model`.
