@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from stzoo.layers.norm import BatchNorm
-from stzoo.layers.padding import pad
+from stzoo.layers.shapes import pad, reshape, shape_of
 
 
 def conv2d(
@@ -142,7 +142,7 @@ def conv3d_without_corners(x, kernel, bias=None, relu=False):
     """
     frame = _by_frame(x, kernel[1:2], (1, 1, 1), bias=bias)
     if native_conv3d(x):
-        outer = ops.reshape(ops.array([1, 0, 1], kernel.dtype), (3, 1, 1, 1, 1))
+        outer = reshape(ops.array([1, 0, 1], kernel.dtype), (3, 1, 1, 1, 1))
         columns = conv3d(x, kernel[:, 1:2] * outer)
         rows = conv3d(x, kernel[:, :, 1:2] * outer * ops.moveaxis(outer, 0, 1))
     else:
@@ -182,13 +182,13 @@ def _every(x, strides):
 
 def _matmul(x, kernel, bias, relu):
     """A 1x1 convolution: on JAX two to four times faster than as a convolution."""
-    shape = ops.shape(x)
-    x = ops.reshape(x, (-1, shape[-1]))
+    shape = shape_of(x)
+    x = reshape(x, (-1, shape[-1]))
     if bias is not None and keras.backend.backend() == "torch":
         y, bias = bias.addmm(x, kernel), None
     else:
         y = ops.matmul(x, kernel)
-    return ops.reshape(_finish(y, bias, relu), (*shape[:-1], kernel.shape[-1]))
+    return reshape(_finish(y, bias, relu), (*shape[:-1], kernel.shape[-1]))
 
 
 def _finish(y, bias, relu):
@@ -242,18 +242,18 @@ def _conv3d(x, kernel, strides, bias, relu):
 
 def _by_frame(x, kernel, strides, padded=True, **end):
     """1xkxk: time joins the batch."""
-    batch, frames, height, width, channels = ops.shape(x)
-    y = ops.reshape(x, (-1, height, width, channels))
+    batch, frames, height, width, channels = shape_of(x)
+    y = reshape(x, (-1, height, width, channels))
     y = conv2d(y, kernel[0], strides[1:], padded=padded, **end)
-    return ops.reshape(y, (-1, frames, *ops.shape(y)[1:]))
+    return reshape(y, (-1, frames, *shape_of(y)[1:]))
 
 
 def _by_position(x, kernel, strides, **end):
     """kx1x1: height and width become one axis that the kernel does not see."""
-    batch, frames, height, width, channels = ops.shape(x)
-    y = ops.reshape(x, (-1, frames, height * width, channels))
+    batch, frames, height, width, channels = shape_of(x)
+    y = reshape(x, (-1, frames, height * width, channels))
     y = conv2d(y, kernel[:, :, 0], (strides[0], 1), **end)
-    return ops.reshape(y, (-1, ops.shape(y)[1], height, width, kernel.shape[-1]))
+    return reshape(y, (-1, shape_of(y)[1], height, width, kernel.shape[-1]))
 
 
 def _by_row(x, kernel, step=1, **end):
@@ -261,26 +261,26 @@ def _by_row(x, kernel, step=1, **end):
 
     The kernel sees every `step`-th frame and row; `_by_column` likewise.
     """
-    batch, frames, height, width, channels = ops.shape(x)
-    y = ops.reshape(x, (-1, frames, height * width, channels))
+    batch, frames, height, width, channels = shape_of(x)
+    y = reshape(x, (-1, frames, height * width, channels))
     y = conv2d(y, kernel[:, :, 0], dilation=(step, step * width), **end)
-    return ops.reshape(y, (-1, frames, height, width, kernel.shape[-1]))
+    return reshape(y, (-1, frames, height, width, kernel.shape[-1]))
 
 
 def _by_column(x, kernel, step=1, **end):
     """kx1xk: rows joined end to end, with zeros between them."""
-    batch, frames, height, width, channels = ops.shape(x)
+    batch, frames, height, width, channels = shape_of(x)
     zeros = kernel.shape[2] // 2
     y = pad(x, [(0, 0), (0, 0), (0, 0), (0, zeros), (0, 0)])
-    y = ops.reshape(y, (-1, frames, height * (width + zeros), channels))
+    y = reshape(y, (-1, frames, height * (width + zeros), channels))
     y = conv2d(y, kernel[:, 0], dilation=(step, 1), **end)
-    y = ops.reshape(y, (-1, frames, height, width + zeros, kernel.shape[-1]))
+    y = reshape(y, (-1, frames, height, width + zeros, kernel.shape[-1]))
     return y[:, :, :, :width]
 
 
 def _by_shift(x, kernel, strides, **end):
     """kxkxk: copies of the clip, shifted in time, joined along the channels."""
-    batch, frames, height, width, channels = ops.shape(x)
+    batch, frames, height, width, channels = shape_of(x)
     size = kernel.shape[0]
     x = pad(x, [(0, 0), (size // 2, size // 2), (0, 0), (0, 0), (0, 0)])
     shifted = [x[:, t : t + frames : strides[0]] for t in range(size)]

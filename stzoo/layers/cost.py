@@ -29,7 +29,7 @@ from stzoo.layers.conv import (
     spatial,
     xla_pays,
 )
-from stzoo.layers.padding import pad
+from stzoo.layers.shapes import pad
 
 VIEWS = ("hw", "tw", "th")
 # Where an axis of size 1 goes into the shared kernel (rows, columns, in, out).

@@ -8,6 +8,8 @@ import math
 import keras
 from keras import ops
 
+from stzoo.layers.shapes import reshape, shape_of
+
 
 @keras.saving.register_keras_serializable("stzoo")
 class BatchNorm(keras.layers.BatchNormalization):
@@ -41,11 +43,11 @@ class BatchNorm(keras.layers.BatchNormalization):
         match keras.backend.backend():
             case "tensorflow" | "torch" as backend:
                 # Their kernels take images, which is what frames are.
-                shape = ops.shape(inputs)
-                x = ops.reshape(inputs, (-1, *shape[2:]))
+                shape = shape_of(inputs)
+                x = reshape(inputs, (-1, *shape[2:]))
                 native = self._tensorflow if backend == "tensorflow" else self._torch
                 x, mean, variance = native(x, training)
-                outputs = ops.reshape(x, shape)
+                outputs = reshape(x, shape)
             case _:
                 outputs, mean, variance = self._composed(inputs, training)
         if training:
@@ -100,6 +102,6 @@ class BatchNorm(keras.layers.BatchNormalization):
         scale = self.gamma * ops.rsqrt(variance + self.epsilon)
         y = ops.cast((exact - mean) * scale + self.beta, x.dtype)
         if training:
-            count = math.prod(ops.shape(x)[:-1])
+            count = math.prod(shape_of(x)[:-1])
             variance = variance * count / (count - 1)
         return y, mean, variance

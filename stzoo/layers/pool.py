@@ -15,7 +15,7 @@ from operator import add
 import keras
 from keras import ops
 
-from stzoo.layers.padding import pad
+from stzoo.layers.shapes import pad, reshape, shape_of
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -74,13 +74,13 @@ class FrameAverage(keras.layers.Layer):
     """
 
     def call(self, inputs):
-        shape = ops.shape(inputs)
+        shape = shape_of(inputs)
         if keras.backend.backend() == "torch":
             from torch.nn import functional
 
-            x = ops.reshape(inputs, (-1, *shape[2:])).permute(0, 3, 1, 2)
+            x = reshape(inputs, (-1, *shape[2:])).permute(0, 3, 1, 2)
             x = functional.avg_pool2d(x, 3, 1, 1).permute(0, 2, 3, 1)
-            return ops.reshape(x, shape)
+            return reshape(x, shape)
         size, strides = (1, 3, 3), (1, 1, 1)
         x = _pad(inputs, ((0, 0), (1, 1), (1, 1)))
         if sliced():

@@ -12,7 +12,7 @@ from keras import ops
 
 from stzoo.layers.conv import conv2d, xla_pays
 from stzoo.layers.norm import BatchNorm
-from stzoo.layers.padding import pad
+from stzoo.layers.shapes import pad, reshape, shape_of
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -158,9 +158,9 @@ class GateShift(keras.layers.Layer):
         first = ops.concatenate([kernel[..., 0], zeros], axis=-1)
         second = ops.concatenate([zeros, kernel[..., 1]], axis=-1)
         filters = ops.stack([f[t] for t in range(3) for f in (first, second)], axis=-1)
-        _, frames, height, width, channels = ops.shape(x)
-        y = conv2d(ops.reshape(x, (-1, height, width, channels)), filters)
-        y = ops.reshape(y, (-1, frames, height, width, 6))
+        _, frames, height, width, channels = shape_of(x)
+        y = conv2d(reshape(x, (-1, height, width, channels)), filters)
+        y = reshape(y, (-1, frames, height, width, 6))
         return shift(y[..., :2], 1) + y[..., 2:4] + shift(y[..., 4:], -1)
 
     def compute_output_shape(self, input_shape):
@@ -230,4 +230,4 @@ def shuffle(x):
     """The two halves of the channels alternate."""
     half = x.shape[-1] // 2
     pairs = ops.stack([x[..., :half], x[..., half:]], axis=-1)
-    return ops.reshape(pairs, (*ops.shape(x)[:-1], 2 * half))
+    return reshape(pairs, (*shape_of(x)[:-1], 2 * half))

@@ -1,0 +1,42 @@
+"""Shapes of tensors, where Keras does on PyTorch more than it has to.
+
+Each of its operations first looks for symbolic tensors among its arguments, for longer
+than to reshape a tensor takes. P3D-199 does that a thousand times.
+"""
+
+import keras
+from keras import ops
+
+
+def shape_of(x):
+    """Like `keras.ops.shape`: a tuple, with tensors for what a graph does not know."""
+    return tuple(x.shape) if _torch() else ops.shape(x)
+
+
+def reshape(x, sizes):
+    """Like `keras.ops.reshape`.
+
+    Args:
+        x: tensor.
+        sizes: tuple of ints, of which one may be -1.
+    """
+    return x.reshape(sizes) if _torch() else ops.reshape(x, sizes)
+
+
+def pad(x, margins):
+    """Like `keras.ops.pad`, with zeros; `torch.compile` cannot follow that one.
+
+    Args:
+        x: tensor.
+        margins: sequence of pairs of ints, zeros before and after each axis.
+    """
+    if not _torch():
+        return ops.pad(x, margins)
+    from torch.nn import functional
+
+    last_axis_first = [n for margin in reversed(margins) for n in margin]
+    return functional.pad(x, last_axis_first)
+
+
+def _torch():
+    return keras.backend.backend() == "torch"
