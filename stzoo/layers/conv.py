@@ -37,9 +37,9 @@ def conv2d(
         relu: bool, whether negative results become 0, on the way as well.
     """
     size = tuple(kernel.shape[:2])
-    if size == (1, 1):
+    if size == (1, 1) and keras.backend.backend() != "tensorflow":
         x = _every(x, strides)
-        return _matmul(x, kernel[0, 0], bias, relu)
+        return _matmul(x, reshape(kernel, kernel.shape[2:]), bias, relu)
     padding = [(0, 0), (0, 0)]
     if padded:
         margins = [(n - 1) * d // 2 for n, d in zip(size, dilation, strict=True)]
@@ -48,8 +48,12 @@ def conv2d(
         case "tensorflow":
             import tensorflow as tf
 
-            padding = [(0, 0), *padding, (0, 0)]
-            y = tf.nn.conv2d(x, kernel, strides, padding, dilations=dilation)
+            # With explicit padding the gradients take twice as long.
+            same = padded and max(strides) == 1
+            if not same:
+                x = pad(x, [(0, 0), *padding, (0, 0)])
+            method = "SAME" if same else "VALID"
+            y = tf.nn.conv2d(x, kernel, strides, method, dilations=dilation)
         case "jax":
             from jax import lax
 
@@ -240,11 +244,18 @@ def _conv3d(x, kernel, strides, bias, relu):
     return _finish(y, bias, relu)
 
 
+def _image(kernel, axis):
+    """A kernel without an axis of size 1; the gradient of a slice would be a copy."""
+    sizes = list(kernel.shape)
+    del sizes[axis]
+    return reshape(kernel, sizes)
+
+
 def _by_frame(x, kernel, strides, padded=True, **end):
     """1xkxk: time joins the batch."""
     batch, frames, height, width, channels = shape_of(x)
     y = reshape(x, (-1, height, width, channels))
-    y = conv2d(y, kernel[0], strides[1:], padded=padded, **end)
+    y = conv2d(y, _image(kernel, 0), strides[1:], padded=padded, **end)
     return reshape(y, (-1, frames, *shape_of(y)[1:]))
 
 
@@ -252,7 +263,7 @@ def _by_position(x, kernel, strides, **end):
     """kx1x1: height and width become one axis that the kernel does not see."""
     batch, frames, height, width, channels = shape_of(x)
     y = reshape(x, (-1, frames, height * width, channels))
-    y = conv2d(y, kernel[:, :, 0], (strides[0], 1), **end)
+    y = conv2d(y, _image(kernel, 2), (strides[0], 1), **end)
     return reshape(y, (-1, shape_of(y)[1], height, width, kernel.shape[-1]))
 
 
@@ -263,7 +274,7 @@ def _by_row(x, kernel, step=1, **end):
     """
     batch, frames, height, width, channels = shape_of(x)
     y = reshape(x, (-1, frames, height * width, channels))
-    y = conv2d(y, kernel[:, :, 0], dilation=(step, step * width), **end)
+    y = conv2d(y, _image(kernel, 2), dilation=(step, step * width), **end)
     return reshape(y, (-1, frames, height, width, kernel.shape[-1]))
 
 
@@ -273,7 +284,7 @@ def _by_column(x, kernel, step=1, **end):
     zeros = kernel.shape[2] // 2
     y = pad(x, [(0, 0), (0, 0), (0, 0), (0, zeros), (0, 0)])
     y = reshape(y, (-1, frames, height * (width + zeros), channels))
-    y = conv2d(y, kernel[:, 0], dilation=(step, 1), **end)
+    y = conv2d(y, _image(kernel, 1), dilation=(step, 1), **end)
     y = reshape(y, (-1, frames, height, width + zeros, kernel.shape[-1]))
     return y[:, :, :, :width]
 

@@ -39,16 +39,17 @@ class MaxPool(keras.layers.MaxPooling3D):
         self.margins = tuple(map(tuple, margins))
 
     def call(self, inputs):
+        margins = [(0, 0), *self.margins, (0, 0)]
         if keras.backend.backend() == "torch":
             from torch.nn import functional
 
             before, after = zip(*self.margins, strict=True)
             if before != after:
-                inputs, before = _pad(inputs, self.margins), 0
+                inputs, before = pad(inputs, margins), 0
             x = inputs.permute(0, 4, 1, 2, 3)
             x = functional.max_pool3d(x, self.pool_size, self.strides, before)
             return x.permute(0, 2, 3, 4, 1)
-        x = _pad(inputs, self.margins)
+        x = pad(inputs, margins)
         if sliced():
             return _by_axis(ops.maximum, x, self.pool_size, self.strides)
         return super().call(x)
@@ -82,7 +83,7 @@ class FrameAverage(keras.layers.Layer):
             x = functional.avg_pool2d(x, 3, 1, 1).permute(0, 2, 3, 1)
             return reshape(x, shape)
         size, strides = (1, 3, 3), (1, 1, 1)
-        x = _pad(inputs, ((0, 0), (1, 1), (1, 1)))
+        x = pad(inputs, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)])
         if sliced():
             return _by_axis(add, x, size, strides) / 9
         return ops.average_pool(x, size, strides)
@@ -98,12 +99,6 @@ def sliced():
     import jax
 
     return jax.default_backend() == "cpu"
-
-
-def _pad(x, margins):
-    if not any(map(any, margins)):
-        return x
-    return pad(x, [(0, 0), *margins, (0, 0)])
 
 
 def _by_axis(function, x, pool_size, strides):
