@@ -1,14 +1,16 @@
 """python scripts/benchmark.py --models cost_resnet50 p3d_resnet50
 
 Measures models of the zoo against PyTorch networks of the same arithmetic, and writes
-`benchmarks/MACHINE-PRECISION.csv`. Linux only.
+`benchmarks/MACHINE-PRECISION.csv`; what is measured again there takes the place of the
+old. Linux only.
 
 For each case (a model, a backend, a batch, cores), one process holds the model, its
-deploy form and the PyTorch networks: eager; channels last; that and `torch.compile`.
-They run in turn in every round, so that all see the same machine. Times are of what a
-user calls, `predict_on_batch` and `train_on_batch`, from clips of 0 to 255 in memory to
-NumPy; the PyTorch networks get clips that are normalised already. A training step is
-SGD with momentum.
+deploy form, on PyTorch that one compiled by Keras' `jit_compile=True` as well, and the
+PyTorch networks: eager; channels last; that and `torch.compile`. They run in turn in
+every round, so that all see the same machine. Times are of what a user calls,
+`predict_on_batch` and `train_on_batch`, from clips of 0 to 255 in memory to NumPy; the
+PyTorch networks get clips that are normalised already. A training step is SGD with
+momentum.
 
 * `median_ms` of the rounds, `low_ms` and `high_ms`, the quartiles; `against_eager`, the
   time of eager PyTorch over that of the row.
@@ -18,12 +20,14 @@ SGD with momentum.
 * `others`, how many cores everything else on the machine kept busy meanwhile. Above 0.2
   the command refuses to start without `--busy`, since such times mean little.
 * Of a process that does nothing else: `build_s` from its start until the model stands,
-  `first_s` to the first answer, `peak_mb` of resident memory.
+  `first_s` from there to the first answer, nothing compiled before, `peak_mb` of
+  resident memory.
 """
 
 import argparse
 import csv
 import dataclasses
+import io
 import json
 import os
 import platform
@@ -31,6 +35,7 @@ import re
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from itertools import product
@@ -42,7 +47,7 @@ from contenders import CONTENDERS, Case, best_rate, operations
 ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
 PRECISIONS = ("float32", "bfloat16")
-DESCRIBED = ("model", "backend", "precision", "step", "batch", "threads", "rounds")
+CASE = ("model", "backend", "precision", "step", "batch", "threads")
 QUIET = 0.2  # cores that others may keep busy
 
 
@@ -94,6 +99,7 @@ def race(case):
         low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75))
         others = sum(other for _, other in measured[name]) / seconds.sum()
         rows[name] = {
+            "rounds": case.rounds,
             "median_ms": 1e3 * median,
             "low_ms": 1e3 * low,
             "high_ms": 1e3 * high,
@@ -111,22 +117,28 @@ def in_process(work, case):
     """What `start` or `race` returns, in a process of its own, on some of the cores."""
     case = dataclasses.replace(case, started=time.time())
     cores = sorted(os.sched_getaffinity(0))[: case.threads]
-    variables = {"KERAS_BACKEND": case.backend, "OMP_NUM_THREADS": str(case.threads)}
-    done = subprocess.run(
-        [sys.executable, __file__, work, json.dumps(dataclasses.asdict(case))],
-        env=os.environ | variables,
-        preexec_fn=partial(os.sched_setaffinity, 0, cores),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        variables = {
+            "KERAS_BACKEND": case.backend,
+            "OMP_NUM_THREADS": str(case.threads),
+            "TORCHINDUCTOR_CACHE_DIR": folder,
+        }
+        done = subprocess.run(
+            [sys.executable, __file__, work, json.dumps(dataclasses.asdict(case))],
+            env=os.environ | variables,
+            preexec_fn=partial(os.sched_setaffinity, 0, cores),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def rows(cases):
-    """The rows of the table for some cases, as they are measured."""
+def tables(cases):
+    """The rows of the contenders of each case, as they are measured."""
     started = {}
     for case in cases:
+        rows = []
         for name, row in in_process("race", case).items():
             alone = dataclasses.replace(case, contenders=(name,))
             if not name.startswith("stzoo"):  # the same beside each backend
@@ -134,9 +146,9 @@ def rows(cases):
             key = json.dumps(dataclasses.asdict(alone))
             if key not in started:
                 started[key] = in_process("start", alone)
-            about = dataclasses.asdict(case)
-            about = {key: about[key] for key in DESCRIBED} | {"contender": name}
-            yield about | row | started[key]
+            about = {key: getattr(case, key) for key in CASE}
+            rows.append(about | {"contender": name} | row | started[key])
+        yield rows
 
 
 def cases(chosen):
@@ -155,7 +167,9 @@ def cases(chosen):
         for backend, count, (step, batch) in product(chosen.backends, threads, steps):
             names = set(chosen.contenders)
             if step == "training":
-                names.discard("stzoo fused")
+                names -= {"stzoo fused", "stzoo compiled"}
+            if backend != "torch":
+                names.discard("stzoo compiled")
             yield Case(
                 model=model,
                 options=about.options,
@@ -179,7 +193,8 @@ def machine():
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def main():
+def command():
+    """What the command takes."""
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--option", action="append", default=[], help="variant=a")
@@ -195,20 +210,34 @@ def main():
     parser.add_argument("--machine", default=machine())
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
     parser.add_argument("--busy", action="store_true", help="whatever else runs")
+    return parser
+
+
+def main():
+    from stzoo.checkpoint import write
+
+    parser = command()
     chosen = parser.parse_args()
     _, others = clock(lambda: time.sleep(2))
     if others / 2 > QUIET and not chosen.busy:
         parser.error(f"other processes keep {others / 2:.1f} cores busy (see --busy)")
-    chosen.out.mkdir(exist_ok=True)
-    path = chosen.out / f"{chosen.machine}-{chosen.precision}.csv"
-    with path.open("w", newline="") as file:
-        for number, row in enumerate(rows(cases(chosen))):
-            row = {k: f"{v:.4g}" if type(v) is float else v for k, v in row.items()}
-            table = csv.DictWriter(file, row)
-            if not number:
-                table.writeheader()
-            table.writerow(row)
-            file.flush()
+    name = f"{chosen.machine}-{chosen.precision}.csv"
+    kept = {}
+    if (chosen.out / name).exists():
+        with (chosen.out / name).open() as file:
+            for row in csv.DictReader(file):
+                kept.setdefault(tuple(row[key] for key in CASE), []).append(row)
+    for rows in tables(cases(chosen)):
+        rows = [
+            {k: f"{v:.4g}" if type(v) is float else str(v) for k, v in row.items()}
+            for row in rows
+        ]
+        kept[tuple(rows[0][key] for key in CASE)] = rows
+        text = io.StringIO()
+        table = csv.DictWriter(text, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(row for case in sorted(kept) for row in kept[case])
+        write(chosen.out, {name: text.getvalue().encode()})
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Case:
     started: float = 0.0
 
 
-def ours(case, fused=False):
+def ours(case, fused=False, compiled=False):
     """The zoo's model, ready to run: a function without arguments."""
     import keras
 
@@ -71,6 +71,8 @@ def ours(case, fused=False):
         model = stzoo.fuse(model)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (case.batch, *case.shape)).astype("uint8")
+    if compiled:
+        model.compile(jit_compile=True)
     if case.step == "inference":
         return lambda: model.predict_on_batch(x)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -116,6 +118,7 @@ def theirs(case, channels_last=False, compiled=False):
 CONTENDERS = {
     "stzoo": ours,
     "stzoo fused": partial(ours, fused=True),
+    "stzoo compiled": partial(ours, fused=True, compiled=True),
     "eager": theirs,
     "channels last": partial(theirs, channels_last=True),
     "compile": partial(theirs, channels_last=True, compiled=True),
