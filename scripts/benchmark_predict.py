@@ -17,7 +17,6 @@ random: they do not change what it costs), and loaded. Prints a table:
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,8 @@ SIZE = 720, 1280
 
 def measure(folder, video, started):
     """The row of a model, in a process that has imported nothing yet."""
+    from benchmark import peak
+
     import stzoo
     from stzoo.data.decoders import open_video
     from stzoo.data.transforms import clip_views
@@ -68,10 +69,6 @@ def median(run):
         result = run()
         times.append(time.perf_counter() - start)
     return 1e3 * statistics.median(times), result
-
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main():

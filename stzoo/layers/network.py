@@ -11,7 +11,7 @@ class Network(keras.Model):
     There, layers run one by one. Keras keeps what each has returned until the last is
     done, so that the system has to find new memory for all of it: that was a fifth of
     the time of CoST on ResNet-50 for one clip on a CPU core. And to call a layer takes
-    it 0.15 ms, longer than most of the 692 layers of P3D-199 need for a clip. So this
+    it 0.2 ms, longer than most of the 692 layers of P3D-199 need for a clip. So this
     model lets go of tensors once nobody needs them, and has layers compute at once
     where nothing else is asked of them.
 

@@ -8,6 +8,10 @@ from harness import close
 
 from stzoo.layers.network import Network
 
+only_torch = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="others run as a graph"
+)
+
 
 class Log:
     """Weak references to what layers returned, and which were alive at the last."""
@@ -51,7 +55,40 @@ def test_it_answers_like_a_keras_model():
     close(keras.Model(*graph(Log()))(x), 50 * x)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others run as a graph")
+def test_it_trains_like_a_keras_model():
+    """Layers learn whether they train, and what is added to the loss arrives."""
+    inputs = keras.Input((3,))
+    norm = keras.layers.BatchNormalization(momentum=0.5, activity_regularizer="l2")
+    network = Network(inputs, keras.layers.Dropout(1 - 1e-7)(norm(inputs)))
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    close(network(x), x / np.sqrt(1 + 1e-3))
+    close(norm.moving_mean, np.zeros(3))
+    close(network(x, training=True), np.zeros((2, 3)))
+    close(norm.moving_mean, x.mean(0) / 2)
+    assert len(network.losses) == 1
+
+
+def test_it_computes_in_the_type_that_is_asked_for():
+    inputs = keras.Input((3,))
+    dense = keras.layers.Dense(2, dtype="mixed_bfloat16")
+    assert (
+        keras.backend.standardize_dtype(
+            Network(inputs, dense(inputs))(np.ones((1, 3), "float32")).dtype
+        )
+        == "bfloat16"
+    )
+
+
+@only_torch
+def test_it_calls_what_a_user_has_hooked():
+    network = Network(*graph(Log()))
+    seen = []
+    network.layers[1].register_forward_hook(lambda *args: seen.append(args[0].name))
+    network(np.ones((2, 3), "float32"))
+    assert seen == [network.layers[1].name]
+
+
+@only_torch
 def test_it_holds_what_is_still_needed_alone():
     log = Log()
     network = Network(*graph(log))

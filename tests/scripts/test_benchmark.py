@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import subprocess
 import sys
+from pathlib import Path
 
 import benchmark
 import contenders
@@ -82,6 +84,16 @@ def test_others_are_seen():
     seconds, others = benchmark.clock(lambda: sum(range(10**6)))
     assert seconds > 0
     assert others / seconds < 64
+
+
+def test_the_peak_is_that_of_the_process_alone():
+    code = "import benchmark; print(benchmark.peak())"
+    held = np.ones(2**27, "uint8")  # a parent that holds 128 MB more
+    folder = Path(benchmark.__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, preexec_fn=str
+    )
+    assert float(done.stdout) < benchmark.peak() - held.size / 2**20
 
 
 def test_the_table(tmp_path, monkeypatch):

@@ -125,3 +125,19 @@ def test_evaluation_goes_on_where_it_was_interrupted(
 def test_classes_in_another_order_are_refused(model, one_broken):
     with pytest.raises(ValueError, match="classes=model.stzoo.labels"):
         evaluation.evaluate(model, one_broken)
+
+
+@pytest.mark.parametrize(
+    ("views", "sizes"), [(3, [3]), (8, [8]), (11, [6, 6]), (16, [8, 8]), (30, 5 * [6])]
+)
+def test_views_are_shared_evenly_among_batches(views, sizes, monkeypatch):
+    class Network:
+        def predict_on_batch(self, clips):
+            seen.append(len(clips))
+            return keras.ops.convert_to_tensor(clips)
+
+    seen = []
+    monkeypatch.setattr(extraction, "at_once", lambda: 8)
+    clips = np.arange(views, dtype="float32")[:, None]
+    np.testing.assert_array_equal(extraction.in_batches(Network(), clips), clips)
+    assert seen == sizes
