@@ -1,8 +1,8 @@
 """python scripts/benchmark_growth.py --models cost_resnet50 p3d_resnet50
 
-How the cost of an answer grows: with frames (8 to 64), the side of a frame (112
-to 320), clips in a batch (1 to 16), and views of a video (1 to 30, from a rendered
-1280x720 file of 10 s, decoding included). Writes
+How the cost of an answer grows: with frames (8 to 64), the side of a frame (112 to 320;
+BN-Inception takes multiples of 32, so from 128), clips in a batch (1 to 16), and views
+of a video (1 to 30, from a rendered 1280x720 file of 10 s, decoding included). Writes
 `benchmarks/growth-MACHINE-BACKEND.csv`, and a picture for each model beside it. In the
 table, `linear` is what the smallest would cost in proportion: the square of a side,
 else the number. Times are medians of `--rounds`, all sizes in turn in every round.
@@ -51,6 +51,8 @@ def runs(name, what, video):
             case "frames":
                 shape = (size, *sizes, channels)
             case "side":
+                if "inception" in name:
+                    size = -(-size // 32) * 32
                 shape = (frames, size, size, channels)
             case "batch":
                 batch = size
@@ -108,7 +110,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
     chosen = parser.parse_args(arguments)
     name = f"growth-{chosen.machine}-{keras.backend.backend()}"
-    found, pictures = [], {}
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         render(Path(folder), (720, 1280), 1)
         for model in chosen.models:
@@ -116,12 +118,15 @@ def main(arguments=None):
                 found += rows(model, what, f"{folder}/00.mp4", chosen.rounds)
             mine = [row for row in found if row["model"] == model]
             title = f"{model}, {keras.backend.backend()}, {chosen.machine}"
-            pictures[f"{name}-{model}.png"] = picture(mine, title)
-    table = io.StringIO()
-    writer = csv.DictWriter(table, found[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    write(chosen.out, {f"{name}.csv": table.getvalue().encode(), **pictures})
+            table = io.StringIO()
+            writer = csv.DictWriter(table, found[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(found)
+            files = {
+                f"{name}.csv": table.getvalue().encode(),
+                f"{name}-{model}.png": picture(mine, title),
+            }
+            write(chosen.out, files)
 
 
 if __name__ == "__main__":
