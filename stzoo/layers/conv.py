@@ -5,12 +5,10 @@ Padding is like in the originals, `size // 2` zeros on both sides of every axis
 those of the original: an image checkpoint's 2D kernel serves every frame.
 """
 
-import math
-
 import keras
-import numpy as np
 from keras import ops
 
+from stzoo.layers.initializers import HeNormal
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.shapes import pad, reshape, shape_of
 
@@ -446,38 +444,6 @@ class FrameConv(ClipConv):
 
     def get_config(self):
         return {**super().get_config(), "padded": self.padded}
-
-
-@keras.saving.register_keras_serializable("stzoo")
-class HeNormal(keras.initializers.HeNormal):
-    """Keras' initializer of that name, drawn by NumPy.
-
-    He, Zhang, Ren, Sun: Delving Deep into Rectifiers. ICCV 2015, Equation 10; cut at
-    two deviations. Keras on JAX compiles a program for each shape, which is most of
-    the time that it takes to build a network.
-
-    Args:
-        seed: int, or `None` for one that `keras.utils.set_random_seed` decides.
-    """
-
-    def __call__(self, shape, dtype=None):
-        rng = np.random.default_rng(self.seed)
-        values = rng.standard_normal(shape, "float32")
-        while (outside := np.abs(values) > 2).any():
-            values[outside] = rng.standard_normal(outside.sum(), "float32")
-        # What is cut has 0.8796 times the deviation.
-        deviation = math.sqrt(2 / math.prod(shape[:-1])) / 0.87962566103423978
-        return ops.convert_to_tensor(values * np.float32(deviation), dtype)
-
-
-@keras.saving.register_keras_serializable("stzoo")
-class Identity(keras.initializers.Initializer):
-    """The kernel that leaves what it convolves as it is: 1 at its centre, 0 around."""
-
-    def __call__(self, shape, dtype=None):
-        kernel = np.zeros(shape)
-        kernel[tuple(size // 2 for size in shape[:-2])] = np.eye(*shape[-2:])
-        return ops.convert_to_tensor(kernel, dtype)
 
 
 def xla_pays():

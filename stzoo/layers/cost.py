@@ -20,7 +20,6 @@ from keras import ops
 
 from stzoo.layers.conv import (
     ClipConv,
-    HeNormal,
     clip_shape,
     conv3d,
     conv3d_without_corners,
@@ -29,6 +28,7 @@ from stzoo.layers.conv import (
     spatial,
     xla_pays,
 )
+from stzoo.layers.initializers import HeNormal, RandomNormal
 from stzoo.layers.shapes import pad
 
 VIEWS = ("hw", "tw", "th")
@@ -104,7 +104,7 @@ class CoST(keras.layers.Layer):
                 name="alpha",
             )
         else:
-            small = keras.initializers.RandomNormal(stddev=0.01)  # near 1/3 each
+            small = RandomNormal(stddev=0.01)  # near 1/3 each
             self.fc1 = keras.layers.Dense(
                 self.filters, use_bias=False, kernel_initializer=small, name="fc1"
             )

@@ -33,6 +33,7 @@ import keras
 from keras import ops
 
 from stzoo.layers.conv import ClipConv
+from stzoo.layers.initializers import dense
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.shift import GateShift, TemporalShift
 
@@ -99,8 +100,8 @@ class CSTM(keras.layers.Layer):
             layer.build(input_shape)
         if self.fusion == "attention":
             hidden = max(1, channels // self.reduction)
-            self.fc1 = keras.layers.Dense(hidden, "relu", dtype="float32", name="fc1")
-            self.fc2 = keras.layers.Dense(2 * channels, dtype="float32", name="fc2")
+            self.fc1 = dense(hidden, "relu", name="fc1")
+            self.fc2 = dense(2 * channels, name="fc2")
             self.fc1.build((None, channels))
             self.fc2.build((None, hidden))
 

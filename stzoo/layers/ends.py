@@ -4,6 +4,7 @@ import random
 
 import keras
 
+from stzoo.layers.initializers import dense
 from stzoo.layers.preprocessing import Normalize
 
 
@@ -42,4 +43,4 @@ def head(x, classes, dropout):
     # instead of the layer's, and a training that is resumed would not be the same.
     seed = random.randint(1, 10**9)
     x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
-    return keras.layers.Dense(classes, dtype="float32", name="fc")(x)
+    return dense(classes, name="fc")(x)

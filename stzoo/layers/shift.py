@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from stzoo.layers.conv import conv2d, xla_pays
+from stzoo.layers.initializers import dense
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.shapes import pad, reshape, shape_of
 
@@ -198,8 +199,8 @@ class ChannelAttention(keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[-1]
         hidden = max(1, channels // self.reduction)
-        self.fc1 = keras.layers.Dense(hidden, "relu", dtype="float32", name="fc1")
-        self.fc2 = keras.layers.Dense(channels, "sigmoid", dtype="float32", name="fc2")
+        self.fc1 = dense(hidden, "relu", name="fc1")
+        self.fc2 = dense(channels, "sigmoid", name="fc2")
         self.fc1.build((None, channels))
         self.fc2.build((None, hidden))
 

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from stzoo.layers.initializers import dense
+
 
 @keras.saving.register_keras_serializable("stzoo")
 class SpatiotemporalCompactBilinear(keras.layers.Layer):
@@ -133,13 +135,9 @@ class AttentionPooling(keras.layers.Layer):
     def build(self, input_shape):
         _check_alike(input_shape)
         features = input_shape[1][-1]
-        self.conv1 = keras.layers.Dense(
-            self.filters, "relu", dtype="float32", name="conv1"
-        )
+        self.conv1 = dense(self.filters, "relu", name="conv1")
         # Without a bias, which the softmax would take away again.
-        self.conv2 = keras.layers.Dense(
-            1, use_bias=False, dtype="float32", name="conv2"
-        )
+        self.conv2 = dense(1, use_bias=False, name="conv2")
         self.conv1.build((None, features))
         self.conv2.build((None, self.filters))
 

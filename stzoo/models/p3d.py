@@ -53,8 +53,9 @@ import keras
 from stzoo.backbones.resnet import RESNET50, RESNET101, RESNET152, resnet
 from stzoo.checkpoint import assemble, find
 from stzoo.layers import ClipConv
-from stzoo.layers.conv import HeNormal, Identity, conv_bn
+from stzoo.layers.conv import conv_bn
 from stzoo.layers.ends import classifier, clip_input
+from stzoo.layers.initializers import HeNormal, Identity
 from stzoo.layers.network import Network
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool

@@ -57,6 +57,7 @@ from stzoo.layers import (
     SpatiotemporalCompactBilinear,
 )
 from stzoo.layers.ends import classifier, head
+from stzoo.layers.initializers import dense
 from stzoo.layers.network import Network
 from stzoo.models import tsn
 from stzoo.models.tsn import RULES as RULES
@@ -126,7 +127,7 @@ def build(name, backbone, clip, classes, fusions, attention, dim, hidden, normal
     seen.append(_average(temporal, "temporal_avgpool"))
     x = fuse(seen, fusions[2], dim, "top_fusion", seed=3, dtype="float32")
     if hidden:
-        x = keras.layers.Dense(hidden, "relu", dtype="float32", name="hidden")(x)
+        x = dense(hidden, "relu", name="hidden")(x)
     return Network(inputs, head(x, classes, 0.5), name=name)
 
 

@@ -5,7 +5,12 @@ from harness import check_layer, close, gradients, numpy
 from twins import convolution
 
 from stzoo.layers import ClipConv, FrameConv, conv
-from stzoo.layers.conv import HeNormal
+from stzoo.layers.initializers import (
+    GlorotUniform,
+    HeNormal,
+    Identity,
+    RandomNormal,
+)
 
 RNG = np.random.default_rng(0)
 KERNELS = [(1, 3, 3), (3, 1, 1), (3, 1, 3), (3, 3, 1), (3, 3, 3), (5, 3, 1), (1, 1, 1)]
@@ -97,9 +102,25 @@ def test_even_kernels_are_refused():
 
 def test_identity_convolves_to_what_it_was():
     x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
-    layer = ClipConv(3, (3, 1, 3), kernel_initializer=conv.Identity())
+    layer = ClipConv(3, (3, 1, 3), kernel_initializer=Identity())
     close(layer(x), x)
     assert ClipConv.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (GlorotUniform, keras.initializers.GlorotUniform),
+        (RandomNormal, keras.initializers.RandomNormal),
+    ],
+)
+def test_numpy_draws_alike(ours, theirs):
+    values, expected = (numpy(draw(seed=1)((300, 500))) for draw in (ours, theirs))
+    shares = (0.01, 0.1, 0.5, 0.9, 0.99)
+    found, known = np.quantile(values, shares), np.quantile(expected, shares)
+    np.testing.assert_allclose(found, known, atol=0.02 * expected.std())
+    np.testing.assert_array_equal(values, numpy(ours(seed=1)((300, 500))))
+    assert (values != numpy(ours(seed=2)((300, 500)))).any()
 
 
 def test_kernels_start_as_he_et_al_say():

@@ -1,0 +1,89 @@
+"""How weights start, drawn by NumPy.
+
+Keras on JAX compiles a program for each shape that it draws, which was most of the time
+that it took to build a network. Each `seed` is an int, or `None` for one that
+`keras.utils.set_random_seed` decides.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class HeNormal(keras.initializers.HeNormal):
+    """Keras' initializer of that name.
+
+    He, Zhang, Ren, Sun: Delving Deep into Rectifiers. ICCV 2015, Equation 10; cut at
+    two deviations.
+
+    Args:
+        seed: int, or `None`.
+    """
+
+    def __call__(self, shape, dtype=None):
+        rng = np.random.default_rng(self.seed)
+        values = rng.standard_normal(shape, "float32")
+        while (outside := np.abs(values) > 2).any():
+            values[outside] = rng.standard_normal(outside.sum(), "float32")
+        # What is cut has 0.8796 times the deviation.
+        deviation = math.sqrt(2 / math.prod(shape[:-1])) / 0.87962566103423978
+        return ops.convert_to_tensor(values * np.float32(deviation), dtype)
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class GlorotUniform(keras.initializers.GlorotUniform):
+    """Keras' initializer of that name, of a matrix.
+
+    Glorot, Bengio: Understanding the difficulty of training deep feedforward neural
+    networks. AISTATS 2010, Equation 16.
+
+    Args:
+        seed: int, or `None`.
+    """
+
+    def __call__(self, shape, dtype=None):
+        limit = math.sqrt(6 / sum(shape))
+        values = np.random.default_rng(self.seed).uniform(-limit, limit, shape)
+        return ops.convert_to_tensor(values.astype("float32"), dtype)
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class RandomNormal(keras.initializers.RandomNormal):
+    """Keras' initializer of that name.
+
+    Args:
+        mean, stddev: floats.
+        seed: int, or `None`.
+    """
+
+    def __call__(self, shape, dtype=None):
+        values = np.random.default_rng(self.seed).normal(self.mean, self.stddev, shape)
+        return ops.convert_to_tensor(values.astype("float32"), dtype)
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class Identity(keras.initializers.Initializer):
+    """The kernel that leaves what it convolves as it is: 1 at its centre, 0 around."""
+
+    def __call__(self, shape, dtype=None):
+        kernel = np.zeros(shape)
+        kernel[tuple(size // 2 for size in shape[:-2])] = np.eye(*shape[-2:])
+        return ops.convert_to_tensor(kernel, dtype)
+
+
+def dense(units, activation=None, **kwargs):
+    """`keras.layers.Dense` in float32, which starts as Keras starts it.
+
+    Args:
+        units, activation, **kwargs: as of `keras.layers.Dense`.
+    """
+    return keras.layers.Dense(
+        units,
+        activation,
+        kernel_initializer=GlorotUniform(),
+        dtype="float32",
+        **kwargs,
+    )
