@@ -25,6 +25,7 @@ from stzoo.checkpoint import write
 from stzoo.data.decoders import open_video
 from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import clip_views
+from stzoo.layers.network import Network
 
 logger = logging.getLogger("stzoo")
 BATCH = 8  # views at a time, of one shape, so that little memory is needed
@@ -85,7 +86,7 @@ def extract(
             f"{model.name} has no layer {layer!r}. The last ones are: "
             f"{', '.join(names[-8:])}."
         )
-    network = keras.Model(model.input, model.get_layer(layer).output)
+    network = Network(model.input, model.get_layer(layer).output)
 
     def features(clips):
         outputs = in_batches(network, clips)

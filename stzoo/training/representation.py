@@ -13,11 +13,11 @@ the C of scikit-learn, and the twelve similarities, whose table could not be had
 written from what is known of it and may differ from it in a term.
 """
 
-import keras
 import numpy as np
 
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
+from stzoo.layers.network import Network
 from stzoo.training.evaluation import classify
 from stzoo.training.extraction import in_batches
 
@@ -52,7 +52,7 @@ def features(model, videos, clips=20, rng=None, layer="avgpool"):
     Returns:
         float32 array `(videos, channels)`.
     """
-    network = keras.Model(model.input, model.get_layer(layer).output)
+    network = Network(model.input, model.get_layer(layer).output)
     rows = []
     for video in videos:
         views = _clips(video, model.stzoo.clip, clips, rng)
