@@ -35,6 +35,7 @@ def conv2d(
         relu: bool, whether negative results become 0, on the way as well.
     """
     size = tuple(kernel.shape[:2])
+    # TensorFlow convolves 1x1 up to a third sooner than it multiplies.
     if size == (1, 1) and keras.backend.backend() != "tensorflow":
         x = _every(x, strides)
         return _matmul(x, reshape(kernel, kernel.shape[2:]), bias, relu)
