@@ -1,302 +1,15 @@
-"""Convolutions over clips, `(batch, frames, height, width, channels)`.
+"""Layers that convolve clips, `(batch, frames, height, width, channels)`.
 
-Padding is like in the originals, `size // 2` zeros on both sides of every axis
-(`padding="same"` puts all of it behind for stride 2 and an even size). Weights stay
-those of the original: an image checkpoint's 2D kernel serves every frame.
+Weights stay those of the original: an image checkpoint's 2D kernel serves every frame.
+How they are applied is the business of `stzoo.layers.conv_ops`.
 """
 
 import keras
 from keras import ops
 
+from stzoo.layers.conv_ops import conv2d_by_frame, conv3d, lay_out, xla_pays
 from stzoo.layers.initializers import HeNormal
 from stzoo.layers.norm import BatchNorm
-from stzoo.layers.shapes import pad, reshape, shape_of
-
-
-def conv2d(
-    x,
-    kernel,
-    strides=(1, 1),
-    dilation=(1, 1),
-    padded=True,
-    bias=None,
-    relu=False,
-):
-    """Convolves images, zeros on both sides, as many as keep their size.
-
-    Args:
-        x: tensor `(batch, height, width, channels)`.
-        kernel: tensor `(height, width, channels, filters)`, of odd size, or of an
-            even one with an even dilation.
-        strides: tuple of 2 ints.
-        dilation: tuple of 2 ints.
-        padded: bool, `False` for no zeros.
-        bias: tensor `(filters,)`, or `None`. TensorFlow and PyTorch add it on the way.
-        relu: bool, whether negative results become 0, on the way as well.
-    """
-    size = tuple(kernel.shape[:2])
-    # TensorFlow convolves 1x1 up to a third sooner than it multiplies.
-    if size == (1, 1) and keras.backend.backend() != "tensorflow":
-        x = _every(x, strides)
-        return _matmul(x, reshape(kernel, kernel.shape[2:]), bias, relu)
-    padding = [(0, 0), (0, 0)]
-    if padded:
-        margins = [(n - 1) * d // 2 for n, d in zip(size, dilation, strict=True)]
-        padding = [(margin, margin) for margin in margins]
-    match keras.backend.backend():
-        case "tensorflow":
-            import tensorflow as tf
-
-            # With explicit padding the gradients take twice as long.
-            same = padded and max(strides) == 1
-            if not same:
-                x = pad(x, [(0, 0), *padding, (0, 0)])
-            method = "SAME" if same else "VALID"
-            y = tf.nn.conv2d(x, kernel, strides, method, dilations=dilation)
-        case "jax":
-            from jax import lax
-
-            y = lax.conv_general_dilated(
-                x,
-                kernel,
-                strides,
-                padding,
-                rhs_dilation=dilation,
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
-        case "torch":
-            from torch.nn import functional
-
-            # Views: channels last is how torch likes its images; `ops.conv` copies.
-            y = functional.conv2d(
-                x.permute(0, 3, 1, 2),
-                kernel.permute(3, 2, 0, 1),
-                bias,
-                stride=strides,
-                padding=[before for before, _ in padding],
-                dilation=dilation,
-            )
-            y, bias = y.permute(0, 2, 3, 1), None
-        case _:
-            x = pad(x, [(0, 0), *padding, (0, 0)])
-            y = ops.conv(x, kernel, strides, dilation_rate=dilation)
-    return _finish(y, bias, relu)
-
-
-def conv3d(x, kernel, strides=(1, 1, 1), bias=None, relu=False):
-    """Convolves clips with an odd kernel, zeros on both sides.
-
-    Every formulation gives the same numbers; which one is fast depends on the
-    backend. On two CPU cores, 8x56x56 and 64 filters, ms forward:
-
-    | kernel | TensorFlow Conv3D | JAX Conv3D | lowered | torch Conv3D | lowered |
-    |--------|-------------------|------------|---------|--------------|---------|
-    | 3x1x1  | 3.2               | 10.2       | 3.1     | 2.6          | 2.6     |
-    | 3x3x3  | 23.0              | 87.7       | 59.6    | 21.9         | 26.2    |
-
-    and at 4x28x28 and 128 filters:
-
-    | 3x1x1  | 1.6               | 3.3        | 1.6     | 2.7          | 1.3     |
-    | 3x1x3  | 4.0               | 5.4        | 5.0     | 7.9          | 3.7     |
-
-    Args:
-        x: tensor `(batch, frames, height, width, channels)`.
-        kernel: tensor `(frames, height, width, channels, filters)`.
-        strides: tuple of 3 ints.
-        bias: tensor `(filters,)`, or `None`.
-        relu: bool, whether negative results become 0.
-    """
-    if keras.backend.backend() == "torch" and kernel.shape[0] > 1 < max(strides):
-        # Twice as fast with its own strides.
-        return _conv3d(x, kernel, strides, bias, relu)
-    # Along an axis where the kernel has size 1, a stride only subsamples.
-    keep = [s if n == 1 else 1 for n, s in zip(kernel.shape[:3], strides, strict=True)]
-    if keep != [1, 1, 1]:
-        x = _every(x, keep)
-        strides = tuple(s // k for s, k in zip(strides, keep, strict=True))
-    if kernel.shape[0] == 1:
-        return _by_frame(x, kernel, strides, bias=bias, relu=relu)
-    if native_conv3d(x):
-        return _conv3d(x, kernel, strides, bias, relu)
-    if tuple(kernel.shape[1:3]) == (1, 1):
-        return _by_position(x, kernel, strides, bias=bias, relu=relu)
-    if strides == (1, 1, 1) and kernel.shape[2] == 1:
-        return _by_row(x, kernel, bias=bias, relu=relu)
-    if strides == (1, 1, 1) and kernel.shape[1] == 1:
-        return _by_column(x, kernel, bias=bias, relu=relu)
-    if keras.backend.backend() == "torch":
-        return _conv3d(x, kernel, strides, bias, relu)
-    return _by_shift(x, kernel, strides, bias=bias, relu=relu)
-
-
-def conv3d_without_corners(x, kernel, bias=None, relu=False):
-    """Convolves clips with a 3x3x3 kernel whose eight corners are zero.
-
-    3x3 in the frame, and of the frames before and after 3 columns and 2 rows. Where
-    convolutions are lowered to 2D, that is 19 of the 27 products, and was sooner done
-    on JAX than three views or the whole kernel. With Conv3D, which has no gaps on a
-    CPU, zeros stand in them; on TensorFlow that pays for small maps only.
-
-    Args:
-        x: tensor `(batch, frames, height, width, channels)`.
-        kernel: tensor `(3, 3, 3, channels, filters)`.
-        bias: tensor `(filters,)`, or `None`.
-        relu: bool, whether negative results become 0.
-    """
-    frame = _by_frame(x, kernel[1:2], (1, 1, 1), bias=bias)
-    if native_conv3d(x):
-        outer = reshape(ops.array([1, 0, 1], kernel.dtype), (3, 1, 1, 1, 1))
-        columns = conv3d(x, kernel[:, 1:2] * outer)
-        rows = conv3d(x, kernel[:, :, 1:2] * outer * ops.moveaxis(outer, 0, 1))
-    else:
-        columns = _by_column(x, kernel[::2, 1:2], step=2)
-        rows = _by_row(x, kernel[::2, ::2, 1:2], step=2)
-    return _finish(frame + columns + rows, None, relu)
-
-
-def native_conv3d(x):
-    """Whether the backend's own Conv3D is the fastest: not on JAX's or torch's CPU."""
-    match keras.backend.backend():
-        case "jax":
-            import jax
-
-            return jax.default_backend() != "cpu"
-        case "torch":
-            return x.device.type != "cpu"
-        case _:
-            return True
-
-
-def _every(x, strides):
-    """Every so many places along each axis of images or clips.
-
-    As a pool of one place on TensorFlow: of 4x8x28x28x256 numbers every second row
-    takes 2 ms on a CPU core, as a slice 40.
-    """
-    if max(strides) == 1:
-        return x
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        layout = "NHWC" if len(strides) == 2 else "NDHWC"
-        return tf.nn.avg_pool(x, 1, (1, *strides, 1), "VALID", layout)
-    return x[(slice(None), *(slice(None, None, stride) for stride in strides))]
-
-
-def _matmul(x, kernel, bias, relu):
-    """A 1x1 convolution: on JAX two to four times faster than as a convolution."""
-    shape = shape_of(x)
-    x = reshape(x, (-1, shape[-1]))
-    if bias is not None and keras.backend.backend() == "torch":
-        y, bias = bias.addmm(x, kernel), None
-    else:
-        y = ops.matmul(x, kernel)
-    return reshape(_finish(y, bias, relu), (*shape[:-1], kernel.shape[-1]))
-
-
-def _finish(y, bias, relu):
-    """What comes after a convolution, so that it can join the operation before it.
-
-    TensorFlow joins what follows directly, without a change of shape between them;
-    PyTorch writes over what the convolution has returned, which nobody else holds.
-    """
-    backend = keras.backend.backend()
-    if bias is not None and backend == "tensorflow":
-        import tensorflow as tf
-
-        y = tf.nn.bias_add(y, bias)
-    elif bias is not None:
-        y = y + bias
-    if relu:
-        y = y.relu_() if backend == "torch" else ops.relu(y)
-    return y
-
-
-def _conv3d(x, kernel, strides, bias, relu):
-    """The backend's own 3D convolution."""
-    padding = [(size // 2, size // 2) for size in kernel.shape[:3]]
-    match keras.backend.backend():
-        case "jax":
-            from jax import lax
-
-            layout = ("NDHWC", "DHWIO", "NDHWC")
-            y = lax.conv_general_dilated(
-                x, kernel, strides, padding, dimension_numbers=layout
-            )
-        case "torch":
-            from torch.nn import functional
-
-            y = functional.conv3d(
-                x.permute(0, 4, 1, 2, 3),
-                kernel.permute(4, 3, 0, 1, 2),
-                bias,
-                stride=strides,
-                padding=[before for before, _ in padding],
-            )
-            y, bias = y.permute(0, 2, 3, 4, 1), None
-        case _:
-            if strides == (1, 1, 1):  # here `same` is exact, and saves a copy
-                y = ops.conv(x, kernel, padding="same")
-            else:
-                x = pad(x, [(0, 0), *padding, (0, 0)])
-                y = ops.conv(x, kernel, strides, padding="valid")
-    return _finish(y, bias, relu)
-
-
-def _image(kernel, axis):
-    """A kernel without an axis of size 1; the gradient of a slice would be a copy."""
-    sizes = list(kernel.shape)
-    del sizes[axis]
-    return reshape(kernel, sizes)
-
-
-def _by_frame(x, kernel, strides, padded=True, **end):
-    """1xkxk: time joins the batch."""
-    batch, frames, height, width, channels = shape_of(x)
-    y = reshape(x, (-1, height, width, channels))
-    y = conv2d(y, _image(kernel, 0), strides[1:], padded=padded, **end)
-    return reshape(y, (-1, frames, *shape_of(y)[1:]))
-
-
-def _by_position(x, kernel, strides, **end):
-    """kx1x1: height and width become one axis that the kernel does not see."""
-    batch, frames, height, width, channels = shape_of(x)
-    y = reshape(x, (-1, frames, height * width, channels))
-    y = conv2d(y, _image(kernel, 2), (strides[0], 1), **end)
-    return reshape(y, (-1, shape_of(y)[1], height, width, kernel.shape[-1]))
-
-
-def _by_row(x, kernel, step=1, **end):
-    """kxkx1: on the axis of rows joined end to end, the row below is one width on.
-
-    The kernel sees every `step`-th frame and row; `_by_column` likewise.
-    """
-    batch, frames, height, width, channels = shape_of(x)
-    y = reshape(x, (-1, frames, height * width, channels))
-    y = conv2d(y, _image(kernel, 2), dilation=(step, step * width), **end)
-    return reshape(y, (-1, frames, height, width, kernel.shape[-1]))
-
-
-def _by_column(x, kernel, step=1, **end):
-    """kx1xk: rows joined end to end, with zeros between them."""
-    batch, frames, height, width, channels = shape_of(x)
-    zeros = kernel.shape[2] // 2
-    y = pad(x, [(0, 0), (0, 0), (0, 0), (0, zeros), (0, 0)])
-    y = reshape(y, (-1, frames, height * (width + zeros), channels))
-    y = conv2d(y, _image(kernel, 1), dilation=(step, 1), **end)
-    y = reshape(y, (-1, frames, height, width + zeros, kernel.shape[-1]))
-    return y[:, :, :, :width]
-
-
-def _by_shift(x, kernel, strides, **end):
-    """kxkxk: copies of the clip, shifted in time, joined along the channels."""
-    batch, frames, height, width, channels = shape_of(x)
-    size = kernel.shape[0]
-    x = pad(x, [(0, 0), (size // 2, size // 2), (0, 0), (0, 0), (0, 0)])
-    shifted = [x[:, t : t + frames : strides[0]] for t in range(size)]
-    kernel = ops.concatenate([kernel[t] for t in range(size)], axis=2)
-    x = ops.concatenate(shifted, axis=-1)
-    return _by_frame(x, kernel[None], strides, **end)
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -367,12 +80,8 @@ class ClipConv(keras.layers.Layer):
             )
 
     def call(self, inputs):
-        return self._convolve(inputs, ops.convert_to_tensor(self.kernel), self.strides)
-
-    def _convolve(self, inputs, kernel, strides, padded=True):
-        if padded:
-            return conv3d(inputs, kernel, strides, **self._end())
-        return _by_frame(inputs, kernel, strides, padded, **self._end())
+        kernel = ops.convert_to_tensor(self.kernel)
+        return conv3d(inputs, kernel, self.strides, **self._end())
 
     def _end(self):
         """What comes after the convolution."""
@@ -431,8 +140,9 @@ class FrameConv(ClipConv):
         self.padded = padded
 
     def call(self, inputs):
-        kernel = ops.expand_dims(self.kernel, 0)
-        return self._convolve(inputs, kernel, (1, *self.strides), self.padded)
+        kernel = ops.convert_to_tensor(self.kernel)
+        how = {"padded": self.padded, **self._end()}
+        return conv2d_by_frame(inputs, kernel, self.strides, **how)
 
     def compute_output_shape(self, input_shape):
         if not self.padded:
@@ -445,30 +155,6 @@ class FrameConv(ClipConv):
 
     def get_config(self):
         return {**super().get_config(), "padded": self.padded}
-
-
-def xla_pays():
-    """Whether Keras should compile a model with XLA, which it does by default.
-
-    TensorFlow on a CPU convolves with oneDNN, which XLA does not use: a training step
-    of `cost_tiny` takes half as long again with it.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return True
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
-
-
-def lay_out(kernel):
-    """Lays a variable out in memory as PyTorch's convolutions read it.
-
-    They want the channels of the input last, and would turn the axes of each kernel in
-    each call: that was a quarter of the time of P3D-199 on a clip. The shape stays.
-    """
-    if keras.backend.backend() == "torch":
-        value = kernel.value
-        value.data = value.data.movedim(-1, 0).contiguous().movedim(0, -1)
 
 
 def pair(value):

@@ -18,14 +18,12 @@ import math
 import keras
 from keras import ops
 
-from stzoo.layers.conv import (
-    ClipConv,
-    clip_shape,
+from stzoo.layers.conv import ClipConv, clip_shape, spatial
+from stzoo.layers.conv_ops import (
     conv3d,
     conv3d_without_corners,
     lay_out,
     native_conv3d,
-    spatial,
     xla_pays,
 )
 from stzoo.layers.initializers import HeNormal, RandomNormal

@@ -10,7 +10,7 @@ https://arxiv.org/abs/1912.00381, https://github.com/swathikirans/GSM
 import keras
 from keras import ops
 
-from stzoo.layers.conv import conv2d, xla_pays
+from stzoo.layers.conv_ops import conv2d, xla_pays
 from stzoo.layers.initializers import dense
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.shapes import pad, reshape, shape_of

@@ -4,7 +4,7 @@ import pytest
 from harness import check_layer, close, gradients, numpy
 from twins import convolution
 
-from stzoo.layers import ClipConv, FrameConv, conv
+from stzoo.layers import ClipConv, FrameConv, conv_ops
 from stzoo.layers.initializers import (
     GlorotUniform,
     HeNormal,
@@ -49,11 +49,11 @@ def test_lowered_forms_have_the_gradients_of_conv3d(size, monkeypatch):
     kernel = RNG.normal(size=(*size, 3, 4)).astype("float32")
 
     def squared(x, kernel):
-        return conv.conv3d(x, kernel) ** 2
+        return conv_ops.conv3d(x, kernel) ** 2
 
     found = {}
     for native in (True, False):
-        monkeypatch.setattr(conv, "native_conv3d", lambda x, native=native: native)
+        monkeypatch.setattr(conv_ops, "native_conv3d", lambda x, native=native: native)
         found[native] = gradients(squared, x, kernel)
     for native, lowered in zip(found[True], found[False], strict=True):
         close(lowered, native)
