@@ -12,8 +12,8 @@ class Network(keras.Model):
     done, so that the system has to find new memory for all of it: that was a fifth of
     the time of CoST on ResNet-50 for one clip on a CPU core. And to call a layer takes
     it 0.2 ms, longer than most of the 692 layers of P3D-199 need for a clip. So this
-    model lets go of tensors once nobody needs them, and has layers compute at once
-    where nothing else is asked of them.
+    model lets go of tensors once nobody needs them, of gradients before the next step,
+    and has layers compute at once where nothing else is asked of them.
 
     Args:
         inputs, outputs, name: as of `keras.Model`.
@@ -59,6 +59,12 @@ class Network(keras.Model):
         if len(outputs) == 1 and not isinstance(self._outputs_struct, dict):
             return outputs[0]
         return tree.pack_sequence_as(self._outputs_struct, outputs)
+
+    def train_step(self, *args, **kwargs):
+        if keras.backend.backend() == "torch":
+            # Keras drops the gradients of the last step after the forward pass only.
+            self.zero_grad()
+        return super().train_step(*args, **kwargs)
 
 
 def _computes_only(layer, inputs):

@@ -95,3 +95,18 @@ def test_it_holds_what_is_still_needed_alone():
     log.results.clear()
     network(np.ones((2, 3), "float32"))
     assert log.alive == [2]  # the input of the last one, not the first unit's
+
+
+@only_torch
+def test_it_lets_go_of_gradients_before_a_step():
+    inputs = keras.Input((3,))
+    dense = keras.layers.Dense(1)
+    network = Network(inputs, dense(inputs))
+    network.compile(keras.optimizers.SGD(0.5), "mse")
+    held = []
+    dense.register_forward_pre_hook(lambda *_: held.append(dense.kernel.value.grad))
+    x = np.ones((2, 3), "float32")
+    for _ in range(2):
+        network.train_on_batch(x, x[:, :1])
+    assert held == 3 * [None], "of building and of two steps"
+    assert dense.kernel.value.grad is not None
