@@ -2,7 +2,8 @@
 
 A batch norm that stands still is a scale and an offset for each channel, and so is part
 of the convolution before it (Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877,
-Section 3.2); a ReLU after it costs less in the same layer. The coefficients of CoST (a)
+Section 3.2); a residual that is added and a ReLU after it cost less in the same layer.
+The coefficients of CoST (a)
 are weights, so it is one 3D convolution.
 """
 
@@ -21,11 +22,11 @@ from stzoo.layers.cost import ComposedCoST, compose
 def fuse(model):
     """Makes the deploy form of a model, which answers alike, sooner.
 
-    Batch norms are folded into the convolutions before them, which do the ReLU after
-    them as well, CoST (a) becomes the convolution that it is, dropout is left out. A
-    batch norm stays where something stands between it and a convolution that depends
-    on the clip: the coefficients of CoST (b), CSTM, the gate of GSM; and the gate keeps
-    its own, which stands before a ReLU.
+    Batch norms are folded into the convolutions before them, which add the residual and
+    do the ReLU after them as well, CoST (a) becomes the convolution that it is, dropout
+    is left out. A batch norm stays where something stands between it and a convolution
+    that depends on the clip: the coefficients of CoST (b), CSTM, the gate of GSM; and
+    the gate keeps its own, which stands before a ReLU.
 
     Args:
         model: a model of the zoo; it is left as it is.
@@ -68,6 +69,7 @@ def fold(model):
     )
     made_by = {}  # id of a tensor that only one layer takes: the convolution before it
     norms, active, dropped = {}, set(), set()  # names of layers; of `norms` the keys
+    sums, adding = {}, set()  # from a sum to the term that adds; convolutions that do
 
     def result(layer, tensor):
         if uses[id(tensor)] == 1:
@@ -80,10 +82,18 @@ def fold(model):
                 norms[layer.name] = (layer.conv, layer.bn)
             case ClipConv() | CoST(variant="a"):
                 result(layer, layer.output)
-            case BatchNorm() if before:
+            case BatchNorm() if before and before.name not in adding:
                 norms[before.name] = (before, layer)
                 dropped.add(layer.name)
                 result(before, layer.output)
+            case keras.layers.Add(input=[one, other]) if one.shape == other.shape:
+                terms = enumerate(made_by.get(id(term)) for term in layer.input)
+                free = [(i, t) for i, t in terms if t and t.name not in adding]
+                if free:
+                    place, last = free[-1]
+                    sums[layer.name] = place, last.name
+                    adding.add(last.name)
+                    result(last, layer.output)
             case keras.layers.ReLU() if before:
                 active.add(before.name)
                 dropped.add(layer.name)
@@ -103,8 +113,18 @@ def fold(model):
                     config["activation"] = "relu"
         return type(layer).from_config(config)
 
+    waiting = {}  # convolutions until both terms of their sum are there
+
     def call(layer, x, **kwargs):
-        return x if layer.name in dropped else layer(x, **kwargs)
+        if layer.name in dropped:
+            return x
+        if layer.name in adding:
+            waiting[layer.name] = layer
+            return x
+        if layer.name in sums:
+            place, name = sums[layer.name]
+            return waiting[name](x[place], residual=x[1 - place])
+        return layer(x, **kwargs)
 
     fused = keras.models.clone_model(model, clone_function=copy, call_function=call)
     tensors = {weight.path: ops.convert_to_numpy(weight) for weight in model.weights}

@@ -77,8 +77,13 @@ def test_a_model_loaded_again_answers_alike(name, options, frames, stay, tmp_pat
     assert len(left) == stay
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in fused.layers)
     for layer in fused.layers:
-        if isinstance(layer, keras.layers.ReLU):  # after a sum, or what stays
+        if isinstance(layer, keras.layers.ReLU):  # after what stays
             assert not isinstance(layer.input._keras_history.operation, ClipConv)
+        if isinstance(layer, keras.layers.Add):  # of what convolutions did not end
+            made_by = [term._keras_history.operation for term in layer.input]
+            assert not any(
+                isinstance(one, ClipConv) and one.activation is None for one in made_by
+            )
     stzoo.save(fused, tmp_path)
     loaded = stzoo.load(tmp_path)
     assert loaded.stzoo.fused

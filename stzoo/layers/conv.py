@@ -7,7 +7,7 @@ How they are applied is the business of `stzoo.layers.conv_ops`.
 import keras
 from keras import ops
 
-from stzoo.layers.conv_ops import conv2d_by_frame, conv3d, lay_out, xla_pays
+from stzoo.layers.conv_ops import End, conv2d_by_frame, conv3d, lay_out, xla_pays
 from stzoo.layers.initializers import HeNormal
 from stzoo.layers.norm import BatchNorm
 
@@ -15,6 +15,9 @@ from stzoo.layers.norm import BatchNorm
 @keras.saving.register_keras_serializable("stzoo")
 class ClipConv(keras.layers.Layer):
     """3D convolution over clips, without or with bias.
+
+    Called with `residual`, a tensor of the output's shape, it adds that before the
+    activation, which costs less here than in a layer of its own.
 
     Args:
         filters: int, the dimension of the output.
@@ -79,14 +82,13 @@ class ClipConv(keras.layers.Layer):
                 shape=(self.filters,), initializer="zeros", name="bias"
             )
 
-    def call(self, inputs):
+    def call(self, inputs, residual=None):
         kernel = ops.convert_to_tensor(self.kernel)
-        return conv3d(inputs, kernel, self.strides, **self._end())
+        return conv3d(inputs, kernel, self.strides, self._end(residual))
 
-    def _end(self):
-        """What comes after the convolution."""
+    def _end(self, residual):
         bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
-        return {"bias": bias, "relu": self.activation == "relu"}
+        return End(bias, residual, self.activation == "relu")
 
     def compute_output_shape(self, input_shape):
         return clip_shape(input_shape, self.strides, self.filters)
@@ -139,9 +141,9 @@ class FrameConv(ClipConv):
         super().__init__(filters, pair(kernel_size), pair(strides), use_bias, **kwargs)
         self.padded = padded
 
-    def call(self, inputs):
+    def call(self, inputs, residual=None):
         kernel = ops.convert_to_tensor(self.kernel)
-        how = {"padded": self.padded, **self._end()}
+        how = {"padded": self.padded, "end": self._end(residual)}
         return conv2d_by_frame(inputs, kernel, self.strides, **how)
 
     def compute_output_shape(self, input_shape):

@@ -5,21 +5,32 @@ Whichever way is taken, the numbers are the same. Padding is like in the origina
 for stride 2 and an even size).
 """
 
+from typing import Any, NamedTuple
+
 import keras
 from keras import ops
 
 from stzoo.layers.shapes import pad, reshape, shape_of
 
 
-def conv2d(
-    x,
-    kernel,
-    strides=(1, 1),
-    dilation=(1, 1),
-    padded=True,
-    bias=None,
-    relu=False,
-):
+class End(NamedTuple):
+    """What comes after a convolution, in this order; what joins it costs less.
+
+    Args:
+        bias: tensor `(filters,)`, or `None`.
+        residual: tensor of the output's shape, which is added, or `None`.
+        relu: bool, whether negative results become 0.
+    """
+
+    bias: Any = None
+    residual: Any = None
+    relu: bool = False
+
+
+PLAIN = End()
+
+
+def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, end=PLAIN):
     """Convolves images, zeros on both sides, as many as keep their size.
 
     Args:
@@ -29,15 +40,14 @@ def conv2d(
         strides: tuple of 2 ints.
         dilation: tuple of 2 ints.
         padded: bool, `False` for no zeros.
-        bias: tensor `(filters,)`, or `None`. TensorFlow and PyTorch add it on the way.
-        relu: bool, whether negative results become 0, on the way as well.
+        end: `End`. Its residual may have other axes than images: those of a clip.
     """
     size = tuple(kernel.shape[:2])
     # TensorFlow convolves 1x1 up to a third sooner than it multiplies, and strides
     # sooner than it subsamples.
     if size == (1, 1) and keras.backend.backend() != "tensorflow":
         x = _every(x, strides)
-        return _matmul(x, reshape(kernel, kernel.shape[2:]), bias, relu)
+        return _matmul(x, reshape(kernel, kernel.shape[2:]), end)
     padding = [(0, 0), (0, 0)]
     if padded:
         margins = [(n - 1) * d // 2 for n, d in zip(size, dilation, strict=True)]
@@ -70,16 +80,16 @@ def conv2d(
             y = functional.conv2d(
                 x.permute(0, 3, 1, 2),
                 kernel.permute(3, 2, 0, 1),
-                bias,
+                end.bias,
                 stride=strides,
                 padding=[before for before, _ in padding],
                 dilation=dilation,
             )
-            y, bias = y.permute(0, 2, 3, 1), None
+            y, end = y.permute(0, 2, 3, 1), end._replace(bias=None)
         case _:
             x = pad(x, [(0, 0), *padding, (0, 0)])
             y = ops.conv(x, kernel, strides, dilation_rate=dilation)
-    return _finish(y, bias, relu)
+    return _finish(y, end)
 
 
 def conv2d_by_frame(x, kernel, strides=(1, 1), **how):
@@ -97,7 +107,7 @@ def conv2d_by_frame(x, kernel, strides=(1, 1), **how):
     return reshape(y, (-1, frames, *shape_of(y)[1:]))
 
 
-def conv3d(x, kernel, strides=(1, 1, 1), bias=None, relu=False):
+def conv3d(x, kernel, strides=(1, 1, 1), end=PLAIN):
     """Convolves clips with an odd kernel, zeros on both sides.
 
     Every formulation gives the same numbers; which one is fast depends on the
@@ -117,34 +127,33 @@ def conv3d(x, kernel, strides=(1, 1, 1), bias=None, relu=False):
         x: tensor `(batch, frames, height, width, channels)`.
         kernel: tensor `(frames, height, width, channels, filters)`.
         strides: tuple of 3 ints.
-        bias: tensor `(filters,)`, or `None`.
-        relu: bool, whether negative results become 0.
+        end: `End`.
     """
     if kernel.shape[0] == 1:
         x = _every(x, (strides[0], 1, 1))
         kernel = _image(kernel, 0)
-        return conv2d_by_frame(x, kernel, strides[1:], bias=bias, relu=relu)
+        return conv2d_by_frame(x, kernel, strides[1:], end=end)
     if keras.backend.backend() == "torch" and max(strides) > 1:
         # Twice as fast with its own strides.
-        return _conv3d(x, kernel, strides, bias, relu)
+        return _conv3d(x, kernel, strides, end)
     # Along an axis where the kernel has size 1, a stride only subsamples.
     keep = [s if n == 1 else 1 for n, s in zip(kernel.shape[:3], strides, strict=True)]
     x = _every(x, keep)
     strides = tuple(s // k for s, k in zip(strides, keep, strict=True))
     if native_conv3d(x):
-        return _conv3d(x, kernel, strides, bias, relu)
+        return _conv3d(x, kernel, strides, end)
     if tuple(kernel.shape[1:3]) == (1, 1):
-        return _by_position(x, kernel, strides, bias=bias, relu=relu)
+        return _by_position(x, kernel, strides, end=end)
     if strides == (1, 1, 1) and kernel.shape[2] == 1:
-        return _by_row(x, kernel, bias=bias, relu=relu)
+        return _by_row(x, kernel, end=end)
     if strides == (1, 1, 1) and kernel.shape[1] == 1:
-        return _by_column(x, kernel, bias=bias, relu=relu)
+        return _by_column(x, kernel, end=end)
     if keras.backend.backend() == "torch":
-        return _conv3d(x, kernel, strides, bias, relu)
-    return _by_shift(x, kernel, strides, bias=bias, relu=relu)
+        return _conv3d(x, kernel, strides, end)
+    return _by_shift(x, kernel, strides, end=end)
 
 
-def conv3d_without_corners(x, kernel, bias=None, relu=False):
+def conv3d_without_corners(x, kernel, end=PLAIN):
     """Convolves clips with a 3x3x3 kernel whose eight corners are zero.
 
     3x3 in the frame, and of the frames before and after 3 columns and 2 rows. Where
@@ -155,10 +164,9 @@ def conv3d_without_corners(x, kernel, bias=None, relu=False):
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
         kernel: tensor `(3, 3, 3, channels, filters)`.
-        bias: tensor `(filters,)`, or `None`.
-        relu: bool, whether negative results become 0.
+        end: `End`.
     """
-    frame = conv2d_by_frame(x, kernel[1], bias=bias)
+    frame = conv2d_by_frame(x, kernel[1], end=End(end.bias))
     if native_conv3d(x):
         outer = reshape(ops.array([1, 0, 1], kernel.dtype), (3, 1, 1, 1, 1))
         columns = conv3d(x, kernel[:, 1:2] * outer)
@@ -166,7 +174,7 @@ def conv3d_without_corners(x, kernel, bias=None, relu=False):
     else:
         columns = _by_column(x, kernel[::2, 1:2], step=2)
         rows = _by_row(x, kernel[::2, ::2, 1:2], step=2)
-    return _finish(frame + columns + rows, None, relu)
+    return _finish(frame + columns + rows, end._replace(bias=None))
 
 
 def native_conv3d(x):
@@ -222,36 +230,39 @@ def _every(x, strides):
     return x[(slice(None), *(slice(None, None, stride) for stride in strides))]
 
 
-def _matmul(x, kernel, bias, relu):
+def _matmul(x, kernel, end):
     """A 1x1 convolution: on JAX two to four times faster than as a convolution."""
     shape = shape_of(x)
     x = reshape(x, (-1, shape[-1]))
-    if bias is not None and keras.backend.backend() == "torch":
-        y, bias = bias.addmm(x, kernel), None
+    if end.bias is not None and keras.backend.backend() == "torch":
+        y, end = end.bias.addmm(x, kernel), end._replace(bias=None)
     else:
         y = ops.matmul(x, kernel)
-    return reshape(_finish(y, bias, relu), (*shape[:-1], kernel.shape[-1]))
+    return reshape(_finish(y, end), (*shape[:-1], kernel.shape[-1]))
 
 
-def _finish(y, bias, relu):
+def _finish(y, end):
     """What comes after a convolution, so that it can join the operation before it.
 
     TensorFlow joins what follows directly, without a change of shape between them;
     PyTorch writes over what the convolution has returned, which nobody else holds.
     """
     backend = keras.backend.backend()
-    if bias is not None and backend == "tensorflow":
+    if end.bias is not None and backend == "tensorflow":
         import tensorflow as tf
 
-        y = tf.nn.bias_add(y, bias)
-    elif bias is not None:
-        y = y + bias
-    if relu:
+        y = tf.nn.bias_add(y, end.bias)
+    elif end.bias is not None:
+        y = y + end.bias
+    if end.residual is not None:
+        residual = reshape(end.residual, shape_of(y))
+        y = y.add_(residual) if backend == "torch" else y + residual
+    if end.relu:
         y = y.relu_() if backend == "torch" else ops.relu(y)
     return y
 
 
-def _conv3d(x, kernel, strides, bias, relu):
+def _conv3d(x, kernel, strides, end):
     """The backend's own 3D convolution."""
     padding = [(size // 2, size // 2) for size in kernel.shape[:3]]
     match keras.backend.backend():
@@ -268,18 +279,18 @@ def _conv3d(x, kernel, strides, bias, relu):
             y = functional.conv3d(
                 x.permute(0, 4, 1, 2, 3),
                 kernel.permute(4, 3, 0, 1, 2),
-                bias,
+                end.bias,
                 stride=strides,
                 padding=[before for before, _ in padding],
             )
-            y, bias = y.permute(0, 2, 3, 4, 1), None
+            y, end = y.permute(0, 2, 3, 4, 1), end._replace(bias=None)
         case _:
             if strides == (1, 1, 1):  # here `same` is exact, and saves a copy
                 y = ops.conv(x, kernel, padding="same")
             else:
                 x = pad(x, [(0, 0), *padding, (0, 0)])
                 y = ops.conv(x, kernel, strides, padding="valid")
-    return _finish(y, bias, relu)
+    return _finish(y, end)
 
 
 def _image(kernel, axis):
@@ -289,37 +300,37 @@ def _image(kernel, axis):
     return reshape(kernel, sizes)
 
 
-def _by_position(x, kernel, strides, **end):
+def _by_position(x, kernel, strides, end):
     """kx1x1: height and width become one axis that the kernel does not see."""
     batch, frames, height, width, channels = shape_of(x)
     y = reshape(x, (-1, frames, height * width, channels))
-    y = conv2d(y, _image(kernel, 2), (strides[0], 1), **end)
+    y = conv2d(y, _image(kernel, 2), (strides[0], 1), end=end)
     return reshape(y, (-1, shape_of(y)[1], height, width, kernel.shape[-1]))
 
 
-def _by_row(x, kernel, step=1, **end):
+def _by_row(x, kernel, step=1, end=PLAIN):
     """kxkx1: on the axis of rows joined end to end, the row below is one width on.
 
     The kernel sees every `step`-th frame and row; `_by_column` likewise.
     """
     batch, frames, height, width, channels = shape_of(x)
     y = reshape(x, (-1, frames, height * width, channels))
-    y = conv2d(y, _image(kernel, 2), dilation=(step, step * width), **end)
+    y = conv2d(y, _image(kernel, 2), dilation=(step, step * width), end=end)
     return reshape(y, (-1, frames, height, width, kernel.shape[-1]))
 
 
-def _by_column(x, kernel, step=1, **end):
+def _by_column(x, kernel, step=1, end=PLAIN):
     """kx1xk: rows joined end to end, with zeros between them."""
     batch, frames, height, width, channels = shape_of(x)
     zeros = kernel.shape[2] // 2
     y = pad(x, [(0, 0), (0, 0), (0, 0), (0, zeros), (0, 0)])
     y = reshape(y, (-1, frames, height * (width + zeros), channels))
-    y = conv2d(y, _image(kernel, 1), dilation=(step, 1), **end)
+    y = conv2d(y, _image(kernel, 1), dilation=(step, 1), end=End(end.bias))
     y = reshape(y, (-1, frames, height, width + zeros, kernel.shape[-1]))
-    return y[:, :, :, :width]
+    return _finish(y[:, :, :, :width], end._replace(bias=None))
 
 
-def _by_shift(x, kernel, strides, **end):
+def _by_shift(x, kernel, strides, end):
     """kxkxk: copies of the clip, shifted in time, joined along the channels."""
     batch, frames, height, width, channels = shape_of(x)
     size = kernel.shape[0]
@@ -327,4 +338,4 @@ def _by_shift(x, kernel, strides, **end):
     shifted = [x[:, t : t + frames : strides[0]] for t in range(size)]
     kernel = ops.concatenate([kernel[t] for t in range(size)], axis=2)
     x = ops.concatenate(shifted, axis=-1)
-    return conv2d_by_frame(x, kernel, strides[1:], **end)
+    return conv2d_by_frame(x, kernel, strides[1:], end=end)

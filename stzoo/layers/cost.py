@@ -177,12 +177,12 @@ class ComposedCoST(ClipConv):
     to have zeros in its corners is up to who assigns it.
     """
 
-    def call(self, inputs):
+    def call(self, inputs, residual=None):
         plain = self.kernel_size == (3, 3, 3) and self.strides == (1, 1, 1)
         if _composes(inputs, self.filters) or not plain:
-            return super().call(inputs)
+            return super().call(inputs, residual)
         kernel = ops.convert_to_tensor(self.kernel)
-        return conv3d_without_corners(inputs, kernel, **self._end())
+        return conv3d_without_corners(inputs, kernel, self._end(residual))
 
 
 def compose(kernels):

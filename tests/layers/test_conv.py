@@ -30,13 +30,17 @@ def test_conv3d_is_the_definition(shape, size, strides):
 
 
 @pytest.mark.parametrize("size", KERNELS, ids=str)
-def test_bias_and_relu_come_after(size):
+def test_bias_residual_and_relu_come_after(size):
     x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
     layer = ClipConv(4, size, 2, use_bias=True, activation="relu")
     layer.build(x.shape)
     layer.bias.assign([1, -2, 3, -4])
     sums = convolution(x, numpy(layer.kernel), (1, 2, 2)) + [1, -2, 3, -4]
     close(layer(x), np.maximum(sums, 0))
+    residual = keras.ops.convert_to_tensor(RNG.normal(size=sums.shape), "float32")
+    before = numpy(residual).copy()
+    close(layer(x, residual=residual), np.maximum(sums + before, 0))
+    np.testing.assert_array_equal(numpy(residual), before)
     with pytest.raises(ValueError, match='activation must be None or "relu"'):
         ClipConv(4, size, activation="gelu")
 
