@@ -24,7 +24,10 @@ def reshape(x, sizes):
 
 
 def pad(x, margins):
-    """Like `keras.ops.pad`, with zeros; `torch.compile` cannot follow that one.
+    """Like `keras.ops.pad`, with zeros.
+
+    `torch.compile` cannot follow that one; and TensorFlow joins its `Pad` with a Conv3D
+    after it, in whose gradients it misses it then, and optimises nothing.
 
     Args:
         x: tensor.
@@ -32,12 +35,20 @@ def pad(x, margins):
     """
     if not any(map(any, margins)):
         return x
-    if not _torch():
-        return ops.pad(x, margins)
-    from torch.nn import functional
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
 
-    last_axis_first = [n for margin in reversed(margins) for n in margin]
-    return functional.pad(x, last_axis_first)
+            return tf.raw_ops.PadV2(
+                input=x, paddings=margins, constant_values=tf.zeros((), x.dtype)
+            )
+        case "torch":
+            from torch.nn import functional
+
+            last_axis_first = [n for margin in reversed(margins) for n in margin]
+            return functional.pad(x, last_axis_first)
+        case _:
+            return ops.pad(x, margins)
 
 
 def _torch():

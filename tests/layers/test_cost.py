@@ -119,3 +119,15 @@ def test_layer_keeps_keras_promises(variant, tmp_path):
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         CoST(4, **arguments)
+
+
+def test_tensorflow_can_optimise_the_gradients():
+    """With `Pad` before Conv3D it gives up on a graph: "remapper failed"."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("about TensorFlow's graphs")
+    import tensorflow as tf
+
+    layer = CoST(3, strides=2)
+    call = tf.function(layer).get_concrete_function(tf.zeros((1, 4, 8, 8, 3)))
+    kinds = {op.type for op in call.graph.get_operations()}
+    assert "Conv3D" in kinds and "Pad" not in kinds
