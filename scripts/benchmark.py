@@ -201,6 +201,33 @@ def machine():
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
+def joined(path, rows, keys):
+    """A CSV file as bytes, with rows in the place of those of the same cases.
+
+    Args:
+        path: of the file, which need not be there.
+        rows: list of dicts from columns to what stands there.
+        keys: the columns that tell a case.
+    """
+
+    def case(row):
+        return [row[key] for key in keys]
+
+    rows = [
+        {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in row.items()}
+        for row in rows
+    ]
+    new, kept = list(map(case, rows)), []
+    if path.exists():
+        with path.open() as file:
+            kept = [row for row in csv.DictReader(file) if case(row) not in new]
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(sorted(kept + rows, key=case))
+    return text.getvalue().encode()
+
+
 def command():
     """What the command takes."""
     parser = argparse.ArgumentParser(usage=__doc__)
@@ -230,22 +257,8 @@ def main():
     if others / 2 > QUIET and not chosen.busy:
         parser.error(f"other processes keep {others / 2:.1f} cores busy (see --busy)")
     name = f"{chosen.machine}-{chosen.precision}.csv"
-    kept = {}
-    if (chosen.out / name).exists():
-        with (chosen.out / name).open() as file:
-            for row in csv.DictReader(file):
-                kept.setdefault(tuple(row[key] for key in CASE), []).append(row)
     for rows in tables(cases(chosen)):
-        rows = [
-            {k: f"{v:.4g}" if type(v) is float else str(v) for k, v in row.items()}
-            for row in rows
-        ]
-        kept[tuple(rows[0][key] for key in CASE)] = rows
-        text = io.StringIO()
-        table = csv.DictWriter(text, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(row for case in sorted(kept) for row in kept[case])
-        write(chosen.out, {name: text.getvalue().encode()})
+        write(chosen.out, {name: joined(chosen.out / name, rows, CASE)})
 
 
 if __name__ == "__main__":

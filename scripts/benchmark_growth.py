@@ -3,13 +3,13 @@
 How the cost of an answer grows: with frames (8 to 64), the side of a frame (112 to 320;
 BN-Inception takes multiples of 32, so from 128), clips in a batch (1 to 16), and views
 of a video (1 to 30, from a rendered 1280x720 file of 10 s, decoding included). Writes
-`benchmarks/growth-MACHINE-BACKEND.csv`, and a picture for each model beside it. In the
-table, `linear` is what the smallest would cost in proportion: the square of a side,
-else the number. Times are medians of `--rounds`, all sizes in turn in every round.
+`benchmarks/growth-MACHINE-BACKEND.csv`, where a model measured again takes the place of
+the old, and a picture for each beside it. In the table, `linear` is what the smallest
+would cost in proportion: the square of a side, else the number. Times are medians of
+`--rounds`, all sizes in turn in every round.
 """
 
 import argparse
-import csv
 import functools
 import io
 import tempfile
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from benchmark import ROOT, machine
+from benchmark import ROOT, joined, machine
 from benchmark_pipeline import render
 
 import stzoo
@@ -74,10 +74,9 @@ def rows(name, what, video, rounds):
             row[at] = time.perf_counter() - start
     seconds = np.median(times, axis=0)
     linear = (np.array(numbers) / numbers[0]) ** POWER.get(what, 1) * seconds[0]
-    for number, *cells in zip(numbers, seconds, linear, strict=True):
-        cells = (f"{cell:.4g}" for cell in cells)
-        found = dict(zip(("seconds", "linear"), cells, strict=True))
-        yield {"model": name, "grows": what, "size": number} | found
+    for size, took, line in zip(numbers, seconds, linear, strict=True):
+        about = {"model": name, "grows": what, "size": size}
+        yield about | {"seconds": took, "linear": line}
 
 
 def picture(rows, title):
@@ -89,7 +88,7 @@ def picture(rows, title):
     for axes, what in zip(figure.subplots(1, len(SIZES)), SIZES, strict=True):
         mine = [row for row in rows if row["grows"] == what]
         for key, style in (("linear", "--"), ("seconds", "o-")):
-            values = [float(row[key]) for row in mine]
+            values = [row[key] for row in mine]
             axes.loglog([row["size"] for row in mine], values, style, label=key)
         axes.set_xticks([row["size"] for row in mine])
         axes.minorticks_off()
@@ -110,21 +109,16 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
     chosen = parser.parse_args(arguments)
     name = f"growth-{chosen.machine}-{keras.backend.backend()}"
-    found = []
     with tempfile.TemporaryDirectory() as folder:
         render(Path(folder), (720, 1280), 1)
         for model in chosen.models:
+            found = []
             for what in SIZES:
                 found += rows(model, what, f"{folder}/00.mp4", chosen.rounds)
-            mine = [row for row in found if row["model"] == model]
             title = f"{model}, {keras.backend.backend()}, {chosen.machine}"
-            table = io.StringIO()
-            writer = csv.DictWriter(table, found[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(found)
             files = {
-                f"{name}.csv": table.getvalue().encode(),
-                f"{name}-{model}.png": picture(mine, title),
+                f"{name}.csv": joined(chosen.out / f"{name}.csv", found, ["model"]),
+                f"{name}-{model}.png": picture(found, title),
             }
             write(chosen.out, files)
 

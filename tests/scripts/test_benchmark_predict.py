@@ -34,13 +34,26 @@ def test_a_model_from_its_folder(video, tmp_path):
 def test_growth(tmp_path, monkeypatch):
     sizes = {"frames": (2, 4), "side": (32, 64), "batch": (1, 3), "views": ("1x1",)}
     monkeypatch.setattr(benchmark_growth, "SIZES", sizes)
-    chosen = ["--models", "c2d_tiny", "--rounds", "1", "--machine", "here"]
-    benchmark_growth.main([*chosen, "--out", str(tmp_path)])
-    (table,) = tmp_path.glob("growth-here-*.csv")
-    with table.open() as file:
-        rows = list(csv.DictReader(file))
+
+    def measure(model):
+        chosen = ["--models", model, "--rounds", "1", "--machine", "here"]
+        benchmark_growth.main([*chosen, "--out", str(tmp_path)])
+        (table,) = tmp_path.glob("growth-here-*.csv")
+        assert table.with_name(f"{table.stem}-{model}.png").stat().st_size > 1000
+        with table.open() as file:
+            return list(csv.DictReader(file))
+
+    rows = measure("c2d_tiny")
     assert [row["size"] for row in rows] == ["2", "4", "32", "64", "1", "3", "1"]
     for least, most, times in ((0, 1, 2), (2, 3, 4), (4, 5, 3)):
         linear = float(rows[least]["seconds"]) * times
         assert float(rows[most]["linear"]) == pytest.approx(linear, rel=1e-3)
-    assert table.with_name(f"{table.stem}-c2d_tiny.png").stat().st_size > 1000
+
+    def quick(name, what, *_):
+        return [{"model": name, "grows": what, "size": 1, "seconds": 1, "linear": 1}]
+
+    monkeypatch.setattr(benchmark_growth, "rows", quick)
+    both = measure("a2d_tiny")
+    assert [row["model"] for row in both] == 4 * ["a2d_tiny"] + 7 * ["c2d_tiny"]
+    assert both[4:] == rows
+    assert len(measure("c2d_tiny")) == 8, "measured again"
