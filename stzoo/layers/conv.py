@@ -84,9 +84,19 @@ class ClipConv(keras.layers.Layer):
 
     def call(self, inputs, residual=None):
         kernel = ops.convert_to_tensor(self.kernel)
-        return conv3d(inputs, kernel, self.strides, self._end(residual))
+        return conv3d(inputs, kernel, self.strides, self._end(inputs, residual))
 
-    def _end(self, residual):
+    def _end(self, inputs, residual):
+        if residual is not None:
+            shape, given = self.compute_output_shape(inputs.shape), residual.shape
+            if len(given) != len(shape) or any(
+                None not in (one, other) and one != other
+                for one, other in zip(given, shape, strict=True)
+            ):
+                raise ValueError(
+                    f"{self.name}: a residual must have the shape of the output. "
+                    f"Expected: {tuple(shape)}. Received: {tuple(given)}."
+                )
         bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
         return End(bias, residual, self.activation == "relu")
 
@@ -143,7 +153,7 @@ class FrameConv(ClipConv):
 
     def call(self, inputs, residual=None):
         kernel = ops.convert_to_tensor(self.kernel)
-        how = {"padded": self.padded, "end": self._end(residual)}
+        how = {"padded": self.padded, "end": self._end(inputs, residual)}
         return conv2d_by_frame(inputs, kernel, self.strides, **how)
 
     def compute_output_shape(self, input_shape):

@@ -182,7 +182,7 @@ class ComposedCoST(ClipConv):
         if _composes(inputs, self.filters) or not plain:
             return super().call(inputs, residual)
         kernel = ops.convert_to_tensor(self.kernel)
-        return conv3d_without_corners(inputs, kernel, self._end(residual))
+        return conv3d_without_corners(inputs, kernel, self._end(inputs, residual))
 
 
 def compose(kernels):

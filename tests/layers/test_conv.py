@@ -41,6 +41,8 @@ def test_bias_residual_and_relu_come_after(size):
     before = numpy(residual).copy()
     close(layer(x, residual=residual), np.maximum(sums + before, 0))
     np.testing.assert_array_equal(numpy(residual), before)
+    with pytest.raises(ValueError, match="must have the shape of the output"):
+        layer(x, residual=keras.ops.swapaxes(residual, 2, 3))
     with pytest.raises(ValueError, match='activation must be None or "relu"'):
         ClipConv(4, size, activation="gelu")
 
