@@ -3,8 +3,7 @@
 A batch norm that stands still is a scale and an offset for each channel, and so is part
 of the convolution before it (Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877,
 Section 3.2); a residual that is added and a ReLU after it cost less in the same layer.
-The coefficients of CoST (a)
-are weights, so it is one 3D convolution.
+The coefficients of CoST (a) are weights, so it is one 3D convolution.
 """
 
 import dataclasses
