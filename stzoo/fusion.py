@@ -86,11 +86,11 @@ def fold(model):
                 dropped.add(layer.name)
                 result(before, layer.output)
             case keras.layers.Add(input=[one, other]) if one.shape == other.shape:
-                terms = enumerate(made_by.get(id(term)) for term in layer.input)
-                free = [(i, t) for i, t in terms if t and t.name not in adding]
+                terms = [made_by.get(id(term)) for term in (one, other)]
+                free = [term for term in terms if term and term.name not in adding]
                 if free:
-                    place, last = free[-1]
-                    sums[layer.name] = place, last.name
+                    last = free[-1]
+                    sums[layer.name] = terms.index(last), last.name
                     adding.add(last.name)
                     result(last, layer.output)
             case keras.layers.ReLU() if before:

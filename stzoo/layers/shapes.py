@@ -1,7 +1,7 @@
-"""Shapes of tensors, where Keras does on PyTorch more than it has to.
+"""Shapes of tensors, where what Keras does costs a backend more than it has to.
 
-Each of its operations first looks for symbolic tensors among its arguments, for longer
-than to reshape a tensor takes. P3D-199 does that a thousand times.
+On PyTorch, each of its operations first looks for symbolic tensors among its arguments,
+for longer than to reshape a tensor takes. P3D-199 does that a thousand times.
 """
 
 import keras
