@@ -1,8 +1,9 @@
 """python scripts/benchmark_growth.py --models cost_resnet50 p3d_resnet50
 
-How the cost of an answer grows: with frames (8 to 64), the side of a frame (112 to 320;
-BN-Inception takes multiples of 32, so from 128), clips in a batch (1 to 16), and views
-of a video (1 to 30, from a rendered 1280x720 file of 10 s, decoding included). Writes
+How the cost of an answer grows: with frames (8 to 64; STPN takes snippets of 10, so 20
+to 70), the side of a frame (112 to 320; BN-Inception takes multiples of 32, so from
+128), clips in a batch (1 to 16), and views of a video (1 to 30, from a rendered
+1280x720 file of 10 s, decoding included). Writes
 `benchmarks/growth-MACHINE-BACKEND.csv`, where a model measured again takes the place of
 the old, and a picture for each beside it. In the table, `linear` is what the smallest
 would cost in proportion: the square of a side, else the number. Times are medians of
@@ -33,9 +34,20 @@ SIZES = {
 POWER = {"side": 2}
 
 
+def numbers(name, what, snippet):
+    """The numbers of what grows that a model takes, in order."""
+    step = least = 1
+    if what == "frames" and snippet > 1:
+        step, least = snippet, 2 * snippet
+    elif what == "side" and "inception" in name:
+        step = 32
+    return sorted({max(least, -(-size // step) * step) for size in SIZES[what]})
+
+
 def runs(name, what, video):
     """What is timed: pairs of a number and a function without arguments."""
-    frames, *sizes, channels = stzoo.create(name).stzoo.clip.shape
+    clip = stzoo.create(name).stzoo.clip
+    frames, *sizes, channels = clip.shape
     if what == "views":
         model = stzoo.create(name)
         for views in SIZES[what]:
@@ -45,14 +57,12 @@ def runs(name, what, video):
                 functools.partial(stzoo.predict, model, video, views=views),
             )
         return
-    for size in SIZES[what]:
+    for size in numbers(name, what, clip.snippet):
         shape, batch = (frames, *sizes, channels), 1
         match what:
             case "frames":
                 shape = (size, *sizes, channels)
             case "side":
-                if "inception" in name:
-                    size = -(-size // 32) * 32
                 shape = (frames, size, size, channels)
             case "batch":
                 batch = size
@@ -63,7 +73,7 @@ def runs(name, what, video):
 
 def rows(name, what, video, rounds):
     """The rows of a model and a size that grows."""
-    numbers, functions = zip(*runs(name, what, video), strict=True)
+    sizes, functions = zip(*runs(name, what, video), strict=True)
     for run in functions:
         run()
     times = np.zeros((rounds, len(functions)))
@@ -73,8 +83,8 @@ def rows(name, what, video, rounds):
             run()
             row[at] = time.perf_counter() - start
     seconds = np.median(times, axis=0)
-    linear = (np.array(numbers) / numbers[0]) ** POWER.get(what, 1) * seconds[0]
-    for size, took, line in zip(numbers, seconds, linear, strict=True):
+    linear = (np.array(sizes) / sizes[0]) ** POWER.get(what, 1) * seconds[0]
+    for size, took, line in zip(sizes, seconds, linear, strict=True):
         about = {"model": name, "grows": what, "size": size}
         yield about | {"seconds": took, "linear": line}
 

@@ -1,7 +1,9 @@
 """The table of the way from a file to a label, and of how its cost grows."""
 
 import csv
+import shutil
 import time
+from functools import partial
 
 import benchmark_growth
 import benchmark_predict
@@ -9,6 +11,8 @@ import pytest
 
 import stzoo
 from stzoo.data import motions
+
+SMALL = {"width": 4, "depths": (1, 1, 1, 1)}
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +23,7 @@ def video(tmp_path_factory):
 
 
 def test_a_model_from_its_folder(video, tmp_path):
-    model = stzoo.c2d_tiny(clip=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    model = stzoo.c2d_tiny(clip=(2, 32, 32, 3), **SMALL)
     stzoo.save(model, tmp_path)
     row = benchmark_predict.measure(tmp_path, video, time.time())
     assert 0 <= row["import_s"] < row["import_s"] + row["load_s"] < row["first_s"]
@@ -31,9 +35,15 @@ def test_a_model_from_its_folder(video, tmp_path):
     assert row["views_mb"] >= row["one_mb"] > 0
 
 
-def test_growth(tmp_path, monkeypatch):
+def test_growth(video, tmp_path, monkeypatch):
     sizes = {"frames": (2, 4), "side": (32, 64), "batch": (1, 3), "views": ("1x1",)}
     monkeypatch.setattr(benchmark_growth, "SIZES", sizes)
+    monkeypatch.setattr(
+        benchmark_growth,
+        "render",
+        lambda folder, *_: shutil.copy(video, folder / "00.mp4"),
+    )
+    monkeypatch.setattr(stzoo, "create", partial(stzoo.create, **SMALL))
 
     def measure(model):
         chosen = ["--models", model, "--rounds", "1", "--machine", "here"]
@@ -57,3 +67,10 @@ def test_growth(tmp_path, monkeypatch):
     assert [row["model"] for row in both] == 4 * ["a2d_tiny"] + 7 * ["c2d_tiny"]
     assert both[4:] == rows
     assert len(measure("c2d_tiny")) == 8, "measured again"
+
+
+def test_a_model_takes_some_sizes_only():
+    numbers = benchmark_growth.numbers
+    assert numbers("stpn_bninception", "frames", snippet=10) == [20, 40, 70]
+    assert numbers("stpn_bninception", "side", snippet=10) == [128, 160, 224, 320]
+    assert numbers("cost_resnet50", "frames", snippet=1) == [8, 16, 32, 64]
