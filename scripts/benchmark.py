@@ -16,7 +16,7 @@ momentum.
   time of eager PyTorch over that of the row.
 * `gflops` of one run: the convolutions and products of the eager network as PyTorch
   counts them (backwards as well), 2 for a multiplication and an addition; `share`, the
-  part of `best_rate` that is reached, PyTorch's fastest convolution in this process.
+  part of `best_rate` that is reached, PyTorch's fastest convolution in any round.
 * `others`, how many cores everything else on the machine kept busy meanwhile. Above 0.2
   the command refuses to start without `--busy`, since such times mean little.
 * Of a process that does nothing else: `build_s` from its start until the model stands,
@@ -95,11 +95,12 @@ def race(case):
     for run in runs.values():
         run()
         run()
-    measured = {name: [] for name in runs}
+    measured, rate = {name: [] for name in runs}, 0
     for _ in range(case.rounds):
         for name, run in runs.items():
             measured[name].append(clock(run))
-    rate, count = best_rate(case), operations(case)
+        rate = max(rate, best_rate(case))
+    count = operations(case)
     times = {name: np.array(pairs)[:, 0] for name, pairs in measured.items()}
     eager = np.median(times["eager"]) if "eager" in times else np.nan
     rows = {}
