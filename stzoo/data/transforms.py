@@ -26,6 +26,39 @@ _OTHER = {"left": "right", "right": "left", "clockwise": "counterclockwise"}
 _OTHER |= {f"counter{dash}clockwise": "clockwise" for dash in ("", "-", " ")}
 
 
+class Views:
+    """The views of a video, cut out of its frames when they are asked for.
+
+    What is held is each frame that is seen, once. `views[rows]`, with a slice or an
+    int array, is a uint8 array `(rows, frames, height, width, channels)`.
+
+    Args:
+        video, clip, views, rng: as of `clip_views`.
+
+    Raises:
+        ValueError: likewise.
+    """
+
+    def __init__(self, video, clip, views="1x1", rng=None):
+        clips, crops = sampling.parse_views(views)
+        if clip.height is None and crops > 1:
+            raise ValueError(
+                f"views={views!r} asks for {crops} crops, but this model takes the "
+                f'whole frame. Pass views="{clips}x1".'
+            )
+        frames, self._places = _sampled(video, clip, clips, clip.short_side, rng)
+        places = ("center",) if crops == 1 else np.linspace(0, 1, crops)
+        self._cut = [crop(frames, clip.height, clip.width, where) for where in places]
+
+    def __len__(self):
+        return len(self._places) * len(self._cut)
+
+    def __getitem__(self, rows):
+        clips, crops = divmod(np.arange(len(self))[rows], len(self._cut))
+        pairs = zip(clips, crops, strict=True)
+        return np.stack([self._cut[j][self._places[i]] for i, j in pairs])
+
+
 def clip_views(video, clip, views="1x1", rng=None):
     """The views of a video on which a model is evaluated.
 
@@ -46,16 +79,7 @@ def clip_views(video, clip, views="1x1", rng=None):
         ValueError: if `views` cannot be read, if several crops are asked for but
             `clip` has no height, or if the crop is larger than the resized frame.
     """
-    clips, crops = sampling.parse_views(views)
-    if clip.height is None and crops > 1:
-        raise ValueError(
-            f"views={views!r} asks for {crops} crops, but this model takes the whole "
-            f'frame. Pass views="{clips}x1".'
-        )
-    frames = _clips(video, clip, clips, clip.short_side, rng)
-    places = ("center",) if crops == 1 else np.linspace(0, 1, crops)
-    cut = [crop(frames, clip.height, clip.width, where) for where in places]
-    return np.stack(cut, axis=1).reshape(-1, *cut[0].shape[1:])
+    return Views(video, clip, views, rng)[:]
 
 
 @dataclass(frozen=True)
@@ -143,7 +167,8 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
     if not augment.scales:
         least, most = augment.short_sides or (short_side, short_side * 5 // 4)
         short_side = int(rng.integers(least, most + 1))
-    (frames,) = _clips(video, clip, 1, short_side, rng)
+    frames, (places,) = _sampled(video, clip, 1, short_side, rng)
+    frames = frames[places]
     if augment.scales:
         frames = scaled_crop(frames, clip.height, clip.width, augment.scales, rng)
     else:
@@ -294,7 +319,7 @@ def crop(frames, height, width, where="center", rng=None):
     return frames[..., top : top + size[0], left : left + size[1], :]
 
 
-def read_clips(video, clip, indices, short_side=None):
+def read_clips(video, clip, indices):
     """Clips of resized frames, of optical flow, or of both, as the model takes them.
 
     Args:
@@ -302,11 +327,16 @@ def read_clips(video, clip, indices, short_side=None):
             of RGB and optical flow, as `with_flow` gives it.
         clip: `stzoo.spec.Clip`.
         indices: int array `(clips, frames)`, below `length(video, clip)`.
-        short_side: int, pixels; `None` for `clip.short_side`.
 
     Returns:
         uint8 array `(clips, frames, height, width, channels)`.
     """
+    frames, places = _read(video, clip, indices, clip.short_side)
+    return frames[places]
+
+
+def _read(video, clip, indices, short_side):
+    """Each frame of some clips once, `(frames, height, width, channels)`, and where."""
     is_array = isinstance(video, np.ndarray)
     if is_array and (video.dtype != np.uint8 or video.shape[3:] not in ((3,), (5,))):
         raise ValueError(
@@ -319,7 +349,6 @@ def read_clips(video, clip, indices, short_side=None):
             return resize(video[indices], short_side)
         return video.read(indices, short_side)
 
-    short_side = short_side or clip.short_side
     wanted, places = np.unique(indices, return_inverse=True)
     if clip.moving and not _has_flow(video):
         path = None if is_array else video.path
@@ -329,7 +358,7 @@ def read_clips(video, clip, indices, short_side=None):
     else:
         channels = slice(-len(clip.mean), None) if clip.moving else slice(3)
         frames = read(wanted, short_side)[..., channels]
-    return frames[places.reshape(indices.shape)]
+    return frames, places.reshape(indices.shape)
 
 
 def length(video, clip):
@@ -342,8 +371,8 @@ def _has_flow(video):
     return isinstance(video, np.ndarray) and video.shape[3:] == (5,)
 
 
-def _clips(video, clip, clips, short_side, rng=None):
-    """Clips of resized frames: uint8 `(clips, frames, height, width, channels)`."""
+def _sampled(video, clip, clips, short_side, rng=None):
+    """Each frame of so many clips once, and where it belongs, `(clips, frames)`."""
     if clip.frames is None:
         raise ValueError("Clip.frames is None: give it the number of frames of a clip.")
     counts = {"clips": clips, "rng": rng, "snippet": clip.snippet}
@@ -352,7 +381,7 @@ def _clips(video, clip, clips, short_side, rng=None):
         indices = sampling.segments(total, clip.frames, **counts)
     else:
         indices = sampling.dense(total, clip.frames, clip.stride, **counts)
-    return read_clips(video, clip, indices, short_side)
+    return _read(video, clip, indices, short_side)
 
 
 def _plain(name):

@@ -15,7 +15,7 @@ import numpy as np
 
 from stzoo.checkpoint import write
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import clip_views
+from stzoo.data.transforms import Views
 from stzoo.data.video import Video
 from stzoo.training import extraction, metrics, plots
 
@@ -49,11 +49,11 @@ def predict(model, video, top=5, views="1x1"):
     """
     about = _about(model)
     if isinstance(video, np.ndarray):
-        clips = clip_views(video, about.clip, views)
+        clips = Views(video, about.clip, views)
     else:
         opened = Video(video) if hasattr(video, "read") else open_video(video)
         with opened as frames:
-            clips = clip_views(frames, about.clip, views)
+            clips = Views(frames, about.clip, views)
     probabilities = classify(model, clips).mean(0)
     best = np.argsort(-probabilities, kind="stable")[:top]
     labels = about.labels or range(about.classes)
@@ -65,7 +65,7 @@ def classify(model, clips):
 
     Args:
         model: a model from clips to logits.
-        clips: array `(clips, frames, height, width, 3)`, RGB of 0 to 255.
+        clips: `Views`, or array `(clips, frames, height, width, channels)` of 0 to 255.
 
     Returns:
         float32 array `(clips, classes)`.

@@ -24,7 +24,7 @@ from keras import ops
 from stzoo.checkpoint import write
 from stzoo.data.decoders import open_video
 from stzoo.data.sampling import parse_views
-from stzoo.data.transforms import clip_views
+from stzoo.data.transforms import Views
 from stzoo.layers.network import Network
 
 logger = logging.getLogger("stzoo")
@@ -117,8 +117,7 @@ def in_parts(
     """Applies a function to all videos and writes what it says, see `extract`.
 
     Args:
-        function: from clips `(views, frames, height, width, 3)` to an array
-            `(views, width)`.
+        function: from `Views`, or an array of such, to an array `(views, width)`.
         width: int.
         about: dict, what the function is, for `run.json`.
     """
@@ -179,8 +178,7 @@ def over(function, paths, clip, views="1x1", workers=4):
     """Applies a function to videos, of which the next are decoded meanwhile.
 
     Args:
-        function: from clips `(views, frames, height, width, 3)` to an array
-            `(views, width)`.
+        function: from `Views`, or an array of such, to an array `(views, width)`.
         paths: sequence of paths.
         clip: `stzoo.spec.Clip`.
         views: string, clips x crops.
@@ -198,7 +196,7 @@ def over(function, paths, clip, views="1x1", workers=4):
     def decode(path):
         try:
             with open_video(path) as video:
-                return clip_views(video, clip, views), ""
+                return Views(video, clip, views), ""
         except (OSError, ValueError) as error:
             return None, str(error)
 
@@ -216,9 +214,12 @@ def over(function, paths, clip, views="1x1", workers=4):
             seen = [found for found, _ in decoded if found is not None]
             rows = iter(())
             if seen:
-                full = seen + [seen[-1]] * (together - len(seen))  # one shape
-                answers = function(np.concatenate(full))
-                rows = iter(answers.reshape(len(full), -1, answers.shape[-1]).mean(1))
+                batch = seen[0]
+                if together > 1:  # one shape
+                    full = seen + [batch] * (together - len(seen))
+                    batch = np.concatenate([one[:] for one in full])
+                answers = function(batch).reshape(together, clips * crops, -1)
+                rows = iter(answers.mean(1))
             for found, error in decoded:
                 yield (None if found is None else next(rows)), error
 
@@ -242,7 +243,7 @@ def in_batches(network, clips):
 
     Args:
         network: a model from clips to one output.
-        clips: array `(clips, frames, height, width, 3)`, RGB of 0 to 255.
+        clips: `Views`, or array `(clips, frames, height, width, channels)` of 0 to 255.
     """
     most = min(at_once(), len(clips))
     # 30 views are five batches of 6: of 8, the last would be full of copies.

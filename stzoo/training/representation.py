@@ -16,7 +16,7 @@ written from what is known of it and may differ from it in a term.
 import numpy as np
 
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import clip_views
+from stzoo.data.transforms import Views
 from stzoo.layers.network import Network
 from stzoo.training.evaluation import classify
 from stzoo.training.extraction import in_batches
@@ -161,9 +161,9 @@ def action_similarity(first, second, same, folds=10):
 
 def _clips(video, clip, clips, rng):
     if isinstance(video, np.ndarray):
-        return clip_views(video, clip, f"{clips}x1", rng)
+        return Views(video, clip, f"{clips}x1", rng)
     with open_video(video) as frames:
-        return clip_views(frames, clip, f"{clips}x1", rng)
+        return Views(frames, clip, f"{clips}x1", rng)
 
 
 def _unit(vectors):

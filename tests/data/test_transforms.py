@@ -1,3 +1,5 @@
+import tracemalloc
+
 import av
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from PIL import Image
 from stzoo.data import motions
 from stzoo.data.transforms import (
     Augment,
+    Views,
     clip_views,
     crop,
     jitter,
@@ -51,6 +54,21 @@ def test_thirty_views(frames):
         assert corner(view) == expected
     upright = clip_views(frames.transpose(0, 2, 1, 3), clip, "1x3")
     assert [view[0, 0, 0, 1] for view in upright] == [0, 8, 16]
+
+
+def test_views_are_cut_when_they_are_asked_for(frames):
+    clip = Clip(frames=4, stride=3, height=48, width=48, short_side=48)
+    views, whole = Views(frames, clip, "10x3"), clip_views(frames, clip, "10x3")
+    assert len(views) == 30
+    rows = np.array([29, 0, 7, 7])
+    np.testing.assert_array_equal(views[rows], whole[rows])
+    np.testing.assert_array_equal(views[4:6], whole[4:6])
+    tracemalloc.start()
+    held = Views(frames, clip, "10x3")
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 1.1 * frames.nbytes < 0.5 * whole.nbytes
+    assert len(held) == 30
 
 
 def test_segments_and_whole_frames(frames):
