@@ -30,10 +30,10 @@ class Network(keras.Model):
         last = {id(x): i for i, node in enumerate(nodes) for x in node.input_tensors}
         for x in self.outputs:
             last.pop(id(x), None)
-        self._steps = tuple(
-            (node, tuple(x for x, at in last.items() if at == i))
-            for i, node in enumerate(nodes)
-        )
+        done = [[] for _ in nodes]
+        for x, at in last.items():
+            done[at].append(x)
+        self._steps = tuple(zip(nodes, map(tuple, done), strict=True))
 
     def call(self, inputs, training=None, mask=None):
         if keras.backend.backend() != "torch":
