@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from stzoo.data import motions
+from stzoo.data import motions, scenes
 from stzoo.data.motions import CLASSES, REVERSED, SHAPES, render, write
 
 PAIRS = [motion for motion in CLASSES if REVERSED[motion] != motion][::2]
@@ -154,8 +154,8 @@ def test_the_thing_stays_in_view():
     seen = []
     for seed, motion, shape in itertools.product(range(40), [*PAIRS, *OWN], SHAPES):
         rng = np.random.default_rng(seed)
-        position, radius, angle, _ = motions._trajectory(rng, motion, shape)
-        turned = np.outer(radius * np.exp(1j * angle), motions._points(shape))
+        position, radius, angle, _ = scenes.trajectory(rng, motion, shape)
+        turned = np.outer(radius * np.exp(1j * angle), scenes.points(shape))
         points = position[:, None] + turned
         seen.append(np.maximum(abs(points.real), abs(points.imag)) < 34.3)
     inside = np.array([video.mean(1).min() for video in seen])
@@ -165,11 +165,11 @@ def test_the_thing_stays_in_view():
 def test_what_is_behind_the_box_is_hidden_and_comes_out():
     for seed, shape in itertools.product(range(20), SHAPES):
         rng = np.random.default_rng(seed)
-        position, radius, angle, box = motions._trajectory(
+        position, radius, angle, box = scenes.trajectory(
             rng, "coming out from behind", shape
         )
         center, length, width, turn = box
-        turned = np.outer(radius * np.exp(1j * angle), motions._points(shape))
+        turned = np.outer(radius * np.exp(1j * angle), scenes.points(shape))
         points = (position[:, None] + turned - center) * np.exp(-1j * turn)
         hidden = (abs(points.real) < length) & (abs(points.imag) < width * length)
         assert 0.85 < hidden[0].mean() < 0.95 and hidden[-1].mean() == 0
@@ -181,7 +181,7 @@ def test_shapes_show_how_they_are_turned_and_are_not_confused():
     plane = axis + 1j * axis[:, None]
 
     def mask(shape, plane):
-        table = motions._table(shape)
+        table = scenes.table(shape)
         row, column = (
             ((part + 1.2) * 128).astype(int).clip(0, len(table) - 1)
             for part in (plane.imag, plane.real)

@@ -6,7 +6,7 @@ from harness import close
 from PIL import Image
 
 import stzoo
-from stzoo.data import motions
+from stzoo.data import motions, scenes
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
 from stzoo.explain import reports
@@ -78,7 +78,7 @@ def test_segments_are_shown_as_long_as_the_video(falling, tmp_path):
     assert "speaks for 7 in tsn_tiny" in title
     shown, fps = film(path)
     assert len(shown) == 24
-    assert len(shown) / fps == pytest.approx(motions.FRAMES / motions.FPS, 0.01)
+    assert len(shown) / fps == pytest.approx(scenes.FRAMES / motions.FPS, 0.01)
     assert shown.shape[1:3] == (264, 280)
 
 
