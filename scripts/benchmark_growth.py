@@ -66,7 +66,7 @@ def runs(name, what, video):
                 shape = (frames, size, size, channels)
             case "batch":
                 batch = size
-        model = stzoo.create(name, clip=shape)
+        model = stzoo.create(name, input_shape=shape)
         clips = np.zeros((batch, *shape), "uint8")
         yield size, functools.partial(model.predict_on_batch, clips)
 

@@ -65,7 +65,7 @@ def ours(case, fused=False, compiled=False):
     if case.precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
     model = stzoo.create(
-        case.model, classes=case.classes, clip=case.shape, **case.options
+        case.model, classes=case.classes, input_shape=case.shape, **case.options
     )
     if fused:
         model = stzoo.fuse(model)

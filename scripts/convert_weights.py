@@ -75,17 +75,17 @@ def converted(builder, options, files, entry=None):
     """The model with the weights of a checkpoint, or of one for each stream."""
     file, *more = files
     tensors = read(file)
-    family = sys.modules[zoo.BUILDERS[builder].__module__]
-    rules = dialect(family.RULES, tensors)
+    family = zoo.family(builder)
+    rules = dialect(family.key_map, tensors)
     new = entry.new if entry else ()
     head = [t for name, t in tensors.items() if rename(name, (), rules) == "fc/kernel"]
     if not head:
         raise ValueError(f"{file} has no head, no tensor becomes fc/kernel.")
-    classes = entry.classes if "^fc/" in new else len(head[0])
+    classes = entry.classes if entry and entry.new_head else len(head[0])
     model = zoo.BUILDERS[builder](classes=classes, **options)
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     try:
-        if hasattr(family, "prepare"):
+        if family.prepare:
             files = [tensors, *map(read, more)]
             tensors = family.prepare(files, model.stzoo.options)
         elif more:

@@ -108,7 +108,7 @@ def main(arguments=None):
     options = parse_options(args.builder, args.option)
     size = args.clip and (*map(int, args.clip.split("x")), 3)
     classes = CLASSES[args.labels]
-    options.update(classes=len(classes), clip=size, pretrained=args.start)
+    options.update(classes=len(classes), input_shape=size, pretrained=args.start)
     model = stzoo.create(args.builder, **options)
     clip = model.stzoo.clip
 

@@ -5,7 +5,6 @@ weights that ship along, on the Hub. Nothing is unpickled, nothing named in a fi
 imported; a model is loaded whole or left as it was.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -49,67 +48,6 @@ class Source:
         if hub.remote(self.where):
             advice = "It was removed from the cache, so the next call fetches it again"
         return ValueError(f"{self.where}/{filename}: {problem}. {advice}.")
-
-
-def assemble(
-    graph,
-    fresh,
-    classes,
-    clip,
-    pretrained,
-    options,
-    entries,
-    rules=(),
-    prepare=None,
-):
-    """Builds a named model and loads its weights: every builder ends here.
-
-    Args:
-        graph: function `(clip, classes)` that returns a `keras.Model`.
-        fresh: `Pretrained`, the builder's name and what holds without weights.
-        classes: int, or `None` for those of the weights.
-        clip: tuple `(frames, height, width, channels)`, or `None` for that of the
-            weights.
-        pretrained: what the builder received, see `find`.
-        options: dict, the builder's other arguments, as `config.json` keeps them.
-        entries: tuple of `Pretrained`, the published weights of the family.
-        rules: pairs for `stzoo.convert.convert`.
-        prepare: function of the tensors of a file of others, by their names, that
-            returns those to convert; `None` for all as they are.
-
-    Returns:
-        `keras.Model`, whose `stzoo` is its `Pretrained` record.
-    """
-    if clip is not None and not (isinstance(clip, tuple | list) and len(clip) == 4):
-        raise ValueError(
-            f"clip must be (frames, height, width, channels). Received: {clip!r}."
-        )
-    if classes is not None and (type(classes) is not int or classes < 1):
-        raise ValueError(f"classes must be a whole number from 1, not {classes!r}.")
-    source = find(fresh.builder, pretrained, entries)
-    about = source.about if source else fresh
-    about = dataclasses.replace(
-        about,
-        options=options,
-        clip=about.clip.resized(clip) if clip else about.clip,
-        classes=classes or about.classes,
-        labels=about.labels if classes in (None, about.classes) else (),
-    )
-    if source:
-        _check_options(source, options)
-        tensors = read_tensors(source)  # before the graph, which takes seconds
-    try:
-        model = graph(about.clip, about.classes)
-        if source and source.form:
-            model = source.form(model)
-    except (TypeError, ValueError) as error:
-        if source is None:
-            raise
-        raise ValueError(f"{source.where} cannot be built: {error}") from error
-    if source:
-        load_weights(model, source, tensors, rules, prepare)
-    model.stzoo = about
-    return model
 
 
 def find(builder, pretrained, entries):
@@ -217,7 +155,7 @@ def load_weights(model, source, tensors, rules=(), prepare=None):
         source: `Source`.
         tensors: dict from name to array, what `source` holds.
         rules: pairs for `stzoo.convert.convert`, for a file with names of others.
-        prepare: function of the tensors of such a file, see `assemble`.
+        prepare: function of the tensors of such a file that returns those to convert.
     """
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     same_head = shapes.get(HEAD + "bias") == (source.about.classes,)
@@ -352,18 +290,6 @@ def write(folder, files):
     finally:
         for name in files:
             (folder / (name + mine)).unlink(missing_ok=True)
-
-
-def _check_options(source, options):
-    """Options change what weights mean, often without changing their shapes."""
-    received = json.loads(json.dumps(options))
-    for key, value in json.loads(json.dumps(source.about.options)).items():
-        if received.get(key) != value:
-            raise ValueError(
-                f"The weights of {source.where} were made with {key}={value!r}, "
-                f"but this model has {key}={received.get(key)!r}. Pass the former, "
-                "or let `stzoo.load` build the model."
-            )
 
 
 def _without_head(named):

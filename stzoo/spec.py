@@ -104,8 +104,8 @@ class Clip:
         frames, height, width, channels = shape
         if channels != len(self.mean):
             raise ValueError(
-                f"clip={tuple(shape)} has {channels} channels, but the preparation "
-                f"is for {len(self.mean)}: mean={self.mean}."
+                f"input_shape={tuple(shape)} has {channels} channels, but the "
+                f"preparation is for {len(self.mean)}: mean={self.mean}."
             )
         short_side = self.short_side
         if None not in (height, width, self.height, self.width):
@@ -165,6 +165,12 @@ class Pretrained:
     def name(self):
         """`"builder.tag"`, or the builder alone."""
         return f"{self.builder}.{self.tag}" if self.tag else self.builder
+
+    @property
+    def new_head(self):
+        """Whether the file has no head: what it says of classes and clip is another
+        network's."""
+        return "^fc/" in self.new
 
     def to_config(self):
         """The record as plain values for a config.json."""

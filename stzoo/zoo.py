@@ -7,10 +7,17 @@ from inspect import signature
 from stzoo import checkpoint
 from stzoo.fusion import fold
 from stzoo.models import cost, cstm, gsm, p3d, stpn, tsm, tsn
+from stzoo.models.family import SHARED
 
-FAMILIES = (cost, p3d, cstm, stpn, gsm, tsm, tsn)
-BUILDERS = {builder.__name__: builder for f in FAMILIES for builder in f.BUILDERS}
-PRETRAINED = {entry.name: entry for family in FAMILIES for entry in family.PRETRAINED}
+FAMILIES = tuple(module.FAMILY for module in (cost, p3d, cstm, stpn, gsm, tsm, tsn))
+BUILDERS = {
+    builder.__name__: builder for family in FAMILIES for builder in family.architectures
+}
+PRETRAINED = {entry.name: entry for family in FAMILIES for entry in family.entries}
+
+for _family in FAMILIES:
+    for _builder in _family.architectures:
+        _builder.__doc__ = _family.document(_builder)
 
 
 def list_models(pattern="*", pretrained=False):
@@ -52,31 +59,43 @@ def create(name, **kwargs):
     return BUILDERS[builder](**kwargs)
 
 
-def load(where, classes=None, clip=None):
+def load(where, classes=None, input_shape=None, name=None):
     """Builds the model of a folder or of a repository of the Hub.
 
     Args:
         where: path of a folder that `stzoo.save` has written, or
             `"hf://organisation/repository@revision"`.
         classes: int, for a new head of another size.
-        clip: tuple `(frames, height, width, channels)`, for another input.
+        input_shape: tuple `(frames, height, width, channels)`, for another input.
+        name: string, the name of the model.
 
     Returns:
         `keras.Model`.
     """
     source = checkpoint.read(where)
-    name = source.about.builder
+    builder = source.about.builder
     try:
-        if name not in BUILDERS:
+        if builder not in BUILDERS:
+            known = ", ".join(BUILDERS)
             raise ValueError(
-                f"it names the builder {name!r}, which is none of {', '.join(BUILDERS)}"
+                f"it names the builder {builder!r}, which is none of {known}"
             )
-        options = check_options(name, source.about.options)
+        options = check_options(builder, source.about.options)
     except ValueError as error:
         raise source.refuse(checkpoint.hub.CONFIG, error) from None
     if source.about.fused:
         source = dataclasses.replace(source, form=fold)
-    return BUILDERS[name](classes=classes, clip=clip, pretrained=source, **options)
+    return BUILDERS[builder](classes, input_shape, source, name=name, **options)
+
+
+def family(name):
+    """The `Family` of a builder.
+
+    Args:
+        name: string, a builder.
+    """
+    builder = BUILDERS[name]
+    return next(family for family in FAMILIES if builder in family.architectures)
 
 
 def default_options(name):
@@ -86,8 +105,7 @@ def default_options(name):
         name: string, a builder.
     """
     parameters = signature(BUILDERS[name]).parameters
-    shared = ("classes", "clip", "pretrained")
-    return {key: p.default for key, p in parameters.items() if key not in shared}
+    return {key: p.default for key, p in parameters.items() if key not in SHARED}
 
 
 def check_options(name, options):
@@ -115,4 +133,5 @@ def check_options(name, options):
             pairs = [(item, default[0]) for item in value]
         if any(type(received) is not type(kind) for received, kind in pairs):
             raise ValueError(f"option {key} must be like {default!r}, not {value!r}")
+    family(name).check_choices(options)
     return options

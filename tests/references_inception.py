@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from stzoo.checkpoint import check
 from stzoo.convert import convert
-from stzoo.models.tsn import RULES
+from stzoo.models.tsn import KEY_MAP
 
 BGR_MEAN = (104, 117, 128)
 
@@ -70,7 +70,7 @@ def load(model, reference, rules=()):
     variables = {variable.path: variable for variable in model.weights}
     shapes = {path: tuple(variable.shape) for path, variable in variables.items()}
     state = {name: value.numpy() for name, value in reference.state_dict().items()}
-    tensors = convert(state, shapes, (*RULES, *rules))
+    tensors = convert(state, shapes, (*KEY_MAP, *rules))
     check(tensors, shapes)
     for path, tensor in tensors.items():
         variables[path].assign(tensor)

@@ -17,7 +17,7 @@ from stzoo.hub import CONFIG, WEIGHTS
 from stzoo.models import cost
 from stzoo.spec import Pretrained
 
-TINY = {"width": 4, "depths": (1, 1, 1, 1), "clip": (2, 32, 32, 3)}
+TINY = {"width": 4, "depths": (1, 1, 1, 1), "input_shape": (2, 32, 32, 3)}
 WHERE = "hf://zoo/model"
 
 
@@ -124,7 +124,7 @@ def test_keys_are_the_paths_of_variables(model, folder):
 
 
 def test_another_size_and_another_head(folder, caplog):
-    loaded = stzoo.load(folder, classes=7, clip=(4, 64, 48, 3))
+    loaded = stzoo.load(folder, classes=7, input_shape=(4, 64, 48, 3))
     assert loaded.input_shape == (None, 4, 64, 48, 3)
     assert loaded.output_shape == (None, 7)
     assert loaded.stzoo.labels == ()
@@ -221,9 +221,7 @@ def test_options_that_do_not_fit(folder, builder, option):
     values = json.loads(where[CONFIG])
     values |= {"builder": builder, "options": option}
     (folder / CONFIG).write_text(json.dumps(values))
-    with pytest.raises(
-        ValueError, match=f"model cannot be built: (?s:.*){[*option][0]}"
-    ):
+    with pytest.raises(ValueError, match=f"{CONFIG}: {[*option][0]} must be one of"):
         stzoo.load(folder)
 
 
@@ -354,11 +352,14 @@ def test_a_builder_without_weights():
     [
         ({"classes": 0}, "classes must be a whole number from 1, not 0"),
         ({"classes": "5"}, "classes must be a whole number from 1, not '5'"),
-        ({"clip": (8, 64, 64)}, r"clip must be \(frames, .* Received: \(8, 64, 64\)"),
-        ({"clip": 8}, "clip must be"),
-        ({"clip": (8, 64, 64, 2)}, "2 channels, but the preparation is for 3"),
-        ({"clip": (8, 64, 6.4, 3)}, "width must be a whole number"),
-        ({"clip": (1, 64, 64, 3)}, "2 or more"),
+        (
+            {"input_shape": (8, 64, 64)},
+            r"input_shape must be \(frames, .* Received: \(8, 64, 64\)",
+        ),
+        ({"input_shape": 8}, "input_shape must be"),
+        ({"input_shape": (8, 64, 64, 2)}, "2 channels, but the preparation is for 3"),
+        ({"input_shape": (8, 64, 6.4, 3)}, "width must be a whole number"),
+        ({"input_shape": (1, 64, 64, 3)}, "2 or more"),
     ],
 )
 def test_arguments_of_builders(arguments, message):
@@ -406,7 +407,9 @@ def test_published_weights_load_and_until_then_the_error_says_how(
     hub, model, tmp_path, monkeypatch
 ):
     entries = tuple(Pretrained("cost_tiny", tag=tag) for tag in ("imagenet", "sports"))
-    monkeypatch.setattr(cost, "PRETRAINED", entries)
+    monkeypatch.setattr(
+        cost, "FAMILY", dataclasses.replace(cost.FAMILY, entries=entries)
+    )
     monkeypatch.setenv("STZOO_HUB_NAMESPACE", "somebody")
 
     def build():
@@ -450,7 +453,7 @@ def test_imagenet_weights_come_from_timm(hub, caplog):
     image = reference_resnet((3, 4, 6, 3))
     data = save_torch(image.state_dict())
     hub.repositories["timm/resnet50.tv_in1k"] = {WEIGHTS: data}
-    model = stzoo.c2d_resnet50(pretrained="imagenet", clip=(2, 64, 32, 3))
+    model = stzoo.c2d_resnet50(pretrained="imagenet", input_shape=(2, 64, 32, 3))
     assert hub.requests[0][1] == f"/timm/resnet50.tv_in1k/resolve/main/{WEIGHTS}"
     assert not caplog.records
     assert model.stzoo.name == "c2d_resnet50.imagenet"
@@ -470,10 +473,12 @@ def image(hub, monkeypatch):
             entry, builder=f"{family}_tiny", classes=10, repository="timm/tiny"
         )
         for family in ("c2d", "c3d", "cost")
-        for entry in cost.PRETRAINED
+        for entry in cost.FAMILY.entries
         if entry.name == f"{family}_resnet50.imagenet"
     )
-    monkeypatch.setattr(cost, "PRETRAINED", entries)
+    monkeypatch.setattr(
+        cost, "FAMILY", dataclasses.replace(cost.FAMILY, entries=entries)
+    )
     return image
 
 
@@ -481,7 +486,7 @@ SMALL = {"pretrained": "imagenet", "width": 4, "depths": (1, 1, 1, 1)}
 
 
 def test_c2d_answers_to_a_still_clip_as_the_image_network(image):
-    model = stzoo.c2d_tiny(clip=(6, 64, 48, 3), **SMALL)
+    model = stzoo.c2d_tiny(input_shape=(6, 64, 48, 3), **SMALL)
     frame = clips(1, 64)[:, 0, :, :48]
     expected = logits(image, frame)
     found = answers(model, repeat(frame, 6))
@@ -490,7 +495,7 @@ def test_c2d_answers_to_a_still_clip_as_the_image_network(image):
 
 @pytest.mark.parametrize("kernel", ["3x1x1", "3x3x3"])
 def test_c3d_is_inflated_so_that_inner_frames_see_the_image_network(image, kernel):
-    model = stzoo.c3d_tiny(clip=(16, 64, 64, 3), kernel=kernel, **SMALL)
+    model = stzoo.c3d_tiny(input_shape=(16, 64, 64, 3), kernel=kernel, **SMALL)
     features = keras.Model(model.input, model.get_layer("layer4_0_relu").output)
     frame = clips(1, 64)[:, 0]
     found = answers(features, repeat(frame, 16))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stzoo.convert import convert, rename
-from stzoo.models.cost import RULES
+from stzoo.models.cost import KEY_MAP
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from stzoo.models.cost import RULES
     ],
 )
 def test_names(name, path):
-    assert rename(name, {path}, RULES) == path
+    assert rename(name, {path}, KEY_MAP) == path
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_a_deep_kernel_is_not_cut_down():
 
 def test_what_has_no_variable_keeps_its_name_and_counters_go():
     tensors = {"bn.num_batches_tracked": np.array(7), "aux.fc.weight": np.zeros(3)}
-    assert convert(tensors, {"fc/bias": (3,)}, RULES).keys() == {"aux.fc.weight"}
+    assert convert(tensors, {"fc/bias": (3,)}, KEY_MAP).keys() == {"aux.fc.weight"}
 
 
 def test_two_tensors_for_one_variable():
     tensors = {"fc.bias": np.zeros(3), "cls_head.fc_cls.bias": np.ones(3)}
     with pytest.raises(ValueError, match="cls_head.fc_cls.bias and another .* fc/bias"):
-        convert(tensors, {"fc/bias": (3,)}, RULES)
+        convert(tensors, {"fc/bias": (3,)}, KEY_MAP)

@@ -38,7 +38,7 @@ def build(name, options, frames):
     side = 75 if options.get("backbone") == "inception_v3" else 32
     keras.utils.set_random_seed(0)
     channels = 5 if name == "stpn_tiny" else 3
-    model = stzoo.create(name, clip=(frames, side, side, channels), **options)
+    model = stzoo.create(name, input_shape=(frames, side, side, channels), **options)
     rng = np.random.default_rng(0)
     for weight in model.weights:
         noise = rng.normal(size=weight.shape)
@@ -125,7 +125,7 @@ def test_it_is_asked_like_any_other():
 
 def test_another_head_and_another_size(model, tmp_path, caplog):
     stzoo.save(stzoo.fuse(model), tmp_path, labels=[f"class {i}" for i in range(12)])
-    other = stzoo.load(tmp_path, classes=5, clip=(6, 40, 48, 3))
+    other = stzoo.load(tmp_path, classes=5, input_shape=(6, 40, 48, 3))
     assert caplog.record_tuples == [
         ("stzoo", logging.WARNING, caplog.messages[0]),
     ]

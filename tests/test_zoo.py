@@ -5,7 +5,7 @@ import pytest
 import stzoo
 from stzoo import zoo
 
-TINY = {"width": 4, "depths": (1, 1, 1, 1), "clip": (2, 32, 32, 3)}
+TINY = {"width": 4, "depths": (1, 1, 1, 1), "input_shape": (2, 32, 32, 3)}
 
 
 def test_list_models():

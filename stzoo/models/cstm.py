@@ -16,96 +16,69 @@ import dataclasses
 from functools import partial
 
 from stzoo.layers import CSTM
+from stzoo.models.family import Architecture, Family
 from stzoo.models.gsm import BACKBONES, places
-from stzoo.models.tsn import CLIPS, imagenet, make, tiny
-from stzoo.models.tsn import RULES as RULES
+from stzoo.models.tsn import (
+    CLIPS,
+    KEY_MAP,
+    TINY_ARGUMENTS,
+    averaged,
+    imagenet,
+    tiny_clip,
+)
 from stzoo.spec import Pretrained
 
 
-def collaborative(backbone, depth=None, **options):
-    """A backbone with modules: a function of a tensor."""
+def cstm(config, name, backbone, width=64, depth=None, **module):
+    """The graph: a `stzoo.layers.CSTM` at each place; `module` are its arguments."""
     inserts = {
-        place: CSTM(name=f"cstm_{place}", **options)
-        for place in places(backbone, depth)
+        place: CSTM(name=f"cstm_{place}", **module) for place in places(backbone, depth)
     }
-    return partial(BACKBONES[backbone], inserts=inserts, depth=depth)
-
-
-def _options(fusion="attention", shift="gate", kernel_size=(3, 3, 3), reduction=4):
-    return dict(
-        fusion=fusion, shift=shift, kernel_size=kernel_size, reduction=reduction
-    )
+    network = partial(BACKBONES[backbone], inserts=inserts, width=width, depth=depth)
+    return averaged(config, name, network)
 
 
 def cstm_bninception(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     fusion="attention",
     shift="gate",
     kernel_size=(3, 3, 3),
     reduction=4,
+    name=None,
 ):
-    """BN-Inception with ten modules: 21.7 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 174.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"something_v1"`, `"something_v2"`,
-            `"jester"`, each with `_16` for 16 frames, `"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        fusion: `"attention"`, or `"sum"`, the paper's `3D_Shift_sum`.
-        shift: `"gate"` or `"tsm"`.
-        kernel_size: tuple of 3 odd ints, of the 3D convolution.
-        reduction: int, attention's hidden layer has `1 / reduction` of the channels.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("cstm_bninception", classes=174, clip=CLIPS["bn_inception"])
-    options = _options(fusion, shift, kernel_size, reduction)
-    backbone = collaborative("bn_inception", **options)
-    return make(fresh, backbone, classes, clip, pretrained, options, PRETRAINED)
+    """BN-Inception with ten modules: 21.7 M parameters and the head."""
+    options = dict(
+        fusion=fusion, shift=shift, kernel_size=kernel_size, reduction=reduction
+    )
+    return FAMILY.build(
+        cstm_bninception, options, classes, input_shape, pretrained, name
+    )
 
 
 def cstm_inceptionv3(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     fusion="attention",
     shift="gate",
     kernel_size=(3, 3, 3),
     reduction=4,
+    name=None,
 ):
-    """Inception v3 with ten modules: 32.1 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 174.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 229, 229, 3)`.
-        pretrained: `None`, `True`, a tag (`"something_v1"`, `"something_v2"`,
-            `"jester"`, each with `_16` for 16 frames, `"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        fusion: `"attention"`, or `"sum"`, the paper's `3D_Shift_sum`.
-        shift: `"gate"` or `"tsm"`.
-        kernel_size: tuple of 3 odd ints, of the 3D convolution.
-        reduction: int, attention's hidden layer has `1 / reduction` of the channels.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("cstm_inceptionv3", classes=174, clip=CLIPS["inception_v3"])
-    options = _options(fusion, shift, kernel_size, reduction)
-    backbone = collaborative("inception_v3", **options)
-    return make(fresh, backbone, classes, clip, pretrained, options, PRETRAINED)
+    """Inception v3 with ten modules: 32.1 M parameters and the head."""
+    options = dict(
+        fusion=fusion, shift=shift, kernel_size=kernel_size, reduction=reduction
+    )
+    return FAMILY.build(
+        cstm_inceptionv3, options, classes, input_shape, pretrained, name
+    )
 
 
 def cstm_tiny(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     fusion="attention",
     shift="gate",
@@ -114,36 +87,20 @@ def cstm_tiny(
     backbone="bn_inception",
     width=16,
     depth=11,
+    name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies.
+    """The graph of the others, small: for tests, demonstrations and studies."""
+    options = dict(
+        fusion=fusion,
+        shift=shift,
+        kernel_size=kernel_size,
+        reduction=reduction,
+        backbone=backbone,
+        width=width,
+        depth=depth,
+    )
+    return FAMILY.build(cstm_tiny, options, classes, input_shape, pretrained, name)
 
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 12.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 64, 64, 3)`, for Inception v3
-            `(8, 75, 75, 3)`.
-        pretrained: `None`, `True`, a tag (`"motions"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        fusion: `"attention"`, or `"sum"`, the paper's `3D_Shift_sum`.
-        shift: `"gate"` or `"tsm"`.
-        kernel_size: tuple of 3 odd ints, of the 3D convolution.
-        reduction: int, attention's hidden layer has `1 / reduction` of the channels.
-        backbone: `"bn_inception"` or `"inception_v3"`.
-        width: int, filters of the stem.
-        depth: int, of the Inception blocks, at most so many.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = tiny("cstm_tiny", backbone, BACKBONES)
-    options = _options(fusion, shift, kernel_size, reduction)
-    network = partial(collaborative(backbone, depth, **options), width=width)
-    options |= dict(backbone=backbone, width=width, depth=depth)
-    return make(fresh, network, classes, clip, pretrained, options, PRETRAINED)
-
-
-BUILDERS = (cstm_bninception, cstm_inceptionv3, cstm_tiny)
 
 # Top-1 and top-5 on the validation sets (Table 3).
 _REPORTED = {
@@ -154,32 +111,63 @@ _REPORTED = {
     ("inception_v3", 16): ((51.27, 79.90), (64.04, 88.54), (96.61, 99.86)),
 }
 
-PRETRAINED = (
-    *(
+_MODULE = dict(fusion="attention", shift="gate", kernel_size=(3, 3, 3), reduction=4)
+
+FAMILY = Family(
+    architectures={
+        cstm_bninception: Architecture(
+            partial(cstm, backbone="bn_inception"), CLIPS["bn_inception"], classes=174
+        ),
+        cstm_inceptionv3: Architecture(
+            partial(cstm, backbone="inception_v3", width=32),
+            CLIPS["inception_v3"],
+            classes=174,
+        ),
+        cstm_tiny: Architecture(cstm, tiny_clip, classes=12),
+    },
+    arguments={
+        "fusion": """`"attention"`, or `"sum"`, the paper's `3D_Shift_sum`.""",
+        "shift": """`"gate"` or `"tsm"`.""",
+        "kernel_size": "tuple of 3 odd ints, of the 3D convolution.",
+        "reduction": """int, the hidden layer of attention has `1 / reduction` of the
+        channels.""",
+        **TINY_ARGUMENTS,
+    },
+    choices={
+        "fusion": ("attention", "sum"),
+        "shift": ("gate", "tsm"),
+        "backbone": tuple(BACKBONES),
+    },
+    key_map=KEY_MAP,
+    entries=(
+        *(
+            Pretrained(
+                f"cstm_{backbone.replace('_', '')}",
+                tag=tag if frames == 8 else f"{tag}_{frames}",
+                options=_MODULE,
+                classes=classes,
+                clip=dataclasses.replace(CLIPS[backbone], frames=frames),
+                source="Zheng and Zhang, 2021",
+                reported={"top1": top1, "top5": top5},
+            )
+            for (backbone, frames), accuracies in _REPORTED.items()
+            for (tag, classes), (top1, top5) in zip(
+                (("something_v1", 174), ("something_v2", 174), ("jester", 27)),
+                accuracies,
+                strict=True,
+            )
+        ),
+        *(
+            imagenet(f"cstm_{backbone.replace('_', '')}", backbone, new=("^cstm_",))
+            for backbone in BACKBONES
+        ),
         Pretrained(
-            f"cstm_{backbone.replace('_', '')}",
-            tag=tag if frames == 8 else f"{tag}_{frames}",
-            options=_options(),
-            classes=classes,
-            clip=dataclasses.replace(CLIPS[backbone], frames=frames),
-            source="Zheng and Zhang, 2021",
-            reported={"top1": top1, "top5": top5},
-        )
-        for (backbone, frames), accuracies in _REPORTED.items()
-        for (tag, classes), (top1, top5) in zip(
-            (("something_v1", 174), ("something_v2", 174), ("jester", 27)),
-            accuracies,
-            strict=True,
-        )
-    ),
-    *(
-        imagenet(f"cstm_{backbone.replace('_', '')}", backbone, new=("^cstm_",))
-        for backbone in BACKBONES
-    ),
-    dataclasses.replace(
-        tiny("cstm_tiny", "bn_inception", BACKBONES),
-        tag="motions",
-        licence="Apache-2.0",
-        source="scripts/train_motions.py",
+            "cstm_tiny",
+            tag="motions",
+            classes=12,
+            clip=tiny_clip({"backbone": "bn_inception"}),
+            licence="Apache-2.0",
+            source="scripts/train_motions.py",
+        ),
     ),
 )

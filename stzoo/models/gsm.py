@@ -19,8 +19,15 @@ from functools import partial
 from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.inception_v3 import inception_v3
 from stzoo.layers import ChannelAttention, GateShift
-from stzoo.models.tsn import CLIPS, imagenet, make, tiny
-from stzoo.models.tsn import RULES as RULES
+from stzoo.models.family import Architecture, Family
+from stzoo.models.tsn import (
+    CLIPS,
+    KEY_MAP,
+    TINY_ARGUMENTS,
+    averaged,
+    imagenet,
+    tiny_clip,
+)
 from stzoo.spec import Pretrained
 
 BACKBONES = {"bn_inception": bn_inception, "inception_v3": inception_v3}
@@ -59,13 +66,14 @@ def places(backbone, depth=None):
     return [place for place in PLACES[backbone][:depth] if place]
 
 
-def gated(backbone, attention, depth=None):
-    """A backbone with gates: a function of a tensor."""
+def gsm(config, name, backbone, attention, width=64, depth=None):
+    """The graph: a gate, with or without attention, at each place."""
     inserts = {
         place: partial(_gate, name=f"gsm_{place}", attention=attention)
         for place in places(backbone, depth)
     }
-    return partial(BACKBONES[backbone], inserts=inserts, depth=depth)
+    network = partial(BACKBONES[backbone], inserts=inserts, width=width, depth=depth)
+    return averaged(config, name, network)
 
 
 def _gate(x, name, attention):
@@ -73,81 +81,40 @@ def _gate(x, name, attention):
     return ChannelAttention(name=f"{name}_attention")(x) if attention else x
 
 
-def gsm_bninception(classes=None, clip=None, pretrained=None, attention=False):
-    """BN-Inception with ten gates: 10.3 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 174.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"something_v1"`, `"something_v1_16"`,
-            `"imagenet"`), a folder, or `"hf://organisation/repository@revision"`.
-        attention: bool, weigh channels after each gate (CSTM's `GSM+attention`).
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("gsm_bninception", classes=174, clip=CLIPS["bn_inception"])
-    backbone, options = gated("bn_inception", attention), dict(attention=attention)
-    return make(fresh, backbone, classes, clip, pretrained, options, PRETRAINED)
+def gsm_bninception(
+    classes=None, input_shape=None, pretrained=None, attention=False, name=None
+):
+    """BN-Inception with ten gates: 10.3 M parameters and the head."""
+    options = dict(attention=attention)
+    return FAMILY.build(
+        gsm_bninception, options, classes, input_shape, pretrained, name
+    )
 
 
-def gsm_inceptionv3(classes=None, clip=None, pretrained=None, attention=False):
-    """Inception v3 with ten gates: 21.9 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 174.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 229, 229, 3)`.
-        pretrained: `None`, `True`, a tag (`"something_v1"`, `"something_v1_16"`,
-            `"diving48"`, `"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        attention: bool, weigh channels after each gate (CSTM's `GSM+attention`).
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("gsm_inceptionv3", classes=174, clip=CLIPS["inception_v3"])
-    backbone, options = gated("inception_v3", attention), dict(attention=attention)
-    return make(fresh, backbone, classes, clip, pretrained, options, PRETRAINED)
+def gsm_inceptionv3(
+    classes=None, input_shape=None, pretrained=None, attention=False, name=None
+):
+    """Inception v3 with ten gates: 21.9 M parameters and the head."""
+    options = dict(attention=attention)
+    return FAMILY.build(
+        gsm_inceptionv3, options, classes, input_shape, pretrained, name
+    )
 
 
 def gsm_tiny(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     attention=False,
     backbone="bn_inception",
     width=16,
     depth=11,
+    name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 12.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 64, 64, 3)`, for Inception v3
-            `(8, 75, 75, 3)`.
-        pretrained: `None`, `True`, a tag (none exists), a folder, or
-            `"hf://organisation/repository@revision"`.
-        attention: bool, weigh channels after each gate (CSTM's `GSM+attention`).
-        backbone: `"bn_inception"` or `"inception_v3"`.
-        width: int, filters of the stem.
-        depth: int, of the Inception blocks, at most so many.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = tiny("gsm_tiny", backbone, BACKBONES)
-    network = partial(gated(backbone, attention, depth), width=width)
+    """The graph of the others, small: for tests, demonstrations and studies."""
     options = dict(attention=attention, backbone=backbone, width=width, depth=depth)
-    return make(fresh, network, classes, clip, pretrained, options, PRETRAINED)
+    return FAMILY.build(gsm_tiny, options, classes, input_shape, pretrained, name)
 
-
-BUILDERS = (gsm_bninception, gsm_inceptionv3, gsm_tiny)
 
 # The authors' files on Google Drive and, where they give one, top-1 with one clip.
 _FILES = (
@@ -187,21 +154,40 @@ _FILES = (
     ("inception_v3", "diving48", 48, 16, "1gbtufj34TA-2Pwxn7RGPWwkvtyK98Zx5", 39.03),
 )
 
-PRETRAINED = (
-    *(
-        Pretrained(
-            f"gsm_{backbone.replace('_', '')}",
-            tag=tag,
-            options={"attention": False},
-            classes=classes,
-            clip=dataclasses.replace(CLIPS[backbone], frames=frames),
-            source=f"Sudhakaran et al., https://drive.google.com/file/d/{file}",
-            reported={"top1": top1} if top1 else {},
-        )
-        for backbone, tag, classes, frames, file, top1 in _FILES
-    ),
-    *(
-        imagenet(f"gsm_{backbone.replace('_', '')}", backbone, new=("^gsm_",))
-        for backbone in BACKBONES
+FAMILY = Family(
+    architectures={
+        gsm_bninception: Architecture(
+            partial(gsm, backbone="bn_inception"), CLIPS["bn_inception"], classes=174
+        ),
+        gsm_inceptionv3: Architecture(
+            partial(gsm, backbone="inception_v3", width=32),
+            CLIPS["inception_v3"],
+            classes=174,
+        ),
+        gsm_tiny: Architecture(gsm, tiny_clip, classes=12),
+    },
+    arguments={
+        "attention": "bool, weigh channels after each gate (CSTM's `GSM+attention`).",
+        **TINY_ARGUMENTS,
+    },
+    choices={"attention": (False, True), "backbone": tuple(BACKBONES)},
+    key_map=KEY_MAP,
+    entries=(
+        *(
+            Pretrained(
+                f"gsm_{backbone.replace('_', '')}",
+                tag=tag,
+                options={"attention": False},
+                classes=classes,
+                clip=dataclasses.replace(CLIPS[backbone], frames=frames),
+                source=f"Sudhakaran et al., https://drive.google.com/file/d/{file}",
+                reported={"top1": top1} if top1 else {},
+            )
+            for backbone, tag, classes, frames, file, top1 in _FILES
+        ),
+        *(
+            imagenet(f"gsm_{backbone.replace('_', '')}", backbone, new=("^gsm_",))
+            for backbone in BACKBONES
+        ),
     ),
 )

@@ -25,8 +25,8 @@ The weights that exist compute three different functions; `semantics` says which
 
 Further:
 
-* Pools follow Caffe (no margins, what is left over is pooled too), so any number of
-  frames will do; those of the port drop what is left over and need 16 frames.
+* Pools follow Caffe (no margins, a rest is pooled too), so any number of frames works.
+  The pools of the port drop a rest and need 16 frames.
 * The stride of a block stands in its first 1x1x1, as in Caffe's ResNet. timm's
   weights (`"imagenet"`) were trained with it in the 3x3, so the strided blocks see
   another grid than the one they were trained on, and need to be fine-tuned.
@@ -51,7 +51,6 @@ from itertools import chain, cycle, islice, repeat
 import keras
 
 from stzoo.backbones.resnet import RESNET50, RESNET101, RESNET152, resnet
-from stzoo.checkpoint import assemble, find
 from stzoo.layers import ClipConv
 from stzoo.layers.conv import conv_bn
 from stzoo.layers.ends import classifier, clip_input
@@ -59,14 +58,9 @@ from stzoo.layers.initializers import HeNormal, Identity
 from stzoo.layers.network import Network
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
+from stzoo.models.family import Architecture, Family
 from stzoo.spec import Clip, Pretrained
 
-DEFAULTS = {"blocks": "ABC", "modality": "rgb", "semantics": "paper"}
-CHOICES = {
-    "blocks": ("ABC", "A", "B", "C"),
-    "modality": ("rgb", "flow"),
-    "semantics": ("paper", "caffe", "port"),
-}
 # 160x160 out of 182x242, 16 frames that follow each other (Section 4.1).
 IMAGENET = Clip(frames=16, stride=1, height=160, width=160, short_side=182)
 CAFFE = dataclasses.replace(IMAGENET, mean=(123, 117, 104), std=(1,) * 3, order="BGR")
@@ -83,20 +77,20 @@ CLIPS = {
 }
 
 
-def build(name, depths, clip, classes, blocks, semantics, width=64, alike=False):
+def p3d(config, name, blocks, modality, semantics, depths, width=64):
     """The graph.
 
     Args:
+        config: `Pretrained`. Temporal convolutions that its weights lack start so that
+            the network is that of images.
         name: string.
-        depths: tuple of 4 ints, blocks in each stage.
-        clip: `Clip`.
-        classes: int.
         blocks: string, the letters of the blocks in turn.
+        modality: string; `config.clip` has its channels.
         semantics: `"paper"`, `"caffe"` or `"port"`, see the module.
+        depths: tuple of 4 ints, blocks in each stage.
         width: int, filters of the stem.
-        alike: bool, whether temporal convolutions start so that nothing changes.
     """
-    ceil = semantics != "port"
+    clip, ceil = config.clip, semantics != "port"
     if not ceil and clip.frames is not None and clip.frames < 16:
         raise ValueError(
             "The port's pools halve the number of frames four times, so a clip needs "
@@ -104,12 +98,12 @@ def build(name, depths, clip, classes, blocks, semantics, width=64, alike=False)
         )
     pool = partial(max_pool, pool_size=(2, 1, 1), strides=(2, 1, 1), ceil=ceil)
     pool1 = partial(max_pool, pool_size=(2, 3, 3), strides=(2, 2, 2), ceil=ceil)
-    unit = partial(pseudo3d, semantics=semantics, alike=alike)
+    unit = partial(pseudo3d, semantics=semantics, alike=bool(config.new))
     branches = (partial(unit, block=block) for block in cycle(blocks))
     branches = chain(islice(branches, sum(depths[:3])), repeat(pseudo3d))
     inputs, x = clip_input(clip)
     x = resnet(x, branches, depths, width, (pool1, pool, pool, pool))
-    return Network(inputs, classifier(x, classes, dropout=0.5), name=name)
+    return Network(inputs, classifier(x, config.classes, dropout=0.5), name=name)
 
 
 def pseudo3d(x, filters, stride, name, block=None, semantics="paper", alike=False):
@@ -178,7 +172,7 @@ def _unit(match):
 _BRANCHES = {"2a": "1", "2b": "2", "2b_t": "_temporal", "2c": "3"}
 # By a name that no other checkpoint has: the PyTorch port's, Caffe's. Layers are
 # called as by GluonCV, which are torchvision's names with a temporal convolution.
-RULES = {
+KEY_MAP = {
     "conv1_custom.weight": (
         (r"^conv1_custom\.", "conv1."),
         (r"(conv|bn)3\.", r"\1_temporal."),
@@ -193,144 +187,60 @@ RULES = {
 }
 
 
-def _model(name, depths, classes, clip, pretrained, options):
-    source = find(name, pretrained, PRETRAINED)
-    known = DEFAULTS | (source.about.options if source else {})
-    for key, choices in CHOICES.items():
-        if options[key] is None:
-            options[key] = known[key]
-        elif options[key] not in choices:
-            choices = ", ".join(map(repr, choices))
-            raise ValueError(
-                f"{key} must be one of {choices}. Received: {options[key]!r}."
-            )
-    prepared = CLIPS[options["semantics"], options["modality"]]
-    fresh = Pretrained(name, clip=prepared)
-    if "width" in options:
-        small = dataclasses.replace(prepared, height=64, width=64, short_side=72)
-        fresh = Pretrained(name, clip=small, classes=12)
-    chosen = {k: options[k] for k in ("blocks", "semantics", "width") if k in options}
-    graph = partial(build, name, depths, **chosen, alike=source is not None)
-    return assemble(graph, fresh, classes, clip, source, options, PRETRAINED, RULES)
-
-
 def p3d_resnet50(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     blocks=None,
     modality=None,
     semantics=None,
+    name=None,
 ):
-    """P3D on ResNet-50, 63 layers: 25.7 M parameters.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else 16 frames of 160x160.
-        pretrained: `None`, `True`, a tag (`"kinetics400"`, `"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        blocks: `"ABC"`, or one letter for one block throughout (Table 1).
-        modality: `"rgb"`, or `"flow"` for two channels, x and y, 128 for no motion.
-        semantics: `"paper"`, `"caffe"` or `"port"`, see the module. `None` for any of
-            the three: that of the weights, else `"ABC"`, `"rgb"`, `"paper"`.
-
-    Returns:
-        `keras.Model` from RGB or flow of 0 to 255, `(batch, frames, height, width,
-        channels)`, to logits, `(batch, classes)`.
-    """
+    """P3D on ResNet-50, 63 layers: 25.7 M parameters."""
     options = dict(blocks=blocks, modality=modality, semantics=semantics)
-    return _model("p3d_resnet50", RESNET50, classes, clip, pretrained, options)
+    return FAMILY.build(p3d_resnet50, options, classes, input_shape, pretrained, name)
 
 
 def p3d_resnet101(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     blocks=None,
     modality=None,
     semantics=None,
+    name=None,
 ):
-    """P3D on ResNet-101, 131 layers: 48.1 M parameters.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else 16 frames of 160x160.
-        pretrained: `None`, `True`, a tag (`"kinetics400"`, `"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        blocks: `"ABC"`, or one letter for one block throughout (Table 1).
-        modality: `"rgb"`, or `"flow"` for two channels, x and y, 128 for no motion.
-        semantics: `"paper"`, `"caffe"` or `"port"`, see the module. `None` for any of
-            the three: that of the weights, else `"ABC"`, `"rgb"`, `"paper"`.
-
-    Returns:
-        `keras.Model` from RGB or flow of 0 to 255, `(batch, frames, height, width,
-        channels)`, to logits, `(batch, classes)`.
-    """
+    """P3D on ResNet-101, 131 layers: 48.1 M parameters."""
     options = dict(blocks=blocks, modality=modality, semantics=semantics)
-    return _model("p3d_resnet101", RESNET101, classes, clip, pretrained, options)
+    return FAMILY.build(p3d_resnet101, options, classes, input_shape, pretrained, name)
 
 
 def p3d_resnet152(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     blocks=None,
     modality=None,
     semantics=None,
+    name=None,
 ):
-    """P3D on ResNet-152, 199 layers: 66.5 M parameters.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else 16 frames of 160x160.
-        pretrained: `None`, `True`, a tag (`"imagenet"`, `"kinetics400"`,
-            `"kinetics400_flow"`, `"sports1m"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        blocks: `"ABC"`, or one letter for one block throughout (Table 1).
-        modality: `"rgb"`, or `"flow"` for two channels, x and y, 128 for no motion.
-        semantics: `"paper"`, `"caffe"` or `"port"`, see the module. `None` for any of
-            the three: that of the weights, else `"ABC"`, `"rgb"`, `"paper"`.
-
-    Returns:
-        `keras.Model` from RGB or flow of 0 to 255, `(batch, frames, height, width,
-        channels)`, to logits, `(batch, classes)`.
-    """
+    """P3D on ResNet-152, 199 layers: 66.5 M parameters."""
     options = dict(blocks=blocks, modality=modality, semantics=semantics)
-    return _model("p3d_resnet152", RESNET152, classes, clip, pretrained, options)
+    return FAMILY.build(p3d_resnet152, options, classes, input_shape, pretrained, name)
 
 
 def p3d_tiny(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     blocks=None,
     modality=None,
     semantics=None,
     width=16,
     depths=(2, 2, 2, 2),
+    name=None,
 ):
-    """The graph of `p3d_resnet50`, small: for tests, demonstrations and studies.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 12.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else 16 frames of 64x64.
-        pretrained: `None`, `True`, a tag (`"motions"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        blocks: `"ABC"`, or one letter for one block throughout (Table 1).
-        modality: `"rgb"`, or `"flow"` for two channels, x and y, 128 for no motion.
-        semantics: `"paper"`, `"caffe"` or `"port"`, see the module. `None` for any of
-            the three: that of the weights, else `"ABC"`, `"rgb"`, `"paper"`.
-        width: int, filters of the stem.
-        depths: tuple of 4 ints, blocks in each stage.
-
-    Returns:
-        `keras.Model` from RGB or flow of 0 to 255, `(batch, frames, height, width,
-        channels)`, to logits, `(batch, classes)`.
-    """
+    """The graph of `p3d_resnet50`, small: for tests, demonstrations and studies."""
     options = dict(
         blocks=blocks,
         modality=modality,
@@ -338,10 +248,8 @@ def p3d_tiny(
         width=width,
         depths=depths,
     )
-    return _model("p3d_tiny", depths, classes, clip, pretrained, options)
+    return FAMILY.build(p3d_tiny, options, classes, input_shape, pretrained, name)
 
-
-BUILDERS = (p3d_resnet50, p3d_resnet101, p3d_resnet152, p3d_tiny)
 
 # Top-1 and, where given, top-5 of the sources, and what feeds the weights.
 _GLUONCV = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models"
@@ -362,52 +270,86 @@ _CAFFE = {
     ),
 }
 
-PRETRAINED = (
-    *(
+
+def _clip(options, **sizes):
+    clip = CLIPS[options["semantics"], options["modality"]]
+    return dataclasses.replace(clip, **sizes)
+
+
+_TINY = dict(height=64, width=64, short_side=72)
+DEFAULTS = {"blocks": "ABC", "modality": "rgb", "semantics": "paper"}
+
+FAMILY = Family(
+    architectures={
+        p3d_resnet50: Architecture(partial(p3d, depths=RESNET50), _clip),
+        p3d_resnet101: Architecture(partial(p3d, depths=RESNET101), _clip),
+        p3d_resnet152: Architecture(partial(p3d, depths=RESNET152), _clip),
+        p3d_tiny: Architecture(p3d, partial(_clip, **_TINY), classes=12),
+    },
+    arguments={
+        "blocks": """`"ABC"`, or one letter for one block throughout (Table 1). `None`:
+        that of the weights, else `"ABC"`.""",
+        "modality": """`"rgb"`, or `"flow"` for two channels, x and y, 128 for no
+        motion. `None`: that of the weights, else `"rgb"`.""",
+        "semantics": """`"paper"`, `"caffe"` or `"port"`, see the module. `None`: that
+        of the weights, else `"paper"`.""",
+        "width": "int, filters of the stem.",
+        "depths": "tuple of 4 ints, blocks in each stage.",
+    },
+    choices={
+        "blocks": ("ABC", "A", "B", "C"),
+        "modality": ("rgb", "flow"),
+        "semantics": ("paper", "caffe", "port"),
+    },
+    defaults=DEFAULTS,
+    key_map=KEY_MAP,
+    entries=(
+        *(
+            Pretrained(
+                builder,
+                tag="kinetics400",
+                options={**DEFAULTS, "semantics": "port"},
+                clip=Clip(frames=16, stride=2),
+                licence="Apache-2.0",
+                source="GluonCV, MXNet; views and crops averaged before the classifier",
+                reported={"top1": top1},
+                repository=f"{_GLUONCV}/{builder}_kinetics400-{sha1[:8]}.zip#sha1={sha1}",
+            )
+            for builder, (sha1, top1) in _KINETICS.items()
+        ),
+        *(
+            Pretrained(
+                f"p3d_resnet{depth}",
+                tag="imagenet",
+                options={"modality": "rgb"},
+                classes=1000,
+                clip=IMAGENET,
+                licence="BSD-3-Clause",
+                source="torchvision, IMAGENET1K_V1; stride in the 3x3, here in the 1x1",
+                repository=f"timm/resnet{depth}.tv_in1k",
+                new=("_temporal/",),
+            )
+            for depth in (50, 101, 152)
+        ),
+        *(
+            Pretrained(
+                "p3d_resnet152",
+                tag=tag,
+                options={"blocks": "ABC", "modality": modality, "semantics": "caffe"},
+                classes=classes,
+                clip=CLIPS["caffe", modality],
+                source=f"Qiu et al., ICCV 2017, official Caffe model; {of}",
+                reported=accuracy,
+            )
+            for tag, (classes, modality, accuracy, of) in _CAFFE.items()
+        ),
         Pretrained(
-            builder,
-            tag="kinetics400",
-            options={**DEFAULTS, "semantics": "port"},
-            clip=Clip(frames=16, stride=2),
+            "p3d_tiny",
+            tag="motions",
+            classes=12,
+            clip=dataclasses.replace(CAFFE, frames=20, **_TINY),
             licence="Apache-2.0",
-            source="GluonCV, MXNet; views and crops averaged before the classifier",
-            reported={"top1": top1},
-            repository=f"{_GLUONCV}/{builder}_kinetics400-{sha1[:8]}.zip#sha1={sha1}",
-        )
-        for builder, (sha1, top1) in _KINETICS.items()
-    ),
-    *(
-        Pretrained(
-            f"p3d_resnet{depth}",
-            tag="imagenet",
-            options={"modality": "rgb"},
-            classes=1000,
-            clip=IMAGENET,
-            licence="BSD-3-Clause",
-            source="torchvision, IMAGENET1K_V1; stride in the 3x3, here in the 1x1",
-            repository=f"timm/resnet{depth}.tv_in1k",
-            new=("_temporal/",),
-        )
-        for depth in (50, 101, 152)
-    ),
-    *(
-        Pretrained(
-            "p3d_resnet152",
-            tag=tag,
-            options={"blocks": "ABC", "modality": modality, "semantics": "caffe"},
-            classes=classes,
-            clip=CLIPS["caffe", modality],
-            source=f"Qiu et al., ICCV 2017, official Caffe model; {of}",
-            reported=accuracy,
-        )
-        for tag, (classes, modality, accuracy, of) in _CAFFE.items()
-    ),
-    Pretrained(
-        "p3d_tiny",
-        tag="motions",
-        classes=12,
-        clip=dataclasses.replace(CAFFE, frames=20, height=64, width=64, short_side=72),
-        licence="Apache-2.0",
-        source="scripts/train_motions.py",
+            source="scripts/train_motions.py",
+        ),
     ),
 )

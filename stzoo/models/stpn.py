@@ -49,7 +49,6 @@ import numpy as np
 from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
 from stzoo.backbones.vgg import vgg16
-from stzoo.checkpoint import assemble, find
 from stzoo.layers import (
     AttentionPooling,
     Normalize,
@@ -60,8 +59,8 @@ from stzoo.layers.ends import classifier, head
 from stzoo.layers.initializers import dense
 from stzoo.layers.network import Network
 from stzoo.models import tsn
-from stzoo.models.tsn import RULES as RULES
-from stzoo.models.tsn import imagenet
+from stzoo.models.family import Architecture, Family
+from stzoo.models.tsn import KEY_MAP, imagenet
 from stzoo.spec import Clip, Pretrained
 
 COMPACT = ("compact_bilinear",) * 3
@@ -79,56 +78,61 @@ BACKBONES = {
 _FLOW_STD = round(float(np.mean(Clip().std)), 3)
 
 
-def build(name, backbone, clip, classes, fusions, attention, dim, hidden, normalize):
+def stpn(config, name, backbone, width=64, **options):
     """The graph; the channels of the clip say which streams there are.
 
     Args:
+        config: `Pretrained`.
         name: string.
-        backbone: function `(x, prefix=)` of a tensor `(batch, frames, height, width,
-            channels)`.
-        clip: `Clip`.
-        classes: int.
-        fusions, attention, dim, hidden, normalize: see `stpn_bninception`.
+        backbone: string, of `BACKBONES`.
+        width: int, filters of the stem.
+        **options: see `stpn_bninception`.
     """
+    clip, classes = config.clip, config.classes
     inputs = keras.Input(clip.shape, name="clip")
-    stream = partial(_stream, backbone)
+    stream = partial(_stream, partial(BACKBONES[backbone], width=width))
     if len(clip.mean) == 3:
         x = stream(inputs, "spatial", clip.mean, clip.std, clip.order)
         return Network(inputs, classifier(x, classes, 0.5), name=name)
     *frame, flow = keras.tree.flatten(Pyramid(clip.snippet, name="pyramid")(inputs))
     mean, std = clip.mean[-2:] * clip.snippet, clip.std[-2:] * clip.snippet
     maps = stream(flow, "temporal", mean, std, first=not frame)
+    maps = _snippets(maps, clip)
+    fuse = partial(_fuse, normalize=options["normalize"])
+    how = options["fusions"][0]
+    temporal = fuse(maps, how, maps[0].shape[-1], "temporal_fusion", seed=1)
+    if not frame:
+        return Network(inputs, classifier(temporal, classes, 0.5), name=name)
+    spatial = stream(frame[0], "spatial", clip.mean[:3], clip.std[:3], clip.order)
+    x = _top(spatial, temporal, fuse, **options)
+    return Network(inputs, head(x, classes, 0.5), name=name)
+
+
+def _snippets(maps, clip):
+    """The maps of the snippets, one by one."""
     count = maps.shape[1]
     if count < 2:
         raise ValueError(
             f"The pyramid needs two or more snippets of {clip.snippet} frames. "
-            f"Received: clip={clip.shape}."
+            f"Received: input_shape={clip.shape}."
         )
-    maps = [
+    return [
         keras.layers.Cropping3D(((i, count - 1 - i), 0, 0), name=f"snippet_{i}")(maps)
         for i in range(count)
     ]
-    fuse = partial(_fuse, normalize=normalize)
-    temporal = fuse(maps, fusions[0], maps[0].shape[-1], "temporal_fusion", seed=1)
-    if not frame:
-        return Network(inputs, classifier(temporal, classes, 0.5), name=name)
-    spatial = stream(frame[0], "spatial", clip.mean[:3], clip.std[:3], clip.order)
+
+
+def _top(spatial, temporal, fuse, fusions, attention, dim, hidden, **_):
+    """The frame, what attention sees in it, and the snippets, fused to a vector."""
     seen = [_average(spatial, "spatial_avgpool")]
     if attention:
-        pair = fuse(
-            [spatial, temporal],
-            fusions[1],
-            2 * spatial.shape[-1],
-            "attention_fusion",
-            seed=2,
-        )
+        width = 2 * spatial.shape[-1]
+        pair = fuse([spatial, temporal], fusions[1], width, "attention_fusion", seed=2)
         look = AttentionPooling(name="attention", dtype="float32")
         seen.append(look([spatial, pair]))
     seen.append(_average(temporal, "temporal_avgpool"))
     x = fuse(seen, fusions[2], dim, "top_fusion", seed=3, dtype="float32")
-    if hidden:
-        x = dense(hidden, "relu", name="hidden")(x)
-    return Network(inputs, head(x, classes, 0.5), name=name)
+    return dense(hidden, "relu", name="hidden")(x) if hidden else x
 
 
 def _stream(backbone, x, name, mean, std, order="RGB", first=True):
@@ -234,36 +238,14 @@ def _clip(backbone, streams, snippets, length, size=None, sampling="dense"):
     return clip
 
 
-def _model(
-    name, backbone, network, classes, clip, pretrained, options, small=None, known=101
-):
-    """A named model, with its weights."""
+def _clip_of(options, backbone=None, **sizes):
+    """What the streams of a model without weights see."""
     _check(**options)
-    streams, length = options["streams"], options["length"]
-    eyes = _clip(backbone, streams, 3, length, **(small or {}))
-    source = find(name, pretrained, PRETRAINED)
-    if source and source.about.repository:  # of images: for any streams and length
-        about = dataclasses.replace(source.about, clip=eyes, options={})
-        source = dataclasses.replace(source, about=about)
-    of_the_graph = ("fusions", "attention", "dim", "hidden", "normalize")
-    graph = partial(build, name, network, **{key: options[key] for key in of_the_graph})
-    return assemble(
-        graph,
-        Pretrained(name, classes=known, clip=eyes),
-        classes,
-        clip,
-        source,
-        options,
-        PRETRAINED,
-        RULES,
-        lambda tensors: prepare([tensors], options),
-    )
+    backbone = backbone or options["backbone"]
+    return _clip(backbone, options["streams"], 3, options["length"], **sizes)
 
 
-def _check(streams, fusions, dim, hidden, length, **_):
-    if streams not in STREAMS:
-        known = ", ".join(map(repr, STREAMS))
-        raise ValueError(f"streams must be one of {known}. Received: {streams!r}.")
+def _check(fusions, dim, hidden, length, **_):
     if len(fusions) != 3 or not set(fusions) <= set(FUSIONS):
         known = ", ".join(map(repr, FUSIONS))
         raise ValueError(
@@ -278,8 +260,21 @@ def _check(streams, fusions, dim, hidden, length, **_):
             )
 
 
-def _options(streams, fusions, attention, dim, hidden, normalize, length):
-    return dict(
+def stpn_bninception(
+    classes=None,
+    input_shape=None,
+    pretrained=None,
+    streams="both",
+    fusions=COMPACT,
+    attention=True,
+    dim=4096,
+    hidden=0,
+    normalize=True,
+    length=10,
+    name=None,
+):
+    """STPN on BN-Inception: 20.7 M parameters and the head."""
+    options = dict(
         streams=streams,
         fusions=tuple(fusions),
         attention=attention,
@@ -288,54 +283,14 @@ def _options(streams, fusions, attention, dim, hidden, normalize, length):
         normalize=normalize,
         length=length,
     )
-
-
-def stpn_bninception(
-    classes=None,
-    clip=None,
-    pretrained=None,
-    streams="both",
-    fusions=COMPACT,
-    attention=True,
-    dim=4096,
-    hidden=0,
-    normalize=True,
-    length=10,
-):
-    """STPN on BN-Inception: 20.7 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 101.
-        clip: tuple `(frames, height, width, channels)`, height and width may be
-            `None`; `None`: that of the weights, else `(30, 224, 224, 5)`, three
-            snippets, with 2 channels and 1 frame of 3 for single streams.
-        pretrained: `None`, `True`, a tag (`"imagenet"`, `"ucf101"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        streams: `"both"`, or one alone: `"spatial"`, an average of frames (one by
-            default), or `"temporal"`, snippets fused and averaged.
-        fusions: tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
-            `"concatenation"`: of the snippets, of the pair that attention sees, and
-            at the top.
-        attention: bool, whether the top also sees the frame weighed by attention.
-        dim: int, channels of the compact bilinear fusion at the top.
-        hidden: int, features of a layer with ReLU before the head; 0 for none.
-        normalize: bool, whether compact bilinear fusions are normalised.
-        length: int, frames of flow in a snippet.
-
-    Returns:
-        `keras.Model` from RGB and flow of 0 to 255, `(batch, frames, height, width,
-        channels)`, to logits, `(batch, classes)`.
-    """
-    options = _options(streams, fusions, attention, dim, hidden, normalize, length)
-    network = BACKBONES["bn_inception"]
-    return _model(
-        "stpn_bninception", "bn_inception", network, classes, clip, pretrained, options
+    return FAMILY.build(
+        stpn_bninception, options, classes, input_shape, pretrained, name
     )
 
 
 def stpn_resnet50(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     streams="both",
     fusions=COMPACT,
@@ -344,41 +299,24 @@ def stpn_resnet50(
     hidden=0,
     normalize=True,
     length=10,
+    name=None,
 ):
-    """STPN on ResNet-50: 47.3 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 101.
-        clip: tuple `(frames, height, width, channels)`, height and width may be
-            `None`; `None`: that of the weights, else `(30, 224, 224, 5)`, three
-            snippets, with 2 channels and 1 frame of 3 for single streams.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        streams: `"both"`, or one alone: `"spatial"`, an average of frames (one by
-            default), or `"temporal"`, snippets fused and averaged.
-        fusions: tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
-            `"concatenation"`: of the snippets, of the pair that attention sees, and
-            at the top.
-        attention: bool, whether the top also sees the frame weighed by attention.
-        dim: int, channels of the compact bilinear fusion at the top.
-        hidden: int, features of a layer with ReLU before the head; 0 for none.
-        normalize: bool, whether compact bilinear fusions are normalised.
-        length: int, frames of flow in a snippet.
-
-    Returns:
-        `keras.Model` from RGB and flow of 0 to 255, `(batch, frames, height, width,
-        channels)`, to logits, `(batch, classes)`.
-    """
-    options = _options(streams, fusions, attention, dim, hidden, normalize, length)
-    network = BACKBONES["resnet50"]
-    return _model(
-        "stpn_resnet50", "resnet50", network, classes, clip, pretrained, options
+    """STPN on ResNet-50: 47.3 M parameters and the head."""
+    options = dict(
+        streams=streams,
+        fusions=tuple(fusions),
+        attention=attention,
+        dim=dim,
+        hidden=hidden,
+        normalize=normalize,
+        length=length,
     )
+    return FAMILY.build(stpn_resnet50, options, classes, input_shape, pretrained, name)
 
 
 def stpn_vgg16(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     streams="both",
     fusions=COMPACT,
@@ -387,39 +325,24 @@ def stpn_vgg16(
     hidden=0,
     normalize=True,
     length=10,
+    name=None,
 ):
-    """STPN on VGG-16: 29.5 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 101.
-        clip: tuple `(frames, height, width, channels)`, height and width may be
-            `None`; `None`: that of the weights, else `(30, 224, 224, 5)`, three
-            snippets, with 2 channels and 1 frame of 3 for single streams.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        streams: `"both"`, or one alone: `"spatial"`, an average of frames (one by
-            default), or `"temporal"`, snippets fused and averaged.
-        fusions: tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
-            `"concatenation"`: of the snippets, of the pair that attention sees, and
-            at the top.
-        attention: bool, whether the top also sees the frame weighed by attention.
-        dim: int, channels of the compact bilinear fusion at the top.
-        hidden: int, features of a layer with ReLU before the head; 0 for none.
-        normalize: bool, whether compact bilinear fusions are normalised.
-        length: int, frames of flow in a snippet.
-
-    Returns:
-        `keras.Model` from RGB and flow of 0 to 255, `(batch, frames, height, width,
-        channels)`, to logits, `(batch, classes)`.
-    """
-    options = _options(streams, fusions, attention, dim, hidden, normalize, length)
-    network = BACKBONES["vgg16"]
-    return _model("stpn_vgg16", "vgg16", network, classes, clip, pretrained, options)
+    """STPN on VGG-16: 29.5 M parameters and the head."""
+    options = dict(
+        streams=streams,
+        fusions=tuple(fusions),
+        attention=attention,
+        dim=dim,
+        hidden=hidden,
+        normalize=normalize,
+        length=length,
+    )
+    return FAMILY.build(stpn_vgg16, options, classes, input_shape, pretrained, name)
 
 
 def stpn_tiny(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     streams="both",
     fusions=COMPACT,
@@ -430,53 +353,22 @@ def stpn_tiny(
     length=6,
     backbone="bn_inception",
     width=16,
+    name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 12.
-        clip: tuple `(frames, height, width, channels)`, height and width may be
-            `None`; `None`: that of the weights, else `(18, 64, 64, 5)`, three
-            snippets, with 2 channels and 1 frame of 3 for single streams.
-        pretrained: `None`, `True`, a tag (`"motions"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-        streams: `"both"`, or one alone: `"spatial"`, an average of frames (one by
-            default), or `"temporal"`, snippets fused and averaged.
-        fusions: tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
-            `"concatenation"`: of the snippets, of the pair that attention sees, and
-            at the top.
-        attention: bool, whether the top also sees the frame weighed by attention.
-        dim: int, channels of the compact bilinear fusion at the top.
-        hidden: int, features of a layer with ReLU before the head; 0 for none.
-        normalize: bool, whether compact bilinear fusions are normalised.
-        length: int, frames of flow in a snippet.
-        backbone: `"bn_inception"`, `"resnet50"` or `"vgg16"`.
-        width: int, filters of the stem.
-
-    Returns:
-        `keras.Model` from RGB and flow of 0 to 255, `(batch, frames, height, width,
-        channels)`, to logits, `(batch, classes)`.
-    """
-    if backbone not in BACKBONES:
-        known = ", ".join(map(repr, BACKBONES))
-        raise ValueError(f"backbone must be one of {known}. Received: {backbone!r}.")
-    options = _options(streams, fusions, attention, dim, hidden, normalize, length)
-    options |= dict(backbone=backbone, width=width)
-    network = partial(BACKBONES[backbone], width=width)
-    return _model(
-        "stpn_tiny",
-        backbone,
-        network,
-        classes,
-        clip,
-        pretrained,
-        options,
-        small=dict(size=64, sampling="segments"),
-        known=12,
+    """The graph of the others, small: for tests, demonstrations and studies."""
+    options = dict(
+        streams=streams,
+        fusions=tuple(fusions),
+        attention=attention,
+        dim=dim,
+        hidden=hidden,
+        normalize=normalize,
+        length=length,
+        backbone=backbone,
+        width=width,
     )
+    return FAMILY.build(stpn_tiny, options, classes, input_shape, pretrained, name)
 
-
-BUILDERS = (stpn_bninception, stpn_resnet50, stpn_vgg16, stpn_tiny)
 
 # What a file of images does not have.
 _NEW = ("^fc/", "^hidden/", "^attention/", "_fusion/")
@@ -496,46 +388,80 @@ def _images(builder, backbone, **known):
 
 
 _MMACTION = "https://open-mmlab.s3.ap-northeast-2.amazonaws.com/mmaction/models/ucf101"
+_FILE = "bninception_seg3_f1s1_b32_g8"
 
-PRETRAINED = (
-    dataclasses.replace(
-        imagenet("stpn_bninception", "bn_inception", new=_NEW),
-        options={"streams": "both", "length": 10},
-        classes=101,
-        clip=_clip("bn_inception", "both", 3, 10),
-    ),
-    _images(
-        "stpn_resnet50",
-        "resnet50",
-        licence="BSD-3-Clause",
-        source="torchvision, IMAGENET1K_V1",
-        repository="timm/resnet50.tv_in1k",
-    ),
-    _images(
-        "stpn_vgg16",
-        "vgg16",
-        licence="BSD-3-Clause",
-        source="torchvision, IMAGENET1K_V1",
-        repository="timm/vgg16.tv_in1k",
-    ),
-    Pretrained(
-        "stpn_bninception",
-        tag="ucf101",
-        options={"streams": "both", "length": 5},
-        classes=101,
-        clip=dataclasses.replace(_clip("bn_inception", "both", 3, 5), flow="tvl1"),
-        source="mmaction, TSN on UCF101 split 1, of RGB and of flow; fusions and head "
-        f"start new: {_MMACTION}/tsn_2d_rgb_bninception_seg3_f1s1_b32_g8-98160339.pth "
-        f"{_MMACTION}/tsn_2d_flow_bninception_seg3_f1s1_b32_g8-151870b7.pth",
-        new=_NEW,
-    ),
-    Pretrained(
-        "stpn_tiny",
-        tag="motions",
-        options={"streams": "both", "length": 6},
-        classes=12,
-        clip=_clip("bn_inception", "both", 3, 6, size=64, sampling="segments"),
-        licence="Apache-2.0",
-        source="scripts/train_motions.py",
+
+def _architecture(backbone):
+    graph = partial(stpn, backbone=backbone)
+    return Architecture(graph, partial(_clip_of, backbone=backbone), classes=101)
+
+
+_TINY = dict(size=64, sampling="segments")
+
+FAMILY = Family(
+    architectures={
+        stpn_bninception: _architecture("bn_inception"),
+        stpn_resnet50: _architecture("resnet50"),
+        stpn_vgg16: _architecture("vgg16"),
+        stpn_tiny: Architecture(stpn, partial(_clip_of, **_TINY), classes=12),
+    },
+    arguments={
+        "streams": """`"both"`, or one alone: `"spatial"`, an average of frames (one by
+        default), or `"temporal"`, snippets fused and averaged.""",
+        "fusions": """tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
+        `"concatenation"`: of the snippets, of the pair that attention sees, and at
+        the top.""",
+        "attention": "bool, whether the top also sees the frame weighed by attention.",
+        "dim": "int, channels of the compact bilinear fusion at the top.",
+        "hidden": "int, features of a layer with ReLU before the head; 0 for none.",
+        "normalize": "bool, whether compact bilinear fusions are normalised.",
+        "length": "int, frames of flow in a snippet.",
+        "backbone": """`"bn_inception"`, `"resnet50"` or `"vgg16"`.""",
+        "width": "int, filters of the stem.",
+    },
+    choices={"streams": tuple(STREAMS), "backbone": tuple(BACKBONES)},
+    key_map=KEY_MAP,
+    prepare=prepare,
+    entries=(
+        dataclasses.replace(
+            imagenet("stpn_bninception", "bn_inception", new=_NEW),
+            options={"streams": "both", "length": 10},
+            classes=101,
+            clip=_clip("bn_inception", "both", 3, 10),
+        ),
+        _images(
+            "stpn_resnet50",
+            "resnet50",
+            licence="BSD-3-Clause",
+            source="torchvision, IMAGENET1K_V1",
+            repository="timm/resnet50.tv_in1k",
+        ),
+        _images(
+            "stpn_vgg16",
+            "vgg16",
+            licence="BSD-3-Clause",
+            source="torchvision, IMAGENET1K_V1",
+            repository="timm/vgg16.tv_in1k",
+        ),
+        Pretrained(
+            "stpn_bninception",
+            tag="ucf101",
+            options={"streams": "both", "length": 5},
+            classes=101,
+            clip=dataclasses.replace(_clip("bn_inception", "both", 3, 5), flow="tvl1"),
+            source="mmaction, TSN on UCF101 split 1, of RGB and of flow; fusions and "
+            f"head start new: {_MMACTION}/tsn_2d_rgb_{_FILE}-98160339.pth "
+            f"{_MMACTION}/tsn_2d_flow_{_FILE}-151870b7.pth",
+            new=_NEW,
+        ),
+        Pretrained(
+            "stpn_tiny",
+            tag="motions",
+            options={"streams": "both", "length": 6},
+            classes=12,
+            clip=_clip("bn_inception", "both", 3, 6, size=64, sampling="segments"),
+            licence="Apache-2.0",
+            source="scripts/train_motions.py",
+        ),
     ),
 )

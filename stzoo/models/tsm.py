@@ -15,9 +15,27 @@ from functools import partial
 from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.resnet import RESNET50, RESNET101, bottleneck, resnet
 from stzoo.layers import FrameConv, TemporalShift
-from stzoo.models.tsn import CLIPS, imagenet, make, mmaction, tiny
-from stzoo.models.tsn import RULES as RULES
+from stzoo.models.family import Architecture, Family
+from stzoo.models.tsn import (
+    CLIPS,
+    KEY_MAP,
+    TINY_ARGUMENTS,
+    averaged,
+    imagenet,
+    mmaction,
+    tiny_clip,
+)
 from stzoo.spec import Pretrained
+
+
+def tsm(config, name, backbone, width=64, depth=None):
+    """The graph; its arguments are those of `stzoo.models.tsn.tsn`."""
+    networks = {
+        "bn_inception": partial(bn_inception, before=shift, depth=depth),
+        "resnet50": partial(resnet, branches=shifted(RESNET50), depths=RESNET50),
+        "resnet101": partial(resnet, branches=shifted(RESNET101), depths=RESNET101),
+    }
+    return averaged(config, name, partial(networks[backbone], width=width))
 
 
 def shifted(depths):
@@ -40,99 +58,34 @@ def shift(x, name):
     return TemporalShift(name=f"{name}_shift")(x)
 
 
-def tsm_resnet50(classes=None, clip=None, pretrained=None):
-    """ResNet-50 with a shift in each block: 24.3 M parameters.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"kinetics400"`, `"something_v2"`, both also
-            with `_16` for 16 frames, `"kinetics400_mit"`, `"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("tsm_resnet50", clip=CLIPS["resnet50"])
-    backbone = partial(resnet, branches=shifted(RESNET50), depths=RESNET50)
-    return make(fresh, backbone, classes, clip, pretrained, {}, PRETRAINED)
+def tsm_resnet50(classes=None, input_shape=None, pretrained=None, name=None):
+    """ResNet-50 with a shift in each block: 24.3 M parameters."""
+    return FAMILY.build(tsm_resnet50, {}, classes, input_shape, pretrained, name)
 
 
-def tsm_resnet101(classes=None, clip=None, pretrained=None):
-    """ResNet-101 with a shift in every second block: 43.3 M parameters.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"something_v2"`, `"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("tsm_resnet101", clip=CLIPS["resnet50"])
-    backbone = partial(resnet, branches=shifted(RESNET101), depths=RESNET101)
-    return make(fresh, backbone, classes, clip, pretrained, {}, PRETRAINED)
+def tsm_resnet101(classes=None, input_shape=None, pretrained=None, name=None):
+    """ResNet-101 with a shift in every second block: 43.3 M parameters."""
+    return FAMILY.build(tsm_resnet101, {}, classes, input_shape, pretrained, name)
 
 
-def tsm_bninception(classes=None, clip=None, pretrained=None):
-    """BN-Inception with eleven shifts: 10.3 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("tsm_bninception", clip=CLIPS["bn_inception"])
-    backbone = partial(bn_inception, before=shift)
-    return make(fresh, backbone, classes, clip, pretrained, {}, PRETRAINED)
+def tsm_bninception(classes=None, input_shape=None, pretrained=None, name=None):
+    """BN-Inception with eleven shifts: 10.3 M parameters and the head."""
+    return FAMILY.build(tsm_bninception, {}, classes, input_shape, pretrained, name)
 
 
 def tsm_tiny(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     backbone="bn_inception",
     width=16,
     depth=11,
+    name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 12.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 64, 64, 3)`.
-        pretrained: `None`, `True`, a tag (none exists), a folder, or
-            `"hf://organisation/repository@revision"`.
-        backbone: `"bn_inception"` or `"resnet50"`.
-        width: int, filters of the stem.
-        depth: int, of the Inception blocks, at most so many.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    networks = {
-        "bn_inception": partial(bn_inception, before=shift, depth=depth),
-        "resnet50": partial(resnet, branches=shifted(RESNET50), depths=RESNET50),
-    }
-    fresh = tiny("tsm_tiny", backbone, networks)
-    network = partial(networks[backbone], width=width)
+    """The graph of the others, small: for tests, demonstrations and studies."""
     options = dict(backbone=backbone, width=width, depth=depth)
-    return make(fresh, network, classes, clip, pretrained, options, PRETRAINED)
+    return FAMILY.build(tsm_tiny, options, classes, input_shape, pretrained, name)
 
-
-BUILDERS = (tsm_resnet50, tsm_resnet101, tsm_bninception, tsm_tiny)
 
 # Figures of mmaction2's table, 10 crops on Kinetics and 3 on Something-Something.
 _MMACTION = (
@@ -145,43 +98,60 @@ _MMACTION = (
 )
 _MIT = "https://hanlab18.mit.edu/projects/tsm/models"
 
-PRETRAINED = (
-    *(
+FAMILY = Family(
+    architectures={
+        tsm_resnet50: Architecture(
+            partial(tsm, backbone="resnet50"), CLIPS["resnet50"]
+        ),
+        tsm_resnet101: Architecture(
+            partial(tsm, backbone="resnet101"), CLIPS["resnet50"]
+        ),
+        tsm_bninception: Architecture(
+            partial(tsm, backbone="bn_inception"), CLIPS["bn_inception"]
+        ),
+        tsm_tiny: Architecture(tsm, tiny_clip, classes=12),
+    },
+    arguments=TINY_ARGUMENTS,
+    choices={"backbone": ("bn_inception", "resnet50")},
+    key_map=KEY_MAP,
+    entries=(
+        *(
+            Pretrained(
+                f"tsm_resnet{depth}",
+                tag=tag,
+                classes=classes,
+                clip=dataclasses.replace(CLIPS["resnet50"], frames=frames),
+                licence="Apache-2.0",
+                source="mmaction2",
+                reported={"top1": top1, "top5": top5},
+                repository=mmaction(
+                    f"tsm_imagenet-pretrained-r{depth}_8xb16-1x1x{frames}-50e_{data}-rgb",
+                    version,
+                ),
+            )
+            for depth, tag, classes, frames, data, version, top1, top5 in _MMACTION
+        ),
         Pretrained(
-            f"tsm_resnet{depth}",
-            tag=tag,
-            classes=classes,
-            clip=dataclasses.replace(CLIPS["resnet50"], frames=frames),
-            licence="Apache-2.0",
-            source="mmaction2",
-            reported={"top1": top1, "top5": top5},
-            repository=mmaction(
-                f"tsm_imagenet-pretrained-r{depth}_8xb16-1x1x{frames}-50e_{data}-rgb",
-                version,
-            ),
-        )
-        for depth, tag, classes, frames, data, version, top1, top5 in _MMACTION
-    ),
-    Pretrained(
-        "tsm_resnet50",
-        tag="kinetics400_mit",
-        clip=CLIPS["resnet50"],
-        licence="MIT",
-        source="Lin et al., one crop, "
-        f"{_MIT}/TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth",
-        reported={"top1": 71.2},
-    ),
-    *(
-        Pretrained(
-            f"tsm_resnet{depth}",
-            tag="imagenet",
-            classes=1000,
+            "tsm_resnet50",
+            tag="kinetics400_mit",
             clip=CLIPS["resnet50"],
-            licence="BSD-3-Clause",
-            source="torchvision, IMAGENET1K_V1",
-            repository=f"timm/resnet{depth}.tv_in1k",
-        )
-        for depth in (50, 101)
+            licence="MIT",
+            source="Lin et al., one crop, "
+            f"{_MIT}/TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth",
+            reported={"top1": 71.2},
+        ),
+        *(
+            Pretrained(
+                f"tsm_resnet{depth}",
+                tag="imagenet",
+                classes=1000,
+                clip=CLIPS["resnet50"],
+                licence="BSD-3-Clause",
+                source="torchvision, IMAGENET1K_V1",
+                repository=f"timm/resnet{depth}.tv_in1k",
+            )
+            for depth in (50, 101)
+        ),
+        imagenet("tsm_bninception", "bn_inception"),
     ),
-    imagenet("tsm_bninception", "bn_inception"),
 )

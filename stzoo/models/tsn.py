@@ -3,7 +3,7 @@
 Wang, Xiong, Wang, Qiao, Lin, Tang, Van Gool: Temporal Segment Networks. ECCV 2016.
 https://arxiv.org/abs/1608.00859, https://github.com/yjxiong/temporal-segment-networks
 
-The network sees every frame by itself, so the order of frames is all the same to it.
+The network sees every frame by itself, so it is invariant to the order of frames.
 TSM, GSM and CSTM are TSN with operators that look at time; they use what is here.
 
 Where this differs from the paper: logits are not averaged after the last layer but the
@@ -19,9 +19,9 @@ from itertools import repeat
 from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.inception_v3 import inception_v3
 from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
-from stzoo.checkpoint import assemble
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
+from stzoo.models.family import Architecture, Family
 from stzoo.spec import Clip, Pretrained
 
 _CAFFE = Clip(
@@ -35,45 +35,42 @@ CLIPS = {
 TINY = {"bn_inception": 64, "inception_v3": 75, "resnet50": 64}
 
 
-def build(name, backbone, clip, classes):
-    """The graph of the whole line.
+def tsn(config, name, backbone, width=64, depth=None):
+    """The graph.
 
     Args:
+        config: `Pretrained`.
+        name: string.
+        backbone: string, of `CLIPS`.
+        width: int, filters of the stem.
+        depth: int, of the Inception blocks, at most so many.
+    """
+    networks = {
+        "bn_inception": partial(bn_inception, depth=depth),
+        "inception_v3": partial(inception_v3, depth=depth),
+        "resnet50": partial(resnet, branches=repeat(bottleneck), depths=RESNET50),
+    }
+    return averaged(config, name, partial(networks[backbone], width=width))
+
+
+def averaged(config, name, backbone):
+    """A network of frames, averaged: the graph of the whole line.
+
+    Args:
+        config: `Pretrained`.
         name: string.
         backbone: function of a tensor `(batch, frames, height, width, channels)`.
-        clip: `Clip`.
-        classes: int.
     """
-    inputs, x = clip_input(clip)
-    return Network(inputs, classifier(backbone(x), classes, 0.5), name=name)
+    inputs, x = clip_input(config.clip)
+    return Network(inputs, classifier(backbone(x), config.classes, 0.5), name=name)
 
 
-def make(fresh, backbone, classes, clip, pretrained, options, entries):
-    """A named model of the line, with its weights.
-
-    Args:
-        fresh: `Pretrained`, what holds without weights.
-        backbone: function of a tensor.
-        classes: int or `None`.
-        clip: tuple or `None`.
-        pretrained: what the builder received.
-        options: dict, the builder's other arguments.
-        entries: tuple of `Pretrained`, of the family.
-    """
-    graph = partial(build, fresh.builder, backbone)
-    return assemble(graph, fresh, classes, clip, pretrained, options, entries, RULES)
-
-
-def tiny(name, backbone, known):
-    """What holds for a small model without weights, whose backbone must be known."""
-    if backbone not in known:
-        known = ", ".join(map(repr, known))
-        raise ValueError(f"backbone must be one of {known}. Received: {backbone!r}.")
-    size = TINY[backbone]
-    clip = dataclasses.replace(
-        CLIPS[backbone], height=size, width=size, short_side=size * 9 // 8
+def tiny_clip(options):
+    """How a small model of the line is fed."""
+    size = TINY[options["backbone"]]
+    return dataclasses.replace(
+        CLIPS[options["backbone"]], height=size, width=size, short_side=size * 9 // 8
     )
-    return Pretrained(name, classes=12, clip=clip)
 
 
 def _another_graph(match):
@@ -86,7 +83,7 @@ def _another_graph(match):
 
 
 # From the names of the originals, of mmaction2 and of the files of ImageNet to ours.
-RULES = (
+KEY_MAP = (
     (r"^(Conv2d_\w+_\dx\d|Mixed_\d\w)\b", _another_graph),
     (r"^(module|backbone|base_model)\.", ""),
     (r"^base_model\.", ""),
@@ -101,98 +98,34 @@ RULES = (
 )
 
 
-def tsn_bninception(classes=None, clip=None, pretrained=None):
-    """BN-Inception, averaged over frames: 10.3 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("tsn_bninception", clip=CLIPS["bn_inception"])
-    return make(fresh, bn_inception, classes, clip, pretrained, {}, PRETRAINED)
+def tsn_bninception(classes=None, input_shape=None, pretrained=None, name=None):
+    """BN-Inception, averaged over frames: 10.3 M parameters and the head."""
+    return FAMILY.build(tsn_bninception, {}, classes, input_shape, pretrained, name)
 
 
-def tsn_inceptionv3(classes=None, clip=None, pretrained=None):
-    """Inception v3, averaged over frames: 21.8 M parameters and the head.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 229, 229, 3)`.
-        pretrained: `None`, `True`, a tag (`"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("tsn_inceptionv3", clip=CLIPS["inception_v3"])
-    return make(fresh, inception_v3, classes, clip, pretrained, {}, PRETRAINED)
+def tsn_inceptionv3(classes=None, input_shape=None, pretrained=None, name=None):
+    """Inception v3, averaged over frames: 21.8 M parameters and the head."""
+    return FAMILY.build(tsn_inceptionv3, {}, classes, input_shape, pretrained, name)
 
 
-def tsn_resnet50(classes=None, clip=None, pretrained=None):
-    """ResNet-50, averaged over frames: 24.3 M parameters.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 400.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 224, 224, 3)`.
-        pretrained: `None`, `True`, a tag (`"kinetics400"`, `"imagenet"`), a folder, or
-            `"hf://organisation/repository@revision"`.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    fresh = Pretrained("tsn_resnet50", clip=CLIPS["resnet50"])
-    backbone = partial(resnet, branches=repeat(bottleneck), depths=RESNET50)
-    return make(fresh, backbone, classes, clip, pretrained, {}, PRETRAINED)
+def tsn_resnet50(classes=None, input_shape=None, pretrained=None, name=None):
+    """ResNet-50, averaged over frames: 24.3 M parameters."""
+    return FAMILY.build(tsn_resnet50, {}, classes, input_shape, pretrained, name)
 
 
 def tsn_tiny(
     classes=None,
-    clip=None,
+    input_shape=None,
     pretrained=None,
     backbone="bn_inception",
     width=16,
     depth=11,
+    name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies.
-
-    Args:
-        classes: int, number of logits; `None`: those of the weights, else 12.
-        clip: tuple `(frames, height, width, channels)`, sizes may be `None`; `None`:
-            that of the weights, else `(8, 64, 64, 3)`, for Inception v3
-            `(8, 75, 75, 3)`.
-        pretrained: `None`, `True`, a tag (none exists), a folder, or
-            `"hf://organisation/repository@revision"`.
-        backbone: `"bn_inception"`, `"inception_v3"` or `"resnet50"`.
-        width: int, filters of the stem.
-        depth: int, of the Inception blocks, at most so many.
-
-    Returns:
-        `keras.Model` from RGB of 0 to 255, `(batch, frames, height, width, 3)`, to
-        logits, `(batch, classes)`.
-    """
-    networks = {
-        "bn_inception": partial(bn_inception, depth=depth),
-        "inception_v3": partial(inception_v3, depth=depth),
-        "resnet50": partial(resnet, branches=repeat(bottleneck), depths=RESNET50),
-    }
-    fresh = tiny("tsn_tiny", backbone, networks)
-    network = partial(networks[backbone], width=width)
+    """The graph of the others, small: for tests, demonstrations and studies."""
     options = dict(backbone=backbone, width=width, depth=depth)
-    return make(fresh, network, classes, clip, pretrained, options, PRETRAINED)
+    return FAMILY.build(tsn_tiny, options, classes, input_shape, pretrained, name)
 
-
-BUILDERS = (tsn_bninception, tsn_inceptionv3, tsn_resnet50, tsn_tiny)
 
 # Files of ImageNet for a backbone: who converted them from Caffe, and where they are.
 _IMAGENET = {
@@ -249,25 +182,49 @@ def mmaction(name, version, mirror=""):
     return f"{address} {mirror}/{file}" if mirror else address
 
 
-PRETRAINED = (
-    Pretrained(
-        "tsn_resnet50",
-        tag="kinetics400",
-        clip=CLIPS["resnet50"],
-        licence="Apache-2.0",
-        source="mmaction2, 25 clips and 10 crops",
-        reported={"top1": 74.12, "top5": 91.34},
-        repository=mmaction(_RESNET50, "20220906-2692d16c", _MIRROR),
+TINY_ARGUMENTS = {
+    "backbone": """`"bn_inception"`, `"inception_v3"` or `"resnet50"`, as far as the
+        family has it.""",
+    "width": "int, filters of the stem.",
+    "depth": "int, of the Inception blocks, at most so many.",
+}
+
+FAMILY = Family(
+    architectures={
+        tsn_bninception: Architecture(
+            partial(tsn, backbone="bn_inception"), CLIPS["bn_inception"]
+        ),
+        tsn_inceptionv3: Architecture(
+            partial(tsn, backbone="inception_v3", width=32), CLIPS["inception_v3"]
+        ),
+        tsn_resnet50: Architecture(
+            partial(tsn, backbone="resnet50"), CLIPS["resnet50"]
+        ),
+        tsn_tiny: Architecture(tsn, tiny_clip, classes=12),
+    },
+    arguments=TINY_ARGUMENTS,
+    choices={"backbone": tuple(CLIPS)},
+    key_map=KEY_MAP,
+    entries=(
+        Pretrained(
+            "tsn_resnet50",
+            tag="kinetics400",
+            clip=CLIPS["resnet50"],
+            licence="Apache-2.0",
+            source="mmaction2, 25 clips and 10 crops",
+            reported={"top1": 74.12, "top5": 91.34},
+            repository=mmaction(_RESNET50, "20220906-2692d16c", _MIRROR),
+        ),
+        Pretrained(
+            "tsn_resnet50",
+            tag="imagenet",
+            classes=1000,
+            clip=CLIPS["resnet50"],
+            licence="BSD-3-Clause",
+            source="torchvision, IMAGENET1K_V1",
+            repository="timm/resnet50.tv_in1k",
+        ),
+        imagenet("tsn_bninception", "bn_inception", {"top1": 73.524, "top5": 91.562}),
+        imagenet("tsn_inceptionv3", "inception_v3"),
     ),
-    Pretrained(
-        "tsn_resnet50",
-        tag="imagenet",
-        classes=1000,
-        clip=CLIPS["resnet50"],
-        licence="BSD-3-Clause",
-        source="torchvision, IMAGENET1K_V1",
-        repository="timm/resnet50.tv_in1k",
-    ),
-    imagenet("tsn_bninception", "bn_inception", {"top1": 73.524, "top5": 91.562}),
-    imagenet("tsn_inceptionv3", "inception_v3"),
 )

@@ -238,7 +238,7 @@ _RECIPES = (
         batch=32,
         iterations=600_000,
         drops=(0.5, 0.75),
-        views="10x1",  # of the whole frame: `clip=(8, None, None, 3)`
+        views="10x1",  # of the whole frame: `input_shape=(8, None, None, 3)`
         inferred=("dropout", "flip"),
     ),
     Recipe(

@@ -54,7 +54,7 @@ def logits(model, x, pooling):
 @pytest.mark.parametrize("builder", ["c2d_tiny", "c3d_tiny", "cost_tiny"])
 def test_network_is_its_equations(builder, pooling):
     model = stzoo.create(
-        builder, clip=(4, 34, 36, 3), width=4, depths=DEPTHS, pooling=pooling
+        builder, input_shape=(4, 34, 36, 3), width=4, depths=DEPTHS, pooling=pooling
     )
     for variable in model.weights:
         scale = 0.2 if variable.path.endswith("fc2/kernel") else 1

@@ -283,7 +283,7 @@ def test_from_files_to_fit_and_labels(
     """The whole way of a two-stream model."""
     keras.utils.set_random_seed(0)
     small = {"backbone": "vgg16", "width": 4, "dim": 16, "length": 2}
-    model = stzoo.stpn_tiny(classes=2, clip=(4, 32, 32, 5), **small)
+    model = stzoo.stpn_tiny(classes=2, input_shape=(4, 32, 32, 5), **small)
     train = read(motion_folder)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(

@@ -8,7 +8,7 @@ from stzoo.data import motions
 from stzoo.explain.attention import attention, picture
 
 RNG = np.random.default_rng(0)
-SMALL = dict(backbone="vgg16", width=4, dim=16, length=2, clip=(6, 64, 96, 5))
+SMALL = dict(backbone="vgg16", width=4, dim=16, length=2, input_shape=(6, 64, 96, 5))
 
 
 @pytest.fixture(scope="module")

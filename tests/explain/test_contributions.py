@@ -11,7 +11,7 @@ import stzoo
 from stzoo.explain.contributions import contributions
 
 RNG = np.random.default_rng(0)
-SMALL = dict(clip=(4, 32, 32, 3), classes=5, width=8, depths=(2, 1, 1, 1))
+SMALL = dict(input_shape=(4, 32, 32, 3), classes=5, width=8, depths=(2, 1, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,9 @@ def test_the_table_is_one_of_numbers(model, data):
 )
 def test_other_operators_have_shares_too(builder, options, parts):
     clip = (3, 64, 64, 3)
-    model = stzoo.create(builder, clip=clip, width=8, depth=2, classes=5, **options)
+    model = stzoo.create(
+        builder, input_shape=clip, width=8, depth=2, classes=5, **options
+    )
     operators = [layer for layer in model.layers if getattr(layer, "parts", ())]
     for layer in operators:
         randomize(layer)

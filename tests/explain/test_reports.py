@@ -13,7 +13,7 @@ from stzoo.explain import reports
 from stzoo.explain.contributions import contributions
 from stzoo.explain.saliency import overlay, saliency
 
-SMALL = dict(clip=(4, 32, 32, 3), width=8, depths=(2, 1, 1, 1))
+SMALL = dict(input_shape=(4, 32, 32, 3), width=8, depths=(2, 1, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_another_layer_and_another_class(model, falling, tmp_path):
 
 
 def test_segments_are_shown_as_long_as_the_video(falling, tmp_path):
-    model = stzoo.tsn_tiny(clip=(3, 33, 35, 3), width=8)  # H.264 has even sizes
+    model = stzoo.tsn_tiny(input_shape=(3, 33, 35, 3), width=8)  # H.264 has even sizes
     assert model.stzoo.clip.sampling == "segments"
     title, _, (_, path) = reports.of_video(model, tmp_path, falling, label="7")
     assert "speaks for 7 in tsn_tiny" in title

@@ -8,7 +8,7 @@ import stzoo
 from stzoo.explain.saliency import overlay, saliency
 
 RNG = np.random.default_rng(0)
-SMALL = dict(clip=(4, 32, 32, 3), classes=5, width=8, depths=(2, 1, 1, 1))
+SMALL = dict(input_shape=(4, 32, 32, 3), classes=5, width=8, depths=(2, 1, 1, 1))
 
 
 def test_maps_are_those_of_the_equations():
@@ -108,7 +108,7 @@ TINY = [name for name in stzoo.list_models("*_tiny") if name != "stpn_tiny"]
 @pytest.mark.parametrize("builder", TINY)
 def test_any_model_of_one_stream_has_maps(builder):
     clips = RNG.integers(0, 256, (1, 4, 64, 64, 3)).astype("uint8")
-    model = stzoo.create(builder, clip=clips.shape[1:], width=8)
+    model = stzoo.create(builder, input_shape=clips.shape[1:], width=8)
     assert saliency(model, clips).shape == clips.shape[:-1]
 
 

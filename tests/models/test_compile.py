@@ -27,7 +27,7 @@ def test_no_layer_breaks_the_graph(name):
 
     frames, channels = (6, 5) if name == "stpn_tiny" else (16, 3)
     shape = (frames, 32, 32, channels)
-    model = stzoo.create(name, clip=shape, **FAMILIES[name])
+    model = stzoo.create(name, input_shape=shape, **FAMILIES[name])
     clip = torch.as_tensor(np.random.default_rng(0).integers(0, 256, (1, *shape)))
     compiled = torch.compile(
         lambda clip: model(clip, training=False), fullgraph=True, backend="eager"

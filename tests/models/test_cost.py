@@ -7,7 +7,7 @@ import stzoo
 from stzoo.checkpoint import check
 from stzoo.convert import convert
 from stzoo.layers import CoST
-from stzoo.models.cost import RULES
+from stzoo.models.cost import KEY_MAP
 
 RNG = np.random.default_rng(0)
 BUILDERS = {
@@ -36,7 +36,7 @@ def load(model, reference):
     variables = {variable.path: variable for variable in model.weights}
     shapes = {path: tuple(variable.shape) for path, variable in variables.items()}
     state = {name: value.numpy() for name, value in reference.state_dict().items()}
-    tensors = convert(state, shapes, RULES)
+    tensors = convert(state, shapes, KEY_MAP)
     check(tensors, shapes)
     for path, tensor in tensors.items():
         variables[path].assign(tensor)
@@ -47,7 +47,7 @@ def load(model, reference):
 def test_answers_as_the_authors_network(block, shape):
     """Same names, same weights, same numbers; even and odd sizes."""
     reference = reference_cost((2, 2, 1, 1), width=8, classes=12, block=block)
-    model = build(block, clip=(None, None, None, 3))
+    model = build(block, input_shape=(None, None, None, 3))
     load(model, reference)
     x = clips(2, *shape)
     close(model.predict(x, verbose=0), logits(reference, x))
@@ -113,7 +113,7 @@ def test_pools_of_paper_and_code_differ():
 
 
 def test_32_frames_are_a_longer_clip():
-    model = stzoo.cost_resnet101(clip=(32, 224, 224, 3))
+    model = stzoo.cost_resnet101(input_shape=(32, 224, 224, 3))
     assert model.get_layer("layer4_2_relu").output.shape == (None, 16, 7, 7, 2048)
 
 
@@ -135,12 +135,12 @@ def test_order_of_frames_is_all_the_same_to_c2d():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variant": "c"}, 'variant must be "a" or "b"'),
-        ({"pooling": "none"}, 'pooling must be "code" or "paper"'),
-        ({"clip": (1, 64, 64, 3)}, "needs 2 or more"),
-        ({"clip": (64, 64, 3)}, "frames, height, width, channels"),
-        ({"clip": (8, 64, 64, 4)}, "has 4 channels"),
-        ({"clip": (0, 64, 64, 3)}, "frames must be a whole number from 1"),
+        ({"variant": "c"}, "variant must be one of 'a', 'b'. Received: 'c'"),
+        ({"pooling": "none"}, "pooling must be one of 'code', 'paper'"),
+        ({"input_shape": (1, 64, 64, 3)}, "needs 2 or more"),
+        ({"input_shape": (64, 64, 3)}, "frames, height, width, channels"),
+        ({"input_shape": (8, 64, 64, 4)}, "has 4 channels"),
+        ({"input_shape": (0, 64, 64, 3)}, "frames must be a whole number from 1"),
         ({"classes": 0}, "classes must be"),
     ],
     ids=str,

@@ -31,7 +31,7 @@ def test_answers_as_a_network_in_pytorch(fusion, shift, backbone, size):
     reference = reference_tsn(backbone, 8, 5, gates=places(backbone), module=module)
     model = stzoo.cstm_tiny(
         classes=5,
-        clip=(None, None, None, 3),
+        input_shape=(None, None, None, 3),
         fusion=fusion,
         shift=shift,
         backbone=backbone,
@@ -51,7 +51,7 @@ def test_answers_as_a_network_in_pytorch(fusion, shift, backbone, size):
     ],
 )
 def test_builders(builder, size, options, parameters):
-    model = stzoo.create(builder, clip=(16, size, size, 3), **options)
+    model = stzoo.create(builder, input_shape=(16, size, size, 3), **options)
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     features = model.get_layer("avgpool").output.shape[-1]
     assert trainable == parameters + 174 * (features + 1)
@@ -68,7 +68,9 @@ def test_model_keeps_keras_promises(tmp_path):
 
     def build():
         keras.utils.set_random_seed(0)  # a choice that no weight moves would fail
-        model = stzoo.cstm_tiny(width=8, depth=3, reduction=1, clip=(4, 64, 64, 3))
+        model = stzoo.cstm_tiny(
+            width=8, depth=3, reduction=1, input_shape=(4, 64, 64, 3)
+        )
         for layer in model.layers:
             if isinstance(layer, CSTM):
                 open_gate(layer.shifted)

@@ -20,7 +20,7 @@ SIZES = {"bn_inception": (64, 96), "inception_v3": (75, 101)}
 def test_answers_as_the_original_network(backbone):
     reference = reference_tsn(backbone, 8, 5, gates=places(backbone))
     clip = (None, None, None, 3)
-    model = stzoo.gsm_tiny(classes=5, clip=clip, backbone=backbone, width=8)
+    model = stzoo.gsm_tiny(classes=5, input_shape=clip, backbone=backbone, width=8)
     load(model, reference)
     x = RNG.integers(0, 256, (2, 4, *SIZES[backbone], 3)).astype("uint8")
     answer = model.predict(x, verbose=0)
@@ -37,7 +37,7 @@ def test_answers_as_the_original_network(backbone):
     ],
 )
 def test_builders(builder, size, parameters):
-    model = stzoo.create(builder, clip=(16, size, size, 3))
+    model = stzoo.create(builder, input_shape=(16, size, size, 3))
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == parameters
     assert sum(isinstance(layer, GateShift) for layer in model.layers) == 10
@@ -59,7 +59,7 @@ def test_model_keeps_keras_promises(tmp_path):
     x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
 
     def build():
-        model = stzoo.gsm_tiny(width=8, depth=3, clip=(4, 64, 64, 3))
+        model = stzoo.gsm_tiny(width=8, depth=3, input_shape=(4, 64, 64, 3))
         for layer in model.layers:
             if isinstance(layer, GateShift):
                 open_gate(layer)
@@ -87,8 +87,10 @@ def test_a_network_starts_from_imagenet(hub, monkeypatch, tmp_path, builder):
         classes=10,
         repository=f"{hub.url}/some/files/resolve/main/{name}",
     )
-    monkeypatch.setattr(family, "PRETRAINED", (entry,))
-    small = dict(clip=(3, 64, 64, 3), width=8)
+    monkeypatch.setattr(
+        family, "FAMILY", dataclasses.replace(family.FAMILY, entries=(entry,))
+    )
+    small = dict(input_shape=(3, 64, 64, 3), width=8)
     model = stzoo.create(f"{builder}_tiny", pretrained="imagenet", **small)
     assert model.stzoo.clip.order == "BGR"
     plain = stzoo.tsn_tiny(classes=10, **small)

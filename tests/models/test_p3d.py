@@ -17,7 +17,7 @@ import stzoo
 from stzoo.checkpoint import check
 from stzoo.convert import convert
 from stzoo.models import p3d
-from stzoo.models.p3d import RULES, pseudo3d
+from stzoo.models.p3d import KEY_MAP, pseudo3d
 
 RNG = np.random.default_rng(0)
 DEPTHS = (2, 2, 1, 1)
@@ -25,7 +25,7 @@ SEMANTICS = pytest.mark.parametrize("semantics", ["paper", "caffe", "port"])
 
 
 def build(clip=(16, 64, 64, 3), **kwargs):
-    return stzoo.p3d_tiny(clip=clip, **{"width": 8, "depths": DEPTHS, **kwargs})
+    return stzoo.p3d_tiny(input_shape=clip, **{"width": 8, "depths": DEPTHS, **kwargs})
 
 
 def clips(*shape, channels=3):
@@ -36,7 +36,7 @@ def load(model, reference):
     """Puts the reference's weights into a model, all of them."""
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     state = {name: value.numpy() for name, value in reference.state_dict().items()}
-    tensors = convert(state, shapes, RULES)
+    tensors = convert(state, shapes, KEY_MAP)
     check(tensors, shapes)
     for variable in model.weights:
         variable.assign(tensors[variable.path])
@@ -209,18 +209,20 @@ def gluoncv(hub, monkeypatch):
     }
     url = f"{hub.url}/gluon/models/resolve/main/p3d.zip"
     entry = dataclasses.replace(
-        next(e for e in p3d.PRETRAINED if e.name == "p3d_resnet50.kinetics400"),
+        stzoo.zoo.PRETRAINED["p3d_resnet50.kinetics400"],
         builder="p3d_tiny",
         classes=9,
         repository=f"{url}#sha1={hashlib.sha1(data).hexdigest()}",
     )
-    monkeypatch.setattr(p3d, "PRETRAINED", (entry,))
+    monkeypatch.setattr(
+        p3d, "FAMILY", dataclasses.replace(p3d.FAMILY, entries=(entry,))
+    )
     return reference
 
 
 def test_weights_of_gluoncv_come_by_url(gluoncv, hub, tmp_path):
     """With the semantics and the preparation that they were trained with."""
-    small = {"clip": (16, 64, 64, 3), "width": 8, "depths": DEPTHS}
+    small = {"input_shape": (16, 64, 64, 3), "width": 8, "depths": DEPTHS}
     model = stzoo.p3d_tiny(pretrained="kinetics400", **small)
     assert model.stzoo.options["semantics"] == "port"
     assert model.stzoo.clip.order == "RGB"
@@ -268,15 +270,17 @@ def test_imagenet_weights_start_as_the_image_network(
     image = reference_resnet(DEPTHS, 8, 10)
     hub.repositories["timm/tiny"] = {"model.safetensors": save(image.state_dict())}
     entry = dataclasses.replace(
-        next(e for e in p3d.PRETRAINED if e.name == "p3d_resnet50.imagenet"),
+        stzoo.zoo.PRETRAINED["p3d_resnet50.imagenet"],
         builder="p3d_tiny",
         classes=10,
         repository="timm/tiny",
     )
-    monkeypatch.setattr(p3d, "PRETRAINED", (entry,))
+    monkeypatch.setattr(
+        p3d, "FAMILY", dataclasses.replace(p3d.FAMILY, entries=(entry,))
+    )
     options = {"blocks": blocks, "semantics": semantics, "width": 8, "depths": DEPTHS}
     clip = (16, 64, 64, 3)
-    model = stzoo.p3d_tiny(pretrained="imagenet", clip=clip, **options)
+    model = stzoo.p3d_tiny(pretrained="imagenet", input_shape=clip, **options)
     assert model.stzoo.clip.order == "RGB"
     plain = resnet_with_stride_in_1x1(image, model.stzoo.clip, semantics)
     frame = clips(1, 64, 64)

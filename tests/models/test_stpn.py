@@ -19,7 +19,7 @@ import stzoo
 from stzoo.checkpoint import check, integers, read, read_tensors
 from stzoo.convert import convert
 from stzoo.models import stpn
-from stzoo.models.stpn import COMPACT, FUSIONS, RULES
+from stzoo.models.stpn import COMPACT, FUSIONS, KEY_MAP
 
 RNG = np.random.default_rng(0)
 SMALL = {"backbone": "vgg16", "width": 4, "dim": 32, "length": 2}
@@ -31,7 +31,7 @@ def clips(frames=6, height=32, width=32, channels=5, batch=2):
 
 
 def small(**kwargs):
-    return stzoo.stpn_tiny(**{"clip": (6, 32, 32, 5), **SMALL, **kwargs})
+    return stzoo.stpn_tiny(**{"input_shape": (6, 32, 32, 5), **SMALL, **kwargs})
 
 
 def parameters(model):
@@ -42,7 +42,7 @@ def load(model, reference):
     """Puts the reference's weights into a model, all of them."""
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     state = {name: value.numpy() for name, value in reference.state_dict().items()}
-    tensors = convert(state, shapes, (*RULES, (r"^attention\.", "attention/")))
+    tensors = convert(state, shapes, (*KEY_MAP, (r"^attention\.", "attention/")))
     check(tensors, shapes, whole=integers(model))
     for variable in model.weights:
         variable.assign(tensors[variable.path])
@@ -61,7 +61,7 @@ def test_answers_as_the_reference(backbone, attention, snippets, size):
     depths = (3, 4, 6, 3) if backbone == "resnet50" else backbone
     reference = reference_stpn(depths, 4, 5, 2, snippets, 48, 64 * attention)
     options = {**SMALL, "backbone": backbone, "attention": attention, "dim": 48}
-    model = small(classes=5, clip=(2 * snippets, None, None, 5), **options)
+    model = small(classes=5, input_shape=(2 * snippets, None, None, 5), **options)
     load(model, reference)
     x = clips(2 * snippets, *size)
     close(model(x), logits(reference, x))
@@ -70,7 +70,7 @@ def test_answers_as_the_reference(backbone, attention, snippets, size):
 def test_the_spatial_stream_is_tsn():
     """BN-Inception with its margins, BGR, and the mean over frames."""
     reference = reference_tsn("bn_inception", 8, 5)
-    options = {"streams": "spatial", "width": 8, "clip": (2, 64, 64, 3)}
+    options = {"streams": "spatial", "width": 8, "input_shape": (2, 64, 64, 3)}
     model = stzoo.stpn_tiny(classes=5, **options)
     load_tsn(model, reference, ((r"^(?!fc\.)", "spatial_"),))
     x = clips(2, 64, 64, 3)
@@ -79,7 +79,7 @@ def test_the_spatial_stream_is_tsn():
 
 def test_the_temporal_stream_sees_flow_only():
     options = {"fusions": ("sum", *COMPACT[1:]), "streams": "temporal"}
-    model = small(clip=(6, 32, 32, 2), **options)
+    model = small(input_shape=(6, 32, 32, 2), **options)
     x = clips(channels=2)
     answer = numpy(model(x))
     # One network for all snippets: their order does not count, that of frames does.
@@ -142,7 +142,7 @@ def test_the_tiny_one_is_tiny():
 def test_model_keeps_keras_promises(tmp_path):
     def build():
         keras.utils.set_random_seed(0)
-        return small(hidden=16, clip=(6, 64, 64, 5))  # four locations to weigh
+        return small(hidden=16, input_shape=(6, 64, 64, 5))  # four locations to weigh
 
     check_model(build, clips(6, 64, 64), tmp_path)
 
@@ -186,9 +186,11 @@ def test_both_streams_start_from_images(streams, hub, monkeypatch):
     """The first convolution of flow is the mean over RGB, repeated."""
     image = reference_resnet((3, 4, 6, 3), 4, 10)
     hub.repositories["timm/tiny"] = {"model.safetensors": save(image.state_dict())}
-    entry = next(e for e in stpn.PRETRAINED if e.name == "stpn_resnet50.imagenet")
+    entry = stzoo.zoo.PRETRAINED["stpn_resnet50.imagenet"]
     entry = dataclasses.replace(entry, builder="stpn_tiny", repository="timm/tiny")
-    monkeypatch.setattr(stpn, "PRETRAINED", (entry,))
+    monkeypatch.setattr(
+        stpn, "FAMILY", dataclasses.replace(stpn.FAMILY, entries=(entry,))
+    )
     options = {**SMALL, "backbone": "resnet50", "streams": streams, "hidden": 8}
     model = stzoo.stpn_tiny(pretrained="imagenet", **options)
     channels = {"both": 5, "spatial": 3, "temporal": 2}[streams]
@@ -226,10 +228,13 @@ def test_weights_of_other_kinds_are_refused(hub, tmp_path):
         ({"hidden": -1}, "hidden must be a whole number from 0"),
         ({"length": 0}, "length must be a whole number from 1"),
         ({"backbone": "resnet18"}, "backbone must be one of 'bn_inception'"),
-        ({"clip": (7, 32, 32, 5)}, "frames must be a multiple of snippet=2"),
-        ({"clip": (2, 32, 32, 5)}, "needs two or more snippets of 2 frames"),
-        ({"clip": (None, 32, 32, 5)}, "snippets of 2 frames"),
-        ({"clip": (6, 32, 32, 3)}, "has 3 channels, but the preparation is for 5"),
+        ({"input_shape": (7, 32, 32, 5)}, "frames must be a multiple of snippet=2"),
+        ({"input_shape": (2, 32, 32, 5)}, "needs two or more snippets of 2 frames"),
+        ({"input_shape": (None, 32, 32, 5)}, "snippets of 2 frames"),
+        (
+            {"input_shape": (6, 32, 32, 3)},
+            "has 3 channels, but the preparation is for 5",
+        ),
         (
             {"fusions": ("concatenation", "compact_bilinear", "sum")},
             "top_fusion cannot add up 32 and 32 and 96 channels",

@@ -15,7 +15,7 @@ def test_answers_as_the_original_network(backbone):
     original, shifts = ORIGINALS[backbone]
     reference = reference_tsn(original, 8, 5, shifts=shifts)
     clip = (None, None, None, 3)
-    model = stzoo.tsm_tiny(classes=5, clip=clip, backbone=backbone, width=8)
+    model = stzoo.tsm_tiny(classes=5, input_shape=clip, backbone=backbone, width=8)
     load(model, reference)
     x = RNG.integers(0, 256, (2, 4, 64, 96, 3)).astype("uint8")
     answer = model.predict(x, verbose=0)
@@ -48,7 +48,9 @@ def test_builders(builder, shifts):
 def test_model_keeps_keras_promises(tmp_path):
     x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
     check_model(
-        lambda: stzoo.tsm_tiny(width=8, depth=3, clip=(4, 64, 64, 3)), x, tmp_path
+        lambda: stzoo.tsm_tiny(width=8, depth=3, input_shape=(4, 64, 64, 3)),
+        x,
+        tmp_path,
     )
 
 

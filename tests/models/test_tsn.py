@@ -20,7 +20,7 @@ def test_answers_as_the_original_network(backbone):
     original, size = BACKBONES[backbone]
     reference = reference_tsn(original, 8, 5)
     clip = (None, None, None, 3)
-    model = stzoo.tsn_tiny(classes=5, clip=clip, backbone=backbone, width=8)
+    model = stzoo.tsn_tiny(classes=5, input_shape=clip, backbone=backbone, width=8)
     load(model, reference)
     x = RNG.integers(0, 256, (2, 3, *size, 3)).astype("uint8")
     close(model.predict(x, verbose=0), logits(reference, x))
@@ -29,13 +29,15 @@ def test_answers_as_the_original_network(backbone):
 def test_model_keeps_keras_promises(tmp_path):
     x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
     check_model(
-        lambda: stzoo.tsn_tiny(width=8, depth=3, clip=(4, 64, 64, 3)), x, tmp_path
+        lambda: stzoo.tsn_tiny(width=8, depth=3, input_shape=(4, 64, 64, 3)),
+        x,
+        tmp_path,
     )
 
 
 def test_logits_are_averaged():
     """The order of frames is all the same, and so are half of them twice."""
-    model = stzoo.tsn_tiny(width=8, depth=3, clip=(None, 64, 64, 3))
+    model = stzoo.tsn_tiny(width=8, depth=3, input_shape=(None, 64, 64, 3))
     x = RNG.integers(0, 256, (1, 8, 64, 64, 3)).astype("uint8")
     answer = model(x)
     close(model(x[:, RNG.permutation(8)]), answer)
@@ -72,4 +74,4 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="backbone must be one of 'bn_inception', 'in"):
         stzoo.tsn_tiny(backbone="resnet18")
     with pytest.raises(ValueError, match="mixed_3 cannot halve"):
-        stzoo.tsn_tiny(backbone="inception_v3", clip=(8, 64, 64, 3))
+        stzoo.tsn_tiny(backbone="inception_v3", input_shape=(8, 64, 64, 3))

@@ -23,7 +23,7 @@ def video(tmp_path_factory):
 
 
 def test_a_model_from_its_folder(video, tmp_path):
-    model = stzoo.c2d_tiny(clip=(2, 32, 32, 3), **SMALL)
+    model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), **SMALL)
     stzoo.save(model, tmp_path)
     row = benchmark_predict.measure(tmp_path, video, time.time())
     assert 0 <= row["import_s"] < row["import_s"] + row["load_s"] < row["first_s"]

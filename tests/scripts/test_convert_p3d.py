@@ -53,7 +53,7 @@ def test_a_checkpoint_answers_alike(tmp_path, kind, semantics, modality):
     file = write(tmp_path, reference, kind)
     options = ["--option", f"semantics={semantics}", "--option", f"modality={modality}"]
     convert("p3d_tiny", file, "--out", tmp_path / "out", *SMALL, *options)
-    model = stzoo.load(tmp_path / "out", clip=(16, 64, 48, channels))
+    model = stzoo.load(tmp_path / "out", input_shape=(16, 64, 48, channels))
     assert model.stzoo.classes == 5
     x = RNG.integers(0, 256, (2, 16, 64, 48, channels), "uint8")
     expected = logits(reference, x, model.stzoo.clip)
@@ -90,7 +90,7 @@ def test_a_tag_brings_options_and_preparation(tmp_path, monkeypatch):
     ],
 )
 def test_names_of_caffe(name, path):
-    rules = dialect(p3d.RULES, ["bn_conv1.weight"])
+    rules = dialect(p3d.KEY_MAP, ["bn_conv1.weight"])
     assert rename(name, {path}, rules) == path
 
 

@@ -86,7 +86,7 @@ def test_an_official_checkpoint_answers_alike(
     chosen = ["--option", f"backbone={backbone}", "--option", f"width={width}"]
     arguments = [f"{builder}_tiny", str(file), "--out", str(folder), *chosen]
     convert_weights.main(arguments)
-    model = stzoo.load(folder, clip=(3, *size, 3))
+    model = stzoo.load(folder, input_shape=(3, *size, 3))
     assert model.stzoo.classes == 7
     x = RNG.integers(0, 256, (2, 3, *size, 3)).astype("uint8")
     close(np.asarray(model.predict_on_batch(x)), logits(reference, x))

@@ -37,7 +37,7 @@ def convert(*arguments):
 
 
 def assert_alike(folder, reference, clip=(6, 64, 48, 3)):
-    model = stzoo.load(folder, clip=clip)
+    model = stzoo.load(folder, input_shape=clip)
     expected = logits(reference, CLIPS)
     found = np.asarray(model.predict_on_batch(CLIPS))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
@@ -121,7 +121,7 @@ def test_what_is_not_converted(tmp_path, capsys):
         ("cost_tiny right.pth --option width", "option width must be like 16"),
         ("cost_tiny right.pth --option depths=3", "Missing: "),
         ("cost_tiny right.pth --option depths=a,b", "option depths must be like"),
-        ("cost_tiny right.pth --option variant=c", 'variant must be "a" or "b"'),
+        ("cost_tiny right.pth --option variant=c", "variant must be one of 'a', 'b'"),
         ("cost_tiny right.pth --option kernel=3", "cost_tiny has no option kernel"),
         ("cost_huge right.pth", "no cost_huge, only c2d_resnet50, "),
         ("cost_tiny right.pth --labels two.txt", "5 classes, but 2 labels"),

@@ -18,7 +18,7 @@ from stzoo.training.extraction import extract, read_part
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return stzoo.c2d_tiny(clip=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    return stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ from stzoo.data.datasets import Videos
 from stzoo.training import extraction
 extraction.PART = 3
 keras.utils.set_random_seed(0)
-model = stzoo.c2d_tiny(clip=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
 replace = os.replace
 def kill(source, target):
     if "part-000001" in str(target):
@@ -123,7 +123,7 @@ def test_another_extraction_is_not_mixed_in(model, videos, tmp_path):
     extract(model, videos, tmp_path)
     with pytest.raises(ValueError, match="it differs in views"):
         extract(model, videos, tmp_path, views="2x1")
-    other = stzoo.c2d_tiny(clip=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    other = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
     with pytest.raises(ValueError, match="it differs in weights"):
         extract(other, videos, tmp_path)
 

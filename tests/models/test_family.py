@@ -1,0 +1,128 @@
+"""What every builder of every family promises."""
+
+import ast
+import inspect
+from types import SimpleNamespace
+
+import pytest
+
+import stzoo
+from stzoo import zoo
+from stzoo.models.family import SHARED
+
+EVERY_BUILDER = pytest.mark.parametrize("name", zoo.BUILDERS)
+# Another value than the default for each option that has no list of choices.
+OTHER = {
+    "fusions": ("sum", "concatenation", "compact_bilinear"),
+    "attention": False,
+    "normalize": False,
+    "kernel_size": (3, 1, 1),
+    "reduction": 2,
+    "width": 24,
+    "depths": (1, 2, 1, 1),
+    "depth": 3,
+    "dim": 128,
+    "hidden": 32,
+    "length": 4,
+}
+
+
+def other_values(name):
+    """For each option of a builder, a value that is not its default."""
+    family = zoo.family(name)
+    for key, default in zoo.default_options(name).items():
+        default = family.defaults.get(key, default)
+        choices = family.choices.get(key, (OTHER.get(key), not default))
+        yield key, next(value for value in choices if value not in (None, default))
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Graphs are not built: a builder returns what its graph would receive."""
+
+    def receive(family, builder, config, name, source):
+        return SimpleNamespace(name=name, received=config.options)
+
+    monkeypatch.setattr("stzoo.models.family.Family._graph", receive)
+
+
+@EVERY_BUILDER
+def test_each_option_is_recorded_and_reaches_the_graph(name, graphs):
+    for key, value in other_values(name):
+        model = zoo.BUILDERS[name](**{key: value})
+        assert model.stzoo.options[key] == value
+        assert model.received is model.stzoo.options
+        assert model.stzoo.options.keys() == zoo.default_options(name).keys()
+        assert model.stzoo.builder == name
+
+
+@EVERY_BUILDER
+def test_shared_arguments_are_used(name, graphs):
+    channels = zoo.BUILDERS[name]().stzoo.clip.shape[-1]
+    shape = (60, None, 160, channels)
+    model = zoo.BUILDERS[name](classes=7, input_shape=shape, name="mine")
+    assert model.name == "mine"
+    assert model.stzoo.classes == 7
+    assert model.stzoo.clip.shape == shape
+    with pytest.raises(ValueError, match="'nothing' is no tag of " + name):
+        zoo.BUILDERS[name](pretrained="nothing")
+
+
+@EVERY_BUILDER
+def test_a_graph_takes_the_options_of_its_builder(name):
+    """The graph names each option of the builder, or passes all of them on."""
+    builder = zoo.BUILDERS[name]
+    graph = zoo.family(name).architectures[builder].graph
+    inspect.signature(graph).bind("config", "name", **zoo.default_options(name))
+
+
+@EVERY_BUILDER
+def test_signatures_and_bodies_are_alike(name):
+    builder = zoo.BUILDERS[name]
+    parameters = list(inspect.signature(builder).parameters)
+    assert parameters[:3] == ["classes", "input_shape", "pretrained"]
+    assert parameters[-1] == "name"
+    (function,) = ast.parse(inspect.getsource(builder)).body
+    docstring, *body = function.body
+    assert docstring.value.value.count("\n") == 0
+    assert body[-1].end_lineno - body[0].lineno < 6 + len(parameters)
+
+
+@EVERY_BUILDER
+def test_docstrings_name_every_argument_and_the_tags_there_are(name):
+    text = zoo.BUILDERS[name].__doc__
+    for parameter in inspect.signature(zoo.BUILDERS[name]).parameters:
+        assert f"\n    {parameter}: " in text
+    tags = text[text.index("Or a tag") : text.index("the path of a folder")]
+    for entry in zoo.PRETRAINED.values():
+        assert (f'"{entry.tag}"' in tags) == (
+            f"{name}.{entry.tag}" in zoo.PRETRAINED
+        ), entry.name
+
+
+def test_docstrings_state_defaults():
+    text = stzoo.p3d_tiny.__doc__
+    assert "that of the weights, else 12." in text
+    assert "else `(16, 64, 64, 3)`" in text
+    assert '"motions"' in text
+    assert "(there is none)" in stzoo.tsn_tiny.__doc__
+    assert "from RGB and optical flow of 0 to 255" in stzoo.stpn_vgg16.__doc__
+
+
+def test_options_that_are_none_are_those_of_the_weights(graphs):
+    assert stzoo.p3d_resnet50(semantics="port").stzoo.options == {
+        "blocks": "ABC",
+        "modality": "rgb",
+        "semantics": "port",
+    }
+
+
+def test_choices_are_checked(graphs):
+    expected = "streams must be one of 'both', 'spatial', 'temporal'. Received: 'all'."
+    with pytest.raises(ValueError, match=expected):
+        stzoo.stpn_resnet50(streams="all")
+
+
+def test_no_shared_argument_is_an_option():
+    for family in zoo.FAMILIES:
+        assert not set(SHARED) & family.arguments.keys()
