@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from stzoo.backend import gradient
+
 _WARM = np.array((213, 94, 0), "float32")  # vermilion, which the colour-blind see
 
 
@@ -41,9 +43,8 @@ def saliency(model, clips, layer=None, classes=None):
         )
     classes = logits.argmax(-1) if classes is None else np.asarray(classes)
     maps = ops.convert_to_numpy(ops.cast(maps, "float32"))
-    gradients = _gradients(
-        tail, maps, np.eye(logits.shape[-1], dtype="float32")[classes]
-    )
+    chosen = np.eye(logits.shape[-1], dtype="float32")[classes]
+    gradients = gradient(lambda x: ops.sum(tail(x, training=False) * chosen), maps)
     weights = gradients.mean((1, 2, 3), keepdims=True)  # Equation 1
     found = np.maximum((weights * maps).sum(-1), 0)  # Equation 2
     for axis, size in enumerate(np.shape(clips)[1:4], start=1):
@@ -97,34 +98,6 @@ def _cut(model, layer):
             f"A part of {model.name} goes past {layer}, so that it cannot be cut "
             "there. Take the end of a block, such as the ReLU after a sum."
         ) from None
-
-
-def _gradients(tail, maps, chosen):
-    """Gradients of the chosen logits with respect to maps, as an array."""
-    match keras.backend.backend():
-        case "tensorflow":
-            import tensorflow as tf
-
-            maps = tf.convert_to_tensor(maps)
-            with tf.GradientTape() as tape:
-                tape.watch(maps)
-                score = tf.reduce_sum(tail(maps, training=False) * chosen)
-            return tape.gradient(score, maps).numpy()
-        case "jax":
-            import jax
-
-            def score(maps):
-                return (tail(maps, training=False) * chosen).sum()
-
-            return np.asarray(jax.grad(score)(maps))
-        case _:
-            import torch
-
-            maps = ops.convert_to_tensor(maps).requires_grad_()
-            with torch.enable_grad():
-                logits = tail(maps, training=False)
-                score = (logits * ops.convert_to_tensor(chosen)).sum()
-            return torch.autograd.grad(score, maps)[0].cpu().numpy()
 
 
 def _stretch(array, size, axis):

@@ -1,14 +1,15 @@
 """Layers that convolve clips, `(batch, frames, height, width, channels)`.
 
 Weights stay those of the original: an image checkpoint's 2D kernel serves every frame.
-How they are applied is the business of `stzoo.layers.conv_ops`.
+`stzoo.layers.lowering` says how they are applied.
 """
 
 import keras
 from keras import ops
 
-from stzoo.layers.conv_ops import End, conv2d_by_frame, conv3d, lay_out, xla_pays
+from stzoo.backend import Epilogue, lay_out
 from stzoo.layers.initializers import HeNormal
+from stzoo.layers.lowering import conv2d_by_frame, convolve
 from stzoo.layers.norm import BatchNorm
 
 
@@ -51,7 +52,6 @@ class ClipConv(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.supports_jit = xla_pays()
         self.filters = filters
         self.kernel_size = tuple(kernel_size)
         self.strides = spatial(strides)
@@ -84,9 +84,9 @@ class ClipConv(keras.layers.Layer):
 
     def call(self, inputs, residual=None):
         kernel = ops.convert_to_tensor(self.kernel)
-        return conv3d(inputs, kernel, self.strides, self._end(inputs, residual))
+        return convolve(inputs, kernel, self.strides, self._epilogue(inputs, residual))
 
-    def _end(self, inputs, residual):
+    def _epilogue(self, inputs, residual):
         if residual is not None:
             shape, given = self.compute_output_shape(inputs.shape), residual.shape
             if len(given) != len(shape) or any(
@@ -98,7 +98,7 @@ class ClipConv(keras.layers.Layer):
                     f"Expected: {tuple(shape)}. Received: {tuple(given)}."
                 )
         bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
-        return End(bias, residual, self.activation == "relu")
+        return Epilogue(bias, residual, self.activation == "relu")
 
     def compute_output_shape(self, input_shape):
         return clip_shape(input_shape, self.strides, self.filters)
@@ -153,7 +153,10 @@ class FrameConv(ClipConv):
 
     def call(self, inputs, residual=None):
         kernel = ops.convert_to_tensor(self.kernel)
-        how = {"padded": self.padded, "end": self._end(inputs, residual)}
+        how = {
+            "padded": self.padded,
+            "epilogue": self._epilogue(inputs, residual),
+        }
         return conv2d_by_frame(inputs, kernel, self.strides, **how)
 
     def compute_output_shape(self, input_shape):

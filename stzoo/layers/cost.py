@@ -18,16 +18,10 @@ import math
 import keras
 from keras import ops
 
+from stzoo.backend import has_fast_conv3d, lay_out, pad
 from stzoo.layers.conv import ClipConv, clip_shape, spatial
-from stzoo.layers.conv_ops import (
-    conv3d,
-    conv3d_without_corners,
-    lay_out,
-    native_conv3d,
-    xla_pays,
-)
 from stzoo.layers.initializers import HeNormal, RandomNormal
-from stzoo.layers.shapes import pad
+from stzoo.layers.lowering import convolve, convolve_without_corners
 
 VIEWS = ("hw", "tw", "th")
 # Where an axis of size 1 goes into the shared kernel (rows, columns, in, out).
@@ -68,7 +62,6 @@ class CoST(keras.layers.Layer):
 
     def __init__(self, filters, kernel_size=3, strides=1, variant="b", **kwargs):
         super().__init__(**kwargs)
-        self.supports_jit = xla_pays()
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = spatial(strides)
@@ -123,7 +116,7 @@ class CoST(keras.layers.Layer):
         weights = ops.cast(self.coefficients(), kernel.dtype)
         kernels = [kernel * weights[i] for i in range(len(VIEWS))]
         if _composes(inputs, self.filters):
-            return conv3d(inputs, compose(kernels), self.strides)
+            return convolve(inputs, compose(kernels), self.strides)
         views = zip(kernels, VIEWS, strict=True)
         return sum(self._view(inputs, kernel, view) for kernel, view in views)
 
@@ -154,7 +147,8 @@ class CoST(keras.layers.Layer):
         return ops.softmax(ops.cast(scores, "float32"), axis=1)
 
     def _view(self, inputs, kernel, view):
-        return conv3d(inputs, ops.expand_dims(kernel, _FLAT_AXIS[view]), self.strides)
+        kernel = ops.expand_dims(kernel, _FLAT_AXIS[view])
+        return convolve(inputs, kernel, self.strides)
 
     def compute_output_shape(self, input_shape):
         return clip_shape(input_shape, self.strides, self.filters)
@@ -182,7 +176,8 @@ class ComposedCoST(ClipConv):
         if _composes(inputs, self.filters) or not plain:
             return super().call(inputs, residual)
         kernel = ops.convert_to_tensor(self.kernel)
-        return conv3d_without_corners(inputs, kernel, self._end(inputs, residual))
+        epilogue = self._epilogue(inputs, residual)
+        return convolve_without_corners(inputs, kernel, epilogue)
 
 
 def compose(kernels):
@@ -216,7 +211,9 @@ def _composes(inputs, filters):
     every size: on JAX 42 / 60, 15 / 16, 15 / 17, 20 / 24 ms.
     """
     sizes = inputs.shape[1:4]
-    return native_conv3d(inputs) and (None not in sizes and math.prod(sizes) > filters)
+    return has_fast_conv3d(inputs) and (
+        None not in sizes and math.prod(sizes) > filters
+    )
 
 
 def _initial_alpha(shape, dtype):

@@ -1,21 +1,8 @@
-"""Pooling of clips, `(batch, frames, height, width, channels)`, like the originals.
-
-Every backend pools in the way that is fast there. On one CPU core, ms forward, and with
-gradients:
-
-|                            | Keras on JAX | slices  | Keras on torch | its images |
-|----------------------------|--------------|---------|----------------|------------|
-| maximum, 8x114x114x64, 3x3 | 10.3, 171    | 1.3, 27 |                |            |
-| mean, 8x28x28x256, 3x3     | 7.9, 16      | 1.1, 3  | 24, 56         | 1.2, 8     |
-"""
-
-from functools import reduce
-from operator import add
+"""Pooling of clips, `(batch, frames, height, width, channels)`, like the originals."""
 
 import keras
-from keras import ops
 
-from stzoo.layers.shapes import pad, reshape, shape_of
+from stzoo import backend
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -35,24 +22,12 @@ class MaxPool(keras.layers.MaxPooling3D):
     """
 
     def __init__(self, pool_size, strides, margins=((0, 0),) * 3, **kwargs):
+        kwargs["data_format"] = "channels_last"  # whatever Keras' settings say
         super().__init__(pool_size, strides, **kwargs)
         self.margins = tuple(map(tuple, margins))
 
     def call(self, inputs):
-        margins = [(0, 0), *self.margins, (0, 0)]
-        if keras.backend.backend() == "torch":
-            from torch.nn import functional
-
-            before, after = zip(*self.margins, strict=True)
-            if before != after:
-                inputs, before = pad(inputs, margins), 0
-            x = inputs.permute(0, 4, 1, 2, 3)
-            x = functional.max_pool3d(x, self.pool_size, self.strides, before)
-            return x.permute(0, 2, 3, 4, 1)
-        x = pad(inputs, margins)
-        if sliced():
-            return _by_axis(ops.maximum, x, self.pool_size, self.strides)
-        return super().call(x)
+        return backend.max_pool(inputs, self.pool_size, self.strides, self.margins)
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, channels = input_shape
@@ -75,42 +50,10 @@ class FrameAverage(keras.layers.Layer):
     """
 
     def call(self, inputs):
-        shape = shape_of(inputs)
-        if keras.backend.backend() == "torch":
-            from torch.nn import functional
-
-            x = reshape(inputs, (-1, *shape[2:])).permute(0, 3, 1, 2)
-            x = functional.avg_pool2d(x, 3, 1, 1).permute(0, 2, 3, 1)
-            return reshape(x, shape)
-        size, strides = (1, 3, 3), (1, 1, 1)
-        x = pad(inputs, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)])
-        if sliced():
-            return _by_axis(add, x, size, strides) / 9
-        return ops.average_pool(x, size, strides)
+        return backend.average_pool_3x3(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-
-def sliced():
-    """Whether pools are fastest as slices: on JAX's CPU, which has no kernels."""
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    return jax.default_backend() == "cpu"
-
-
-def _by_axis(function, x, pool_size, strides):
-    """Pools one axis after the other: what stands in each place of the pool, as one."""
-    for axis, (size, stride) in enumerate(zip(pool_size, strides, strict=True), 1):
-        last = (x.shape[axis] - size) // stride * stride
-        places = [
-            (slice(None),) * axis + (slice(place, place + last + 1, stride),)
-            for place in range(size)
-        ]
-        x = reduce(function, [x[place] for place in places])
-    return x
 
 
 def max_pool(x, pool_size, strides, name, ceil=False):

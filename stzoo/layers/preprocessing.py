@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from stzoo.backend import constant
+
 
 @keras.saving.register_keras_serializable("stzoo")
 class Normalize(keras.layers.Layer):
@@ -35,7 +37,7 @@ class Normalize(keras.layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, "float32")
-        x = (x - _beside(x, self.mean)) / _beside(x, self.std)
+        x = (x - constant(self.mean, x)) / constant(self.std, x)
         if self.order == "BGR":
             x = ops.flip(x, axis=-1)
         return ops.cast(x, self.compute_dtype)
@@ -46,10 +48,3 @@ class Normalize(keras.layers.Layer):
     def get_config(self):
         config = super().get_config()
         return {**config, "mean": self.mean, "std": self.std, "order": self.order}
-
-
-def _beside(x, values):
-    """Numbers as a tensor of the same kind, in a way that `torch.compile` follows."""
-    if keras.backend.backend() == "torch":
-        return x.new_tensor(values)
-    return ops.array(values, x.dtype)

@@ -10,10 +10,9 @@ https://arxiv.org/abs/1912.00381, https://github.com/swathikirans/GSM
 import keras
 from keras import ops
 
-from stzoo.layers.conv_ops import conv2d, xla_pays
+from stzoo.backend import conv2d, pad, reshape, shape_of
 from stzoo.layers.initializers import dense
 from stzoo.layers.norm import BatchNorm
-from stzoo.layers.shapes import pad, reshape, shape_of
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -91,7 +90,6 @@ class GateShift(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.supports_jit = xla_pays()
 
     def build(self, input_shape):
         channels = input_shape[-1]

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from stzoo.backend import count_sketch
 from stzoo.layers.initializers import dense
 
 
@@ -232,37 +233,6 @@ class Pyramid(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "length": self.length}
-
-
-def count_sketch(x, hashes, dim):
-    """Adds up the channels that have the same hash.
-
-    Which formulation is fast depends on the backend. With the FFT, three inputs of 1024
-    channels to 1024, at the 7x7 locations of eight clips, best ms forward on one busy
-    CPU core, so that only the order counts. At the other places of the network, 2048
-    and 4096 channels, it is these two again, or a tie, on JAX and torch; on TensorFlow
-    that was not measured:
-
-    | formulation                        | TensorFlow | JAX | torch |
-    |------------------------------------|------------|-----|-------|
-    | product with a matrix of 0, 1, -1  | 273        | 48  | 49    |
-    | the same, transformed; no FFT      | 236        | 52  | 85    |
-    | segments summed (here)             | 57         | 19  | 96    |
-    | scattered (here on torch)          | 108        | 28  | 42    |
-
-    Args:
-        x: tensor `(..., channels)`, times its signs.
-        hashes: int tensor `(channels,)`, from 0 to `dim - 1`.
-        dim: int.
-
-    Returns:
-        Tensor `(..., dim)`.
-    """
-    if keras.backend.backend() == "torch":
-        zeros = x.new_zeros((*x.shape[:-1], dim))
-        return zeros.index_add(-1, hashes.value, x)
-    x = ops.segment_sum(ops.moveaxis(x, -1, 0), hashes, dim)
-    return ops.moveaxis(x, 0, -1)
 
 
 def _multiply(one, other):

@@ -21,6 +21,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from stzoo.backend import clips_at_once
 from stzoo.checkpoint import write
 from stzoo.data.decoders import open_video
 from stzoo.data.sampling import parse_views
@@ -28,7 +29,6 @@ from stzoo.data.transforms import Views
 from stzoo.layers.network import Network
 
 logger = logging.getLogger("stzoo")
-BATCH = 8  # views at a time, of one shape, so that little memory is needed
 ENGINES = ("local", "ray")
 PART = 256  # videos in a part
 TRIES = 4  # how often Ray computes a part whose worker dies
@@ -189,7 +189,7 @@ def over(function, paths, clip, views="1x1", workers=4):
         and the error, or `""`.
     """
     clips, crops = parse_views(views)
-    together = max(1, at_once() // (clips * crops))
+    together = max(1, clips_at_once() // (clips * crops))
     if clip.height is None:  # each video may have a size of its own
         together = 1
 
@@ -224,20 +224,6 @@ def over(function, paths, clip, views="1x1", workers=4):
                 yield (None if found is None else next(rows)), error
 
 
-def at_once():
-    """How many views to compute at a time: one on PyTorch's CPU.
-
-    There, what layers return is too large for memory that has been used before, once a
-    batch is: a clip of CoST on ResNet-50 takes 304 ms alone, and 477 ms among 8.
-    """
-    if keras.backend.backend() == "torch":
-        import torch
-
-        if not torch.accelerator.is_available():
-            return 1
-    return BATCH
-
-
 def in_batches(network, clips):
     """The outputs of a network for clips: a float array, the first axis theirs.
 
@@ -245,7 +231,7 @@ def in_batches(network, clips):
         network: a model from clips to one output.
         clips: `Views`, or array `(clips, frames, height, width, channels)` of 0 to 255.
     """
-    most = min(at_once(), len(clips))
+    most = min(clips_at_once(), len(clips))
     # 30 views are five batches of 6: of 8, the last would be full of copies.
     size = min(range(most, most // 2, -1), key=lambda size: -len(clips) % size)
     outputs = []

@@ -51,7 +51,7 @@ def test_views_are_averaged_as_probabilities(model):
 def test_batches_make_no_difference(model, monkeypatch):
     clips = np.random.default_rng(0).integers(0, 256, (5, 8, 64, 64, 3)).astype("uint8")
     whole = evaluation.classify(model, clips)
-    monkeypatch.setattr(extraction, "BATCH", 2)
+    monkeypatch.setattr(extraction, "clips_at_once", lambda: 2)
     close(evaluation.classify(model, clips), whole)
 
 
@@ -137,7 +137,7 @@ def test_views_are_shared_evenly_among_batches(views, sizes, monkeypatch):
             return keras.ops.convert_to_tensor(clips)
 
     seen = []
-    monkeypatch.setattr(extraction, "at_once", lambda: 8)
+    monkeypatch.setattr(extraction, "clips_at_once", lambda: 8)
     clips = np.arange(views, dtype="float32")[:, None]
     np.testing.assert_array_equal(extraction.in_batches(Network(), clips), clips)
     assert seen == sizes

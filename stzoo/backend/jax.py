@@ -1,0 +1,75 @@
+"""What JAX computes fast. XLA on a CPU has few kernels for clips of its own."""
+
+import jax
+import numpy as np
+from jax import lax
+from keras import ops
+
+from stzoo.backend import generic
+from stzoo.backend.generic import PLAIN, finish, pad, subsample
+
+__all__ = (
+    "average_pool_3x3",
+    "conv2d",
+    "conv3d",
+    "gradient",
+    "has_fast_conv3d",
+    "max_pool",
+    "prefers_conv3d",
+)
+
+
+def _is_on_cpu():
+    return jax.default_backend() == "cpu"
+
+
+def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
+    """1x1 as a product, which is two to four times as fast."""
+    if tuple(kernel.shape[:2]) == (1, 1):
+        return generic.matmul(subsample(x, strides), kernel, epilogue)
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        generic.margins(kernel, dilation) if padded else [(0, 0), (0, 0)],
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return finish(y, epilogue)
+
+
+def has_fast_conv3d(x):
+    return not _is_on_cpu()
+
+
+def prefers_conv3d(x, kernel, strides):
+    return has_fast_conv3d(x)
+
+
+def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
+    x, strides = generic.subsample_flat_axes(x, kernel, strides)
+    layout = ("NDHWC", "DHWIO", "NDHWC")
+    padding = generic.margins(kernel, (1, 1, 1))
+    y = lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+    return finish(y, epilogue)
+
+
+def max_pool(x, pool_size, strides, margins):
+    """By slices on a CPU: 8x114x114x64, 3x3, takes 1.3 ms on a core instead of 10.3,
+    with gradients 27 instead of 171.
+    """
+    if not _is_on_cpu():
+        return generic.max_pool(x, pool_size, strides, margins)
+    x = pad(x, [(0, 0), *margins, (0, 0)])
+    return generic.pool_by_axis(ops.maximum, x, pool_size, strides)
+
+
+def average_pool_3x3(x):
+    """By slices on a CPU: 8x28x28x256 takes 1.1 ms on a core instead of 7.9, with
+    gradients 3 instead of 16.
+    """
+    return generic.average_by_axis(x) if _is_on_cpu() else generic.average_pool_3x3(x)
+
+
+def gradient(function, x):
+    return np.asarray(jax.grad(function)(x))
