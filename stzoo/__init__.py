@@ -1,6 +1,7 @@
 """Keras 3 models for video action recognition, with pretrained weights."""
 
 import os
+import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 
@@ -15,8 +16,11 @@ if not _installed or ("KERAS_BACKEND" in os.environ and not find_spec(_backend))
 if _backend not in _installed:
     os.environ["KERAS_BACKEND"] = _installed[0]
 # TensorFlow takes oneDNN by itself on processors with AVX-512 only. Without it, on an
-# AMD EPYC with AVX2, a training step of cost_tiny takes 2.6 times as long.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# AMD EPYC with AVX2, a training step of cost_tiny takes 2.6 times as long. TensorFlow
+# reads this once, when it is imported. Set later, it would only make the processes that
+# this one starts compute differently.
+if "tensorflow" not in sys.modules:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 
