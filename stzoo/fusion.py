@@ -42,7 +42,7 @@ def fuse(model):
 
     >>> model = stzoo.fuse(stzoo.cost_tiny(pretrained="motions"))
     >>> stzoo.predict(model, "ball.mp4", top=1)
-    [("rising", 0.97)]
+    [('rising', 0.9...)]
     """
     about = getattr(model, "stzoo", None)
     if about is None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# As with `import stzoo` before Keras. Else it would depend on the processor, and on what
-# a test imports first, whether a process and the one that it starts compute the same.
+# As `import stzoo` before Keras does. Else the processor and the order of imports would
+# decide whether a process and the one that it starts compute the same.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for the real Hub
 # Tests run side by side already, and JAX compiles the same graph again and again.

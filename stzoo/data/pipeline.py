@@ -76,11 +76,14 @@ def clips(
     Example:
 
     ```python
-    train = stzoo.data.datasets.read("data/train")
+    from stzoo.data.pipeline import clips, steps
+
+    train = stzoo.data.datasets.read("videos/train")
     model.fit(
-        clips(train, model.stzoo.clip, batch=32, train=True),
-        steps_per_epoch=steps(train, 32),
+        clips(train, model.stzoo.clip, batch=8, train=True),
+        steps_per_epoch=steps(train, 8),
         epochs=10,
+        shuffle=False,  # they are
     )
     ```
     """
@@ -180,9 +183,12 @@ def with_layer(dataset, layer, classes, start=0):
     Example:
 
     ```python
-    train = with_layer(
-        clips(videos, clip, batch=32, train=True), keras.layers.MixUp(seed=1), 101
-    )
+    from stzoo.data.pipeline import clips, with_layer
+
+    videos = stzoo.data.datasets.read("videos/train")
+    batches = clips(videos, model.stzoo.clip, batch=8, train=True)
+    mixed = with_layer(batches, keras.layers.MixUp(seed=1), len(videos.classes))
+    views, probabilities = next(iter(mixed))
     ```
     """
     config = layer.get_config()

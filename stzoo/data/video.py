@@ -37,6 +37,8 @@ class Video:
     Example:
 
     ```python
+    from stzoo.data.video import Video
+
     with Video("dance.mp4") as video:
         frames = video.read(range(0, len(video), 8), short_side=256)
     ```

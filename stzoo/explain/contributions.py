@@ -102,8 +102,9 @@ def contributions(model, data=None):
     Args:
         model: a model of the zoo with CoST, CSTM or gates.
         data: iterable of batches, as `fit` takes them: clips `(batch, frames, height,
-            width, channels)`, or pairs of clips and int labels `(batch,)`. `None` for
-            CoST of variant `"a"`, whose coefficients are weights.
+            width, channels)`; or tuples of clips and int labels `(batch,)`; or of
+            clips, labels and weights `(batch,)`, where clips with a weight of 0 do not
+            count. `None` for CoST of variant `"a"`, whose coefficients are weights.
 
     Returns:
         `Contributions`. It prints as a table.
@@ -116,8 +117,8 @@ def contributions(model, data=None):
 
     >>> print(stzoo.contributions(stzoo.cost_tiny(variant="a")))
     cost_tiny: from the weights
-                               hw           tw           th
-    layer1_1_conv2          0.670        0.165        0.165
+                             hw           tw           th
+    layer1_1_conv2        0.670        0.165        0.165
     ...
     """
     weighing = operators(model)
@@ -182,7 +183,9 @@ def _means(model, weighing, data):
     by_class = np.zeros((classes + 1, len(weighing), parts))
     sums = dict.fromkeys((layer.name for layer in weighing), 0.0)
     for batch in data:
-        clips, labels = batch if isinstance(batch, tuple | list) else (batch, None)
+        clips, labels = _unpacked(batch)
+        if not len(clips):
+            continue
         labels = _checked(labels, len(clips), classes)
         found = probe.predict_on_batch(clips)
         for index, (name, coefficients) in enumerate(found.items()):
@@ -194,6 +197,18 @@ def _means(model, weighing, data):
         raise ValueError("There is no clip in the data, so there are no coefficients.")
     means = {name: total / counts.sum() for name, total in sums.items()}
     return means, counts, by_class / np.maximum(counts, 1)[:, None, None]
+
+
+def _unpacked(batch):
+    """The clips of a batch that count, and their labels, or `None`."""
+    if not isinstance(batch, tuple | list):
+        return batch, None
+    clips, labels, *weights = batch
+    if weights:
+        counted = ops.convert_to_numpy(weights[0]) > 0
+        clips = ops.convert_to_numpy(clips)[counted]
+        labels = ops.convert_to_numpy(labels)[counted]
+    return clips, labels
 
 
 def _checked(labels, count, classes):

@@ -25,8 +25,9 @@ class Normalize(keras.layers.Layer):
     Example:
 
     >>> frame = np.full((1, 8, 14, 14, 3), 255, "uint8")
-    >>> stzoo.layers.Normalize((127.5,) * 3, (127.5,) * 3)(frame)[0, 0, 0, 0]
-    [1., 1., 1.]
+    >>> answer = stzoo.layers.Normalize((127.5,) * 3, (127.5,) * 3)(frame)
+    >>> keras.ops.convert_to_numpy(answer)[0, 0, 0, 0]
+    array([1., 1., 1.], dtype=float32)
     """
 
     def __init__(self, mean, std, order="RGB", **kwargs):

@@ -32,8 +32,10 @@ class TemporalShift(keras.layers.Layer):
     Example:
 
     >>> x = np.arange(3.0).reshape(1, 3, 1, 1, 1) * np.ones(8)
-    >>> stzoo.layers.TemporalShift()(x)[0, :, 0, 0, :3]
-    [[1., 0., 0.], [2., 0., 1.], [0., 1., 2.]]
+    >>> keras.ops.convert_to_numpy(stzoo.layers.TemporalShift()(x))[0, :, 0, 0, :3]
+    array([[1., 0., 0.],
+           [2., 0., 1.],
+           [0., 1., 2.]], dtype=float32)
     """
 
     def __init__(self, divisor=8, **kwargs):

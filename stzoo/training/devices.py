@@ -27,11 +27,17 @@ def distribute():
     other.
 
     ```python
+    from stzoo.training.devices import distribute
+    from stzoo.training.fitting import finetune
+    from stzoo.training.recipes import RECIPES
+
     keras.utils.set_random_seed(0)
     keras.distribution.initialize("10.0.0.1:1234", 2, process)  # none for one machine
-    stzoo.training.devices.distribute()
+    distribute()
+    train = stzoo.data.datasets.read("videos/train")
     model = stzoo.cost_resnet50(pretrained="imagenet", classes=len(train.classes))
-    finetune(model, train, "/shared/runs/mine", RECIPES["cost"])
+    recipe = RECIPES["cost"].resized(epochs=20, batch=8)
+    finetune(model, train, "/shared/runs/mine", recipe)
     ```
     """
     _check_backend()

@@ -44,8 +44,8 @@ def predict(model, video, top=5, views="1x1"):
     Example:
 
     >>> model = stzoo.cost_tiny(pretrained="motions")
-    >>> stzoo.predict(model, "ball.mp4", top=2)
-    [("rising", 0.97), ("approaching", 0.02)]
+    >>> stzoo.predict(model, "ball.mp4", top=1)
+    [('rising', 0.9...)]
     """
     about = _about(model)
     if isinstance(video, np.ndarray):

@@ -29,6 +29,7 @@ class SGD(keras.optimizers.Optimizer):
 
     Example:
 
+    >>> from stzoo.training.sgd import SGD
     >>> optimizer = SGD(0.01, decay=1e-4, rates={"^fc/": 5})
     """
 

@@ -86,6 +86,16 @@ def test_two_halves_are_the_whole(model, data):
     assert contributions(model, [clips]).classes == ()
 
 
+def test_clips_without_weight_do_not_count(model, data):
+    """As the pipeline fills up its last batch."""
+    clips, labels = data
+    found = contributions(model, [(clips, labels, np.arange(10) < 7)])
+    expected = contributions(model, [(clips[:7], labels[:7])])
+    assert found.rows() == expected.rows()
+    weightless = (clips, labels, np.zeros(10))
+    assert contributions(model, [weightless, (clips[:7], labels[:7])]).total == 7
+
+
 def test_the_table_is_one_of_numbers(model, data):
     pandas = pytest.importorskip("pandas")
     found = contributions(model, batches(*data, 10))
