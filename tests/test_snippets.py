@@ -48,7 +48,7 @@ CHANGED = {
 }
 CLUSTER = "--distributed"
 PLACEHOLDERS = {"NAME": "p3d_tiny"}  # where a parser knows all the names there are
-TINY = {"clip": (2, 32, 32, 3), "width": 4, "depths": (1, 1, 1, 3)}
+TINY = {"input_shape": (2, 32, 32, 3), "width": 4, "depths": (1, 1, 1, 3)}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\w+=\S+ )?python\s+scripts/[^`]+)`")
 
@@ -191,7 +191,7 @@ class Batches(keras.utils.PyDataset):
         return 1
 
     def __getitem__(self, index):
-        return np.zeros((2, *TINY["clip"]), "uint8"), np.zeros(2, "int32")
+        return np.zeros((2, *TINY["input_shape"]), "uint8"), np.zeros(2, "int32")
 
 
 def given(path):
@@ -202,7 +202,9 @@ def given(path):
         names["names"] = [f"class {number}" for number in range(101)]
         names["x"] = np.zeros((1, 2, 8, 8, 3), "float32")
     if path.startswith("stzoo/"):
-        model = stzoo.c2d_tiny(2, clip=TINY["clip"], width=4, depths=(1, 1, 1, 1))
+        model = stzoo.c2d_tiny(
+            2, input_shape=TINY["input_shape"], width=4, depths=(1, 1, 1, 1)
+        )
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
         names |= {"model": model, "process": 0}
     return names
