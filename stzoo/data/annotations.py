@@ -1,13 +1,15 @@
 """Lists of videos as they are published, read line by line.
 
 Each reader takes the address of a file and returns `(entries, classes)`: what every
-line says, and the names of the classes in their order where a file beside the list has
-them, or `None`. Nothing is checked here; see `stzoo.data.datasets.read`.
+line says, and a dict from the names of the classes to their numbers where a file beside
+the list has them, or `None`. Nothing is checked here; see `stzoo.data.datasets.read`.
 """
 
+import codecs
 import csv
 import fnmatch
 import functools
+import io
 import json
 import posixpath
 import re
@@ -15,8 +17,27 @@ from typing import NamedTuple
 
 from stzoo.data import files
 
-HEADER = ("path", "video", "file", "filename", "video_path")  # a column of videos
+# Names of the column of videos. `file_name` is that of Hugging Face's VideoFolder,
+# `video_id` that of Jester, as Qualcomm distributes it.
+HEADER = (
+    *("path", "video", "file", "filename", "video_path"),
+    *("file_name", "file_path", "filepath", "video_name", "video_id"),
+)
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as that of UTF-16
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 NUMBERED = re.compile(r"\d+(;.*)?")  # Jester, Something-Something v1
+RAWFRAMES = re.compile(r"(.*?\S)((\s+\d+){2,})")
+SUFFIX = "|".join(map(re.escape, files.VIDEOS))
+# A video, and after a space its class, which may hold spaces and commas.
+SPACED = re.compile(
+    rf'(?!.*(?:{SUFFIX})"?\s*[\t,;])'
+    rf'("[^"]+"|[^"\t,;]*(?:{SUFFIX}))[ ]+([^\s,;].*)',
+    re.IGNORECASE,
+)
 UCF = re.compile(r"\w+/v_\w+\.avi( \d+)?")
 MOMENTS = re.compile(r"[^,]+/[^,]+\.mp4,[^,]+,\d+,\d+")
 
@@ -28,16 +49,18 @@ class Entry(NamedTuple):
         where: string, the file and the line.
         names: tuple of strings, where the video may be, from the root. The suffix of a
             video may be left out.
-        label: string or int, the name of the class or its index, or `None`.
+        label: string, the name of the class or its number, or `None`.
         split: string, the part of the data set, or `None`.
         problem: string, what is wrong with the line, or `None`.
+        frames: int, how many images a folder of frames must hold, or `None`.
     """
 
     where: str
     names: tuple[str, ...]
-    label: str | int | None
+    label: str | None
     split: str | None = None
     problem: str | None = None
+    frames: int | None = None
 
 
 def detect(path):
@@ -45,37 +68,42 @@ def detect(path):
     if re.search(r"_test_split[\d*?]\.txt$", path):
         return "hmdb51"
     if path.endswith(".json"):
-        _, first = next(_records(path), ("", {}))
+        _, first = next(_records(path), ("", {"id": None}))
+        if "vid_name" not in first and "id" not in first:
+            raise ValueError(
+                f"{path} is no list of Something-Something v2 (objects with an id) or "
+                f"Diving48 (with a vid_name). Received: an object with "
+                f"{', '.join(list(first)[:5])}. Write a CSV with the columns path and "
+                "label instead, one line for each video."
+            )
         return "diving48" if "vid_name" in first else "something_v2"
-    _, first = next(_lines(path), (0, ""))
+    _, first = next(lines(path), (0, ""))
     if "youtube_id" in first and "time_start" in first:
         return "kinetics"
     if NUMBERED.fullmatch(first):
         return "jester" if "jester" in path.lower() else "something_v1"
     if UCF.fullmatch(first):
         return "ucf101"
+    if (match := RAWFRAMES.fullmatch(first)) and not files.is_video(match[1]):
+        return "rawframes"
     return "moments_in_time" if MOMENTS.fullmatch(first) else "list"
 
 
 def read_list(path, label=None):
     """Lines of a path and a class: CSV with or without a header, or separated by tabs,
-    semicolons or the last space; or paths alone.
+    semicolons or a space; or paths alone.
 
     Args:
         path: string, the address of the file.
         label: string, the column of the class, where there are several.
     """
-    lines = _lines(path)
-    number, first = next(lines, (0, ""))
+    _, first = next(lines(path), (0, ""))
     separator = next((mark for mark in "\t,;" if mark in first), None)
-    if separator is None:
-        lines = _lines(path)
-        rows = ((number, _split_at_space(line)) for number, line in lines)
+    if separator is None or SPACED.fullmatch(first):
+        rows = ((number, _split_at_space(line)) for number, line in lines(path))
         return (_entry(path, row, 0, 1) for row in rows), None
     rows = _rows(path, separator)
-    columns = [
-        cell.strip().lower() for cell in next(csv.reader([first], delimiter=separator))
-    ]
+    columns = [cell.lower() for cell in next(_rows(path, separator))[1]]
     video = next((name for name in HEADER if name in columns), None)
     if video is None:
         if label is not None:
@@ -84,8 +112,15 @@ def read_list(path, label=None):
                 f"({', '.join(HEADER)}), so there is no column {label!r}. Its first "
                 f"line: {first!r}."
             )
-        return (_entry(path, row, 0, 1) for row in rows), None
+        return (_entry(path, row, 0, 1, width=2) for row in rows), None
     next(rows)
+    at = _class_column(path, columns, video, label)
+    split = columns.index("split") if "split" in columns else -1
+    return (_entry(path, row, columns.index(video), at, split) for row in rows), None
+
+
+def _class_column(path, columns, video, label):
+    """The number of the column of the class, or one too many if there is none."""
     others = [name for name in columns if name not in (video, "split")]
     if label is None and "label" in others:
         label = "label"
@@ -96,9 +131,38 @@ def read_list(path, label=None):
             f"{path} has the columns {', '.join(columns)}. Say which one is the class, "
             f"such as label={others[0] if others else 'label'!r}. Received: {label!r}."
         )
-    at = columns.index(label.lower()) if label else len(columns)
-    split = columns.index("split") if "split" in columns else len(columns)
-    return (_entry(path, row, columns.index(video), at, split) for row in rows), None
+    return columns.index(label.lower()) if label else len(columns)
+
+
+def read_rawframes(path):
+    """`folder 163 1` of mmaction2, TSN and TSM: a folder of frames, how many there are,
+    and the class. With an offset, `folder 0 163 1`, the first frame stands before.
+
+    A video is a whole folder: with an offset, the folder must hold just these frames.
+    """
+    matches = {n: RAWFRAMES.fullmatch(line) for n, line in lines(path)}
+    counts = [len(match[2].split()) for match in matches.values() if match]
+    columns = min(counts, default=2)
+
+    def entry(number, line):
+        where = f"{path}, line {number}"
+        cells = line.rsplit(None, columns)
+        if matches[number] is None or columns > 3:
+            problem = (
+                "a folder, the number of its frames and one class are needed, such as "
+                f"'folder 163 1', or with an offset 'folder 0 163 1'. Received: {line}"
+            )
+            return Entry(where, (), None, problem=problem)
+        problem = None
+        if columns == 3 and int(cells[1]) > 1:
+            problem = (
+                f"the video begins at frame {cells[1]} of {cells[0]}. Put the frames "
+                "of each video into a folder of its own"
+            )
+        frames = int(cells[2]) if columns == 3 else None
+        return Entry(where, (cells[0],), cells[-1], problem=problem, frames=frames)
+
+    return (entry(*line) for line in lines(path)), None
 
 
 def read_kinetics(path):
@@ -130,10 +194,7 @@ def read_kinetics(path):
 
 def read_moments_in_time(path):
     """`class/video.mp4,class,agreeing,disagreeing`, and `moments_categories.txt`."""
-    classes = None
-    if categories := _beside(path, "moments_categories.txt"):
-        rows = [line.rpartition(",") for _, line in _lines(categories)]
-        classes = _ordered(categories, {name: int(index) for name, _, index in rows})
+    categories = _beside(path, "moments_categories.txt")
 
     def entry(number, row):
         where = f"{path}, line {number}"
@@ -142,27 +203,24 @@ def read_moments_in_time(path):
         names = (row[0], f"training/{row[0]}", f"validation/{row[0]}")
         return Entry(where, names, row[1])
 
+    classes = read_classes(categories) if categories else None
     return (entry(*row) for row in _rows(path, ",")), classes
 
 
 def read_ucf101(path):
     """`Class/v_Class_g08_c01.avi 1`, in `testlist` without the number, which counts
     from 1 in `classInd.txt`."""
-    numbers = {}
-    if index := _beside(path, "classInd.txt"):
-        for _, line in _lines(index):
-            number, _, name = line.partition(" ")
-            numbers[name] = int(number) - 1
+    index = _beside(path, "classInd.txt")
+    numbers = read_classes(index) if index else None
 
     def entry(number, line):
         video, _, index = line.partition(" ")
         label, problem = posixpath.dirname(video), None
-        if index and numbers and index != str(numbers.get(label, -2) + 1):
+        if index and numbers and index.strip() != str(numbers.get(label)):
             problem = f"the number {index} is not that of {label} in classInd.txt"
         return Entry(f"{path}, line {number}", (video,), label, problem=problem)
 
-    classes = _ordered(index, numbers) if numbers else None
-    return (entry(*line) for line in _lines(path)), classes
+    return (entry(*line) for line in lines(path)), numbers
 
 
 def read_hmdb51(path):
@@ -178,7 +236,7 @@ def read_hmdb51(path):
     def entries():
         for name in names:
             label = re.sub(r"_test_split\d\.txt$", "", name)
-            for number, line in _lines(files.join(folder, name)):
+            for number, line in lines(files.join(folder, name)):
                 video, _, split = line.partition(" ")
                 yield Entry(
                     f"{name}, line {number}",
@@ -200,8 +258,8 @@ def read_something_v1(path, classes="something-something-v1-labels.csv"):
         video, _, label = line.partition(";")
         return Entry(f"{path}, line {number}", (video,), label or None)
 
-    names = tuple(line for _, line in _lines(labels)) if labels else None
-    return (entry(*line) for line in _lines(path)), names
+    names = read_classes(labels) if labels else None
+    return (entry(*line) for line in lines(path)), names
 
 
 read_jester = functools.partial(read_something_v1, classes="jester-v1-labels.csv")
@@ -212,41 +270,81 @@ def read_something_v2(path):
     ids alone in the test list, and `labels.json` with the template without brackets.
     """
     labels = _beside(path, "something-something-v2-labels.json", "labels.json")
-    classes = None
-    if labels:
-        with files.open_text(labels) as file:
-            numbers = json.load(file)
-        classes = _ordered(labels, {name: int(at) for name, at in numbers.items()})
 
     def entry(where, record):
         label = record.get("template")
-        label = re.sub(r"[\[\]]", "", label) if label else None
-        problem = None if "id" in record else f"has no id: {str(record)[:80]}"
-        return Entry(where, (str(record.get("id")),), label, problem=problem)
+        if not isinstance(record.get("id"), str | int):
+            problem = f"has no id: {str(record)[:80]}"
+        elif not isinstance(label, str | None):
+            problem = f"has no template: {str(record)[:80]}"
+        else:
+            label = re.sub(r"[\[\]]", "", label) if label else None
+            return Entry(where, (str(record["id"]),), label)
+        return Entry(where, (), None, problem=problem)
 
+    classes = read_classes(labels) if labels else None
     return (entry(*record) for record in _records(path)), classes
 
 
 def read_diving48(path):
     """`[{"vid_name": "_8Vy3dlHg2w_00000", "label": 0, ...}]`, and
     `Diving48_vocab.json`, a list of four words for each class."""
-    vocabulary, classes = _beside(path, "Diving48_vocab.json"), None
-    if vocabulary:
-        with files.open_text(vocabulary) as file:
-            classes = tuple(" ".join(words) for words in json.load(file))
+    vocabulary = _beside(path, "Diving48_vocab.json")
 
     def entry(where, record):
         problem = (
             None if "vid_name" in record else f"has no vid_name: {str(record)[:80]}"
         )
-        video = str(record.get("vid_name"))
-        return Entry(where, (video,), record.get("label"), problem=problem)
+        video, label = str(record.get("vid_name")), record.get("label")
+        label = None if label is None else str(label)
+        return Entry(where, (video,), label, problem=problem)
 
+    classes = read_classes(vocabulary) if vocabulary else None
     return (entry(*record) for record in _records(path)), classes
+
+
+def read_classes(path):
+    """The classes in a file.
+
+    Args:
+        path: string, the address of a file with a name a line, with or without its
+            number before it (`1 Archery`) or after it (`clapping,0`); or of a list or
+            a dict in JSON.
+
+    Returns:
+        Dict from the names of the classes to their numbers, in the order of these. The
+        first is 0, or what the file says: 0 or 1.
+
+    Raises:
+        ValueError: a class is named twice, or the numbers have a gap.
+    """
+    if path.endswith(".json"):
+        content = _json(path)
+        if isinstance(content, dict):
+            if all(str(name).isdecimal() for name in content):
+                content = {name: number for number, name in content.items()}
+            return _ordered(path, list(content), list(content.values()))
+        if not isinstance(content, list):
+            raise ValueError(
+                f"{path}: a list or a dict of classes is needed. Received: {content!r}."
+            )
+        names = [" ".join(n) if isinstance(n, list) else str(n) for n in content]
+        return _ordered(path, names)
+    names = [line for _, line in lines(path)]
+    for pattern in (
+        r"(?P<number>\d+)[\s,;]+(?P<name>.*)",
+        r"(?P<name>.*),\s*(?P<number>\d+)",
+    ):
+        found = [re.fullmatch(pattern, name) for name in names]
+        if all(found):
+            columns = ([match[key] for match in found] for key in ("name", "number"))
+            return _ordered(path, *columns)
+    return _ordered(path, names)
 
 
 READERS = {
     "list": read_list,
+    "rawframes": read_rawframes,
     "kinetics": read_kinetics,
     "moments_in_time": read_moments_in_time,
     "ucf101": read_ucf101,
@@ -258,63 +356,144 @@ READERS = {
 }
 
 
-def _lines(path):
+def text(path):
+    """The text of a file in UTF-8, or in UTF-16 with a mark at its beginning.
+
+    Raises:
+        ValueError: it is in another encoding, with the line of the first byte that
+            tells it.
+    """
+    with files.open_bytes(path) as file:
+        content = file.read()
+    codec = next((MARKS[mark] for mark in MARKS if content.startswith(mark)), "utf-8")
+    name = codec.upper()
+    try:
+        found, end = content.decode(codec), None
+    except UnicodeDecodeError as error:
+        found, end = content[: error.start].decode(codec, "ignore"), error.start
+        wrong = f"the byte 0x{content[end]:02x} is not {name}"
+    if end is None and "\0" in found:
+        found, end = found[: found.index("\0")], 0
+        wrong = "there is a zero byte, which is no text"
+    if end is not None:
+        number = len(re.split(r"\r\n|\r|\n", found))
+        raise ValueError(
+            f"{path}, line {number}: {wrong}. A list is a text file in UTF-8: save it "
+            'as such, in a spreadsheet as "CSV UTF-8".'
+        )
+    return found.removeprefix("\ufeff")
+
+
+def lines(path):
     """Yields `(number, line)` for all lines that are not empty."""
-    with files.open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, line.strip()
+    for number, line in enumerate(io.StringIO(text(path), newline=""), 1):
+        if line.strip():
+            yield number, line.strip()
 
 
 def _rows(path, separator):
     """Yields `(number, cells)`; a quoted cell may go over several lines."""
-    with files.open_text(path) as file:
-        rows = csv.reader(file, delimiter=separator)
-        for row in rows:
-            if any(row):
-                yield rows.line_num, [cell.strip() for cell in row]
+    # Spaces after a closing quote at the end of a line would be part of the cell.
+    stripped = (
+        line.rstrip("\r\n ") + "\n" for line in io.StringIO(text(path), newline="")
+    )
+    rows = csv.reader(stripped, delimiter=separator, skipinitialspace=True, strict=True)
+    while True:
+        number = rows.line_num + 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}, line {number}: this is not CSV ({error}). A quote at the "
+                "beginning of a cell must be closed at its end, and doubled within."
+            ) from None
+        if any(row):
+            yield number, [cell.strip() for cell in row]
 
 
 def _records(path):
     """Yields `(file and line, object)` for the objects in a list in JSON."""
-    with files.open_text(path) as file:
-        text = file.read()
+    content = text(path)
     decoder, mark = json.JSONDecoder(), re.compile(r"[\s,\[\]]*")
-    at, number, counted = mark.match(text).end(), 1, 0
-    while at < len(text):
-        number, counted = number + text.count("\n", counted, at), at
+    at, number, counted = mark.match(content).end(), 1, 0
+    while at < len(content):
+        number, counted = number + content.count("\n", counted, at), at
         where = f"{path}, line {number}"
         try:
-            record, at = decoder.raw_decode(text, at)
+            record, at = decoder.raw_decode(content, at)
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: this is not JSON ({error.msg}).") from None
         if not isinstance(record, dict):
             raise ValueError(f"{where}: an object is needed. Received: {record!r}.")
         yield where, record
-        at = mark.match(text, at).end()
+        at = mark.match(content, at).end()
 
 
-def _entry(path, row, video, label, split=-1):
+def _entry(path, row, video, label, split=-1, width=None):
     number, cells = row
     where = f"{path}, line {number}"
-    if not video < len(cells) or not cells[video]:
-        return Entry(where, (), None, problem=f"has no path: {_cells(cells)}")
-    name = cells[label] if label < len(cells) else None
+    name = cells[label] if label < len(cells) else ""
     part = cells[split] if 0 <= split < len(cells) else None
+    problem = None
+    if not video < len(cells) or not cells[video]:
+        problem = f"has no path: {_cells(cells)}"
+    elif width and any(cells[width:]):
+        problem = (
+            f"has {len(cells)} columns, but no header says which is which. Write a "
+            f"first line such as path,label,other. Received: {_cells(cells)}"
+        )
+    elif "\n" in cells[video] + name:
+        problem = f"a quote goes over several lines: {_cells(cells)[:80]}"
+    elif re.fullmatch(r"\d+(\s+\d+)+|-\d+", name):
+        problem = f"one class is needed, a name or a number from 0. Received: {name!r}"
+    if problem:
+        return Entry(where, (), None, problem=problem)
     return Entry(where, (cells[video],), name or None, part)
 
 
 def _split_at_space(line):
-    video, _, label = line.rpartition(" ")
-    return [line] if not video or files.is_video(line) else [video.strip(), label]
+    """A path and its class, if there is one."""
+    match = SPACED.fullmatch(line)
+    if files.is_video(line):
+        cells = (line,)
+    elif match:
+        cells = match.groups()
+    else:
+        video, _, label = line.rpartition(" ")
+        cells = (video, label) if video else (line,)
+    return [re.sub(r'^"(.*)"$', r"\1", cell.strip()) for cell in cells]
 
 
-def _ordered(path, numbers):
-    """Names in the order of their numbers, which must be 0, 1, 2, and so on."""
-    names = sorted(numbers, key=numbers.get)
-    if sorted(numbers.values()) != list(range(len(names))):
-        raise ValueError(f"{path}: the classes are not numbered without a gap.")
-    return tuple(names)
+def _json(path):
+    try:
+        return json.loads(text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}, line {error.lineno}: this is not JSON ({error.msg})."
+        ) from None
+
+
+def _ordered(path, names, numbers=None):
+    """Dict of names and numbers, which must be 0, 1, 2, and so on, or 1, 2, 3."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{path}: the class {twice!r} is named twice.")
+    if numbers is None:
+        return {name: number for number, name in enumerate(names)}
+    if not all(str(number).isdecimal() for number in numbers):
+        wrong = next(number for number in numbers if not str(number).isdecimal())
+        raise ValueError(f"{path}: {wrong!r} is no number of a class.")
+    numbered = sorted(
+        (int(number), name) for number, name in zip(numbers, names, strict=True)
+    )
+    first = min(numbered)[0] if numbered else 0
+    if [n for n, _ in numbered] != list(range(first, first + len(names))) or first > 1:
+        raise ValueError(
+            f"{path}: the classes are not numbered without a gap, from 0 or 1."
+        )
+    return {name: number for number, name in numbered}
 
 
 def _beside(path, *names):

@@ -3,6 +3,7 @@
 import logging
 import os
 import posixpath
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from stzoo.data import annotations, files
 from stzoo.data.annotations import Entry
 
 logger = logging.getLogger("stzoo")
+INDEXED = ("list", "rawframes", "diving48")  # where a number may be an index
 SHOWN = 10  # problems that an error or a line of the log tells in full
 
 
@@ -49,10 +51,13 @@ def read(
     Args:
         source: path or URL of one of:
 
-            * a folder with a folder of videos for each class, or with videos alone,
-              whose classes are then unknown. A video may be a folder of frames;
+            * a folder with a folder of videos for each class, which is called as the
+              folder is, or with videos alone, whose classes are then unknown. A video
+              may be a folder of frames;
             * a list: CSV or text with a path and a class in each line (the name, or
-              the index), with or without a header, or paths alone;
+              the index), with or without a header, or paths alone; or a folder of
+              frames, their number and a class, as in mmaction2. A list is in UTF-8, or
+              in UTF-16 with a byte-order mark;
             * a list of a published data set, as it is distributed: CSV of Kinetics or
               Moments in Time, split files of UCF101 (`trainlist01.txt`) and HMDB51
               (`"splits/*_test_split1.txt"`, with `split="train"`), Something-Something
@@ -60,8 +65,9 @@ def read(
               list fixes their order.
         root: path or URL of the folder with the videos. Default: the folder of the
             list.
-        format: string, one of `"list"`, `"kinetics"`, `"moments_in_time"`, `"ucf101"`,
-            `"hmdb51"`, `"something_v1"`, `"something_v2"`, `"jester"`, `"diving48"`.
+        format: string, one of `"list"`, `"rawframes"` (of mmaction2), `"kinetics"`,
+            `"moments_in_time"`, `"ucf101"`, `"hmdb51"`, `"something_v1"`,
+            `"something_v2"`, `"jester"`, `"diving48"`.
             Default: what the list looks like.
         label: string, the column of the class in a list with a header, if there are
             several.
@@ -70,13 +76,16 @@ def read(
             of HMDB51.
         classes: sequence of strings, the names of the classes in their order, such as
             `Videos.classes` of the training videos, or the path of a file with a name
-            a line. Default: the order of the data set, or else of the alphabet.
+            a line, with or without its number, from 0 or 1 (`classInd.txt`,
+            `labels.json`). Numbers in a list are then those of the classes, unless
+            they are names of classes. Default: the order of the data set, or else that
+            of the numbers if all classes are numbers, or else of the alphabet.
         skip: bool. A missing video, one that is listed twice, a class that is not one
             of `classes`, a line that cannot be read: all of them are an error, or,
             with `skip=True`, left out and logged.
 
     Returns:
-        `Videos`.
+        `Videos`. What was understood is logged, in one line.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -91,35 +100,50 @@ def read(
     """
     source = os.fspath(source)
     if isinstance(classes, str | os.PathLike):
-        with files.open_text(os.fspath(classes)) as file:
-            classes = [line.strip() for line in file if line.strip()]
+        classes = annotations.read_classes(os.fspath(classes))
     if _is_folder(source):
-        root, entries, known = source, _folder_entries(source), None
+        root, entries, known, format = source, _folder_entries(source), None, "folder"
     else:
-        format = format or annotations.detect(source)
-        reader = annotations.READERS.get(format)
-        if reader is None:
-            raise ValueError(
-                f"format={format!r} is none of: {', '.join(annotations.READERS)}."
-            )
-        if format == "hmdb51" and split is None:
-            raise ValueError('HMDB51 needs split="train" or split="test".')
-        if label is not None and format != "list":
-            raise ValueError(
-                f"label={label!r} chooses a column; {format} has just one."
-            )
-        entries, known = reader(source) if label is None else reader(source, label)
+        format, (entries, known) = _list_entries(source, format, label, split)
         root = posixpath.dirname(source) if root is None else os.fspath(root)
         if root and not _is_folder(root):
             raise FileNotFoundError(f"There is no folder {root}. Check `root`.")
-    entries = [e for e in entries if e.problem or split in (None, e.split)]
-    classes = tuple(classes or known or _classes(entries))
-    return _checked(source, root, entries, classes, skip)
+    entries = [
+        entry._replace(label=entry.label and _composed(entry.label))
+        for entry in entries
+        if entry.problem or split in (None, entry.split)
+    ]
+    classes = classes or known or _classes(entries)
+    numbers, meaning = _numbers(entries, classes, format)
+    videos = _checked(source, root, entries, tuple(classes), numbers, skip)
+    logger.info("%s: %s", source, _summary(videos, meaning))
+    return videos
 
 
-def _checked(source, root, entries, classes, skip):
+def _list_entries(source, format, label, split):
+    """The format of a list, and what its reader returns."""
+    if not files.remote(source) and files.is_video(source):
+        raise ValueError(f"{source} is a video. Pass a folder of videos, or a list.")
+    try:
+        format = format or annotations.detect(source)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"There is no file or folder {source}. Check the path."
+        ) from None
+    reader = annotations.READERS.get(format)
+    if reader is None:
+        raise ValueError(
+            f"format={format!r} is none of: {', '.join(annotations.READERS)}."
+        )
+    if format == "hmdb51" and split is None:
+        raise ValueError('HMDB51 needs split="train" or split="test".')
+    if label is not None and format != "list":
+        raise ValueError(f"label={label!r} chooses a column; {format} has just one.")
+    return format, reader(source) if label is None else reader(source, label)
+
+
+def _checked(source, root, entries, classes, numbers, skip):
     """The videos of the entries that are right, and what is wrong with the others."""
-    index = {name: number for number, name in enumerate(classes)}
     listings, seen, problems, counts = {}, {}, [], Counter()
     labelled = any(entry.label is not None for entry in entries)
 
@@ -131,65 +155,144 @@ def _checked(source, root, entries, classes, skip):
         if entry.problem:
             report("unreadable", entry, entry.problem)
             continue
-        path = _find(root, entry.names, listings)
-        label = _index(entry.label, index)
+        path, identity = _find(root, entry.names, listings)
+        label = numbers.get(entry.label)
         if path is None:
             report("missing", entry, f"there is no video {entry.names[0]} in {root}")
-        elif path in seen:
-            report("duplicate", entry, f"{path} is listed before, in {seen[path][1]}")
+        elif identity in seen:
+            where = seen[identity][2]
+            report("duplicate", entry, f"{path} is listed before, in {where}")
         elif labelled and entry.label is None:
             report("unlabelled", entry, f"{path} has no class")
         elif labelled and label is None:
             text = f"{entry.label!r} is none of the {len(classes)} classes"
-            report("of another class", entry, text)
+            report("of another class", entry, f"{text}: {_shown(list(numbers))}")
+        elif entry.frames not in (None, images := _images(path, entry.frames)):
+            text = f"{path} holds {images} images, the list says {entry.frames}"
+            report("of another length", entry, text)
         else:
-            seen[path] = label, entry.where
-    if problems:
-        counted = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        text = (
-            f"{source}: {len(problems)} of {len(entries)} entries are wrong ({counted})"
-        )
-        lines = problems[:SHOWN]
-        if len(problems) > SHOWN:
-            lines.append(f"and {len(problems) - SHOWN} more")
-        text = "\n  ".join([f"{text}.", *lines])
-        if not skip:
-            raise ValueError(f"{text}\nPass skip=True to leave them out.")
-        logger.warning("%s", text)
+            seen[identity] = path, label, entry.where
+    _tell(source, len(entries), problems, counts, skip)
     if not seen:
         raise ValueError(f"{source} names no video that is there.")
-    labels = tuple(label for label, _ in seen.values()) if labelled else ()
-    return Videos(tuple(seen), labels, classes, tuple(problems))
+    paths, labels, _ = zip(*seen.values(), strict=True)
+    return Videos(paths, labels if labelled else (), classes, tuple(problems))
+
+
+def _tell(source, total, problems, counts, skip):
+    """Raises what is wrong with the entries, or logs it."""
+    if not problems:
+        return
+    counted = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    text = f"{source}: {len(problems)} of {total} entries are wrong ({counted})"
+    lines = problems[:SHOWN]
+    if len(problems) > SHOWN:
+        lines.append(f"and {len(problems) - SHOWN} more")
+    text = "\n  ".join([f"{text}.", *lines])
+    if not skip:
+        raise ValueError(f"{text}\nPass skip=True to leave them out.")
+    logger.warning("%s", text)
+
+
+def _summary(videos, meaning):
+    """What was understood, in a line."""
+    folders = sum(not files.is_video(path) for path in videos.paths)
+    text = f"{len(videos)} videos"
+    if folders:
+        text += f" ({folders} of them folders of frames)"
+    if not videos.labels:
+        return f"{text}, whose classes are not known."
+    empty = len(videos.classes) - len(set(videos.labels))
+    text += f" of {len(videos.classes)} classes"
+    return f"{text}{f' ({empty} of them without a video)' * bool(empty)}. {meaning}"
+
+
+def _composed(name):
+    """A name in the normal form NFC: macOS writes some letters as two signs."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _classes(entries):
-    """The classes that entries name: sorted, or as many as the highest index says."""
+    """The classes that entries name, in the order of their numbers or the alphabet."""
     labels = {entry.label for entry in entries if entry.label is not None}
-    if labels and all(str(label).isdecimal() for label in labels):
-        return map(str, range(max(map(int, labels)) + 1))
+    if all(label.isdecimal() for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))
     return sorted(labels)
 
 
-def _index(label, index):
-    """The number of a class, which is given by its name or its number."""
-    if label in index or not str(label).isdecimal():
-        return index.get(label)
-    return int(label) if int(label) < len(index) else None
+def _numbers(entries, classes, format):
+    """Dict from what a list calls a class to its index, and how that was read."""
+    labels = {entry.label for entry in entries if entry.label is not None}
+    index = {_composed(name): number for number, name in enumerate(classes)}
+    if format == "folder":
+        return index, "Each folder is a class."
+    numeric = {label for label in labels if label.isdecimal()}
+    if format not in INDEXED or not numeric:
+        return index, "The labels are names."
+    if numeric == labels and not any(name.isdecimal() for name in index):
+        first = min(classes.values()) if isinstance(classes, dict) else 0
+        index = {str(first + number): number for number in range(len(index))}
+        given = {
+            label: index[str(int(label))] for label in labels if _is_in(label, index)
+        }
+        return (
+            index | given,
+            f"The labels are the numbers of the classes, from {first}.",
+        )
+    if list(index) == [str(number) for number in range(len(index))]:
+        return index, f"The labels are the numbers 0 to {len(index) - 1}."
+    return index, (
+        "The labels are names, although there are numbers among them: they are not all "
+        "of the numbers from 0 on."
+    )
+
+
+def _is_in(label, index):
+    return str(int(label)) in index
+
+
+def _shown(names):
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def _find(root, names, listings):
-    """The first of several names that is there, with or without its suffix."""
-    for name in names:
-        folder, base = posixpath.split(files.join(root, name))
+    """The first of several names that is there, with or without its suffix.
+
+    Returns:
+        Tuple of the path, and of what is the same for all paths of one video; `None`
+        for both if none is there.
+    """
+    for spelling in (spelling for name in names for spelling in _spellings(name)):
+        folder, base = posixpath.split(files.join(root, spelling))
         if folder not in listings:
             there = files.listing(folder)
             stems = {
                 posixpath.splitext(n)[0]: n for n in sorted(there) if files.is_video(n)
             }
-            listings[folder] = {**stems, **{n: n for n in there}}
-        if base in listings[folder]:
-            return files.join(folder, listings[folder][base])
-    return None
+            real = folder if files.remote(folder) else os.path.realpath(folder)
+            listings[folder] = real, {**stems, **{n: n for n in there}}
+        real, there = listings[folder]
+        if base in there:
+            return files.join(folder, there[base]), (real, there[base])
+    return None, None
+
+
+def _spellings(name):
+    """The name as it stands in a list, and what others may mean by it."""
+    name = name.rstrip("/")
+    yield name
+    if files.remote(name):
+        return
+    clean = name.replace("\\", "/")  # Windows
+    clean = posixpath.normpath(clean) if clean else clean  # a URL knows no "./"
+    for spelling in (clean, _composed(clean), unicodedata.normalize("NFD", clean)):
+        if spelling != name:
+            yield spelling
+
+
+def _images(path, wanted):
+    """How many images a folder holds, if that is asked for."""
+    return None if wanted is None else sum(map(files.is_image, files.listing(path)))
 
 
 def _is_folder(path):
@@ -200,27 +303,75 @@ def _is_folder(path):
 
 def _folder_entries(root):
     """The videos in the folders of a folder, or in itself."""
-    there = {n: d for n, d in sorted(files.listing(root).items()) if n[0] != "."}
-    direct = [name for name in there if files.is_video(name)]
-    folders = {
-        name: {n: d for n, d in sorted(files.listing(files.join(root, name)).items())}
-        for name, is_folder in there.items()
-        if is_folder
-    }
-    images = [
-        name for name, inside in folders.items() if any(map(files.is_image, inside))
-    ]
-    if direct or images:
-        return [Entry(root, (name,), None) for name in sorted([*direct, *images])]
-    entries, ignored = [], [name for name, is_folder in there.items() if not is_folder]
-    for name, inside in folders.items():
-        found = [n for n, is_folder in inside.items() if is_folder or files.is_video(n)]
-        where = files.join(root, name)
-        entries += [Entry(where, (f"{name}/{n}",), name) for n in found if n[0] != "."]
-        ignored += [f"{name}/{n}" for n in inside if n not in found]
-        if not found:
-            entries.append(Entry(where, (), None, problem="no video is in this folder"))
-    if ignored := [name for name in ignored if posixpath.basename(name)[0] != "."]:
-        shown = ", ".join(ignored[:SHOWN]) + (", ..." if len(ignored) > SHOWN else "")
-        logger.warning("%s: %d files are no videos: %s", root, len(ignored), shown)
+    direct, folders, others = _contents(root)
+    inside = {name: _contents(files.join(root, name)) for name in folders}
+    classes = [name for name, (videos, below, _) in inside.items() if videos or below]
+    frames = [n for n in inside if n not in classes and _has_images(inside[n])]
+    if direct and classes:
+        raise ValueError(
+            f"{root} holds videos ({_shown(direct)}) beside folders of videos "
+            f"({_shown(classes)}). Pass a folder with a folder of videos for each "
+            "class, or with videos alone."
+        )
+    if not folders and not direct and any(map(files.is_image, others)):
+        raise ValueError(
+            f"{root} holds images alone: that is one video, as a folder of frames. "
+            "Pass the folder that it is in."
+        )
+    if direct or frames and not classes:
+        empty = [name for name in folders if name not in frames]
+        entries = [Entry(root, (name,), None) for name in sorted([*direct, *frames])]
+        _tell_ignored(root, [*others, *empty])
+        return entries
+    entries = []
+    for name, contents in inside.items():
+        entries += _class_entries(root, name, contents, others)
+    _tell_ignored(root, others)
     return entries
+
+
+def _class_entries(root, name, contents, ignored):
+    """The videos in the folder of a class; adds to the names that are ignored."""
+    videos, folders, others = contents
+    where = files.join(root, name)
+    if not videos and not folders:
+        problem = "no video is in this folder"
+        if _has_images(contents):
+            problem += (
+                ", only images. Frames of a video need a folder in that of a class"
+            )
+        return [Entry(where, (), None, problem=problem)]
+    entries = [Entry(where, (f"{name}/{video}",), name) for video in videos]
+    ignored += [f"{name}/{other}" for other in others]
+    for folder in folders:
+        below = _contents(files.join(where, folder))
+        if _has_images(below) and not below[0]:
+            entries.append(Entry(where, (f"{name}/{folder}",), name))
+            continue
+        problem = f"the folder {folder} holds no frames"
+        if below[0] or below[1]:
+            problem = (
+                f"the folder {folder} holds {_shown(below[0] or below[1])}. The folder "
+                "of a class holds videos and folders of frames, but no more folders of "
+                f"videos. If its folders are the classes, pass {where}"
+            )
+        entries.append(Entry(where, (), None, problem=problem))
+    return sorted(entries, key=lambda entry: entry.names)
+
+
+def _contents(folder):
+    """Videos, folders and other files in a folder, sorted, but for hidden ones."""
+    there = {n: d for n, d in sorted(files.listing(folder).items()) if n[0] != "."}
+    folders = [name for name, is_folder in there.items() if is_folder]
+    videos = [n for n in there if n not in folders and files.is_video(n)]
+    return videos, folders, [n for n in there if n not in folders and n not in videos]
+
+
+def _has_images(contents):
+    return any(map(files.is_image, contents[2]))
+
+
+def _tell_ignored(root, names):
+    if names:
+        number = len(names)
+        logger.warning("%s: %d files are no videos: %s", root, number, _shown(names))

@@ -68,6 +68,96 @@ def test_folders_with_something_wrong(tmp_path, caplog):
         read(tmp_path / "empty")
 
 
+@pytest.mark.parametrize(
+    "folders", [("1", "2", "3"), ("100", "250"), ("01", "1"), ("2", "10"), ("0", "run")]
+)
+def test_a_folder_is_called_as_it_is(tmp_path, folders):
+    touch(tmp_path, *[f"{name}/a.mp4" for name in folders])
+    videos = read(tmp_path)
+    assert videos.classes == folders  # in the order of the numbers
+    for path, label in zip(videos.paths, videos.labels, strict=True):
+        assert Path(path).parent.name == folders[label]
+    with pytest.raises(ValueError, match="is none of the 3 classes: fly, run, swim"):
+        read(tmp_path, classes=["fly", "run", "swim"])
+
+
+SIDECARS = ("0.jpg", "0.thm", "1.json", "1.srt", "poster.PNG")
+
+
+def test_pictures_beside_videos_are_no_videos(tmp_path, caplog):
+    for name in ("run", "walk"):
+        touch(tmp_path, *[f"{name}/{n}.mp4" for n in (0, 1)])
+        touch(tmp_path, *[f"{name}/{sidecar}" for sidecar in SIDECARS])
+    touch(tmp_path, "poster.jpg", "walk/frames/1.jpg", "walk/frames/notes.txt")
+    with caplog.at_level(logging.INFO, "stzoo"):
+        videos = read(tmp_path)
+    assert names(videos, tmp_path) == [
+        *("run/0.mp4", "run/1.mp4", "walk/0.mp4", "walk/1.mp4", "walk/frames"),
+    ]
+    assert videos.labels == (0, 0, 1, 1, 1) and videos.classes == ("run", "walk")
+    ignored, understood = caplog.messages
+    assert "11 files are no videos: poster.jpg, run/0.jpg, run/0.thm" in ignored
+    assert understood == (
+        f"{tmp_path}: 5 videos (1 of them folders of frames) of 2 classes. Each folder "
+        "is a class."
+    )
+
+
+def test_class_folders_of_frame_folders(tmp_path):
+    touch(tmp_path, "run/x/1.jpg", "run/poster.jpg", "walk/y/1.jpg", "walk/z/1.jpg")
+    videos = read(tmp_path)
+    assert names(videos, tmp_path) == ["run/x", "walk/y", "walk/z"]
+    assert videos.labels == (0, 1, 1) and videos.classes == ("run", "walk")
+
+
+def test_one_folder_of_frames(tmp_path):
+    touch(tmp_path, "all/x/1.jpg", "all/x/2.jpg", "all/notes.txt")
+    videos = read(tmp_path / "all")
+    assert names(videos, tmp_path) == ["all/x"] and videos.labels == ()
+    with pytest.raises(
+        ValueError, match="x holds images alone: .*Pass the folder that"
+    ):
+        read(tmp_path / "all" / "x")
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        (("run/a.mp4", "b.mp4"), r"holds videos \(b.mp4\) beside folders .* \(run\)"),
+        (("train/run/a.mp4",), "train: the folder run holds a.mp4. .* pass .*train"),
+        (("run/a.mp4", "run/x/y/1.jpg"), "run: the folder x holds y"),
+        (("run/a.mp4", "run/x/notes.txt"), "run: the folder x holds no frames"),
+        (("run/a.mp4", "walk/1.jpg"), "walk: no video is in this folder, only images"),
+        (("run/a.mp4", "walk/x.txt"), "walk: no video is in this folder"),
+    ],
+)
+def test_folders_that_are_not_understood(tmp_path, there, message):
+    touch(tmp_path, *there)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path)
+
+
+def test_skipping_leaves_out_what_is_not_understood(tmp_path):
+    touch(tmp_path, "run/a.mp4", "walk/1.jpg", "run/x/y/1.jpg", "fly/train/b.mp4")
+    videos = read(tmp_path, skip=True)
+    assert names(videos, tmp_path) == ["run/a.mp4"] and videos.classes == ("run",)
+    assert len(videos.skipped) == 3
+
+
+def test_names_in_two_normal_forms_are_one_class(tmp_path):
+    touch(tmp_path, "cafe\u0301/a.mp4", "caf\xe9/b.mp4")
+    videos = read(tmp_path)
+    assert videos.classes == ("caf\xe9",) and videos.labels == (0, 0)
+    assert read(tmp_path, classes=["cafe\u0301"]).classes == ("cafe\u0301",)
+    (tmp_path / "list.csv").write_text(
+        "cafe\u0301/a.mp4,caf\xe9\ncaf\xe9/b.mp4,cafe\u0301"
+    )
+    assert read(tmp_path / "list.csv").classes == ("caf\xe9",)
+    touch(tmp_path, "e\u0301.mp4")
+    (tmp_path / "list.csv").write_text("\xe9.mp4,run")
+    assert len(read(tmp_path / "list.csv")) == 1
+
+
 LISTS = {
     "comma.csv": "a.mp4,run\nb c.mp4,fly\n",
     "header.csv": "path,label\na.mp4,run\nb c.mp4,fly\n",
@@ -99,16 +189,86 @@ def test_lists_of_indices_and_of_paths_alone(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a.mp4 2\nb c.mp4 0\n")
     videos = read(path, root=tmp_path / "videos")
-    assert videos.labels == (2, 0) and videos.classes == ("0", "1", "2")
+    assert videos.labels == (1, 0) and videos.classes == ("0", "2")
     assert names(videos, tmp_path) == ["videos/a.mp4", "videos/b c.mp4"]
     videos = read(path, root=tmp_path / "videos", classes=["x", "y", "z"])
     assert videos.labels == (2, 0) and videos.classes == ("x", "y", "z")
-    with pytest.raises(ValueError, match="line 1: '2' is none of the 2 classes"):
+    with pytest.raises(ValueError, match="line 1: '2' is none of the 2 classes: 0, 1"):
         read(path, root=tmp_path / "videos", classes=["x", "y"])
     path.write_text(f"{tmp_path}/videos/a.mp4\nvideos/b c.mp4\n")
     videos = read(path)
     assert names(videos, tmp_path) == ["videos/a.mp4", "videos/b c.mp4"]
     assert videos.labels == () and videos.classes == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected", "meaning"),
+    [
+        ("1 0 2", ("0", "1", "2"), (1, 0, 2), "The labels are the numbers 0 to 2."),
+        ("1 3 2", ("1", "2", "3"), (0, 2, 1), "not all of the numbers from 0 on"),
+        ("7 1000000 7", ("7", "1000000"), (0, 1, 0), "not all of the numbers from 0"),
+        ("0 10 2", ("0", "2", "10"), (0, 2, 1), "not all of the numbers from 0 on"),
+        ("01 1 01", ("01", "1"), (0, 1, 0), "not all of the numbers from 0 on"),
+        ("x 1 2", ("1", "2", "x"), (2, 0, 1), "although there are numbers among them"),
+        ("x y z", ("x", "y", "z"), (0, 1, 2), "The labels are names."),
+    ],
+)
+def test_numbers_are_indices_only_if_none_is_missing(
+    tmp_path, caplog, labels, classes, expected, meaning
+):
+    touch(tmp_path, "0.mp4", "1.mp4", "2.mp4")
+    rows = [f"{number}.mp4,{label}\n" for number, label in enumerate(labels.split())]
+    (tmp_path / "list.csv").write_text("".join(rows))
+    with caplog.at_level(logging.INFO, "stzoo"):
+        videos = read(tmp_path / "list.csv")
+    assert videos.classes == classes and videos.labels == expected
+    assert caplog.messages[0].startswith(f"{tmp_path}/list.csv: 3 videos of ")
+    assert meaning in caplog.text
+    # A list that lacks a class is read by the classes of the training.
+    (tmp_path / "list.csv").write_text(rows[2])
+    videos = read(tmp_path / "list.csv", classes=classes)
+    assert videos.classes == classes and videos.labels == expected[2:]
+
+
+def test_numbers_are_those_of_the_classes_that_are_given(tmp_path, caplog):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    path = tmp_path / "list.csv"
+    path.write_text("a.mp4,2\nb.mp4,2\n")
+    with caplog.at_level(logging.INFO, "stzoo"):
+        assert read(path, classes=["run", "fly", "swim"]).labels == (2, 2)
+    assert "of 3 classes (2 of them without a video)" in caplog.text
+    assert "The labels are the numbers of the classes, from 0." in caplog.text
+    (tmp_path / "classInd.txt").write_text("1 run\n2 fly\n3 swim\n")
+    assert read(path, classes=tmp_path / "classInd.txt").labels == (1, 1)
+    path.write_text("a.mp4,0\nb.mp4,02\n")
+    assert read(path, classes=["run", "fly", "swim"]).labels == (0, 2)
+    with pytest.raises(ValueError, match="'0' is none of the 3 classes: 1, 2, 3"):
+        read(path, classes=tmp_path / "classInd.txt")
+    # Folders called 1, 2, 3: a 0 is no index of them.
+    with pytest.raises(ValueError, match="'0' is none of the 3 classes: 1, 2, 3"):
+        read(path, classes=["1", "2", "3"])
+    path.write_text("a.mp4,run\nb.mp4,2\n")
+    with pytest.raises(
+        ValueError, match="'2' is none of the 3 classes: run, fly, swim"
+    ):
+        read(path, classes=["run", "fly", "swim"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["./x/a.mp4", "x//a.mp4", "x/../x/a.mp4", "y/../x/a.mp4", "x\\a.mp4", "link/a.mp4"],
+)
+def test_one_video_under_two_names_is_listed_twice(tmp_path, name):
+    touch(tmp_path, "x/a.mp4")
+    (tmp_path / "link").symlink_to("x", target_is_directory=True)
+    (tmp_path / "list.csv").write_text(f"{name},run\n")
+    assert len(read(tmp_path / "list.csv")) == 1
+    (tmp_path / "list.csv").write_text(f"x/a.mp4,run\n{name},run\n")
+    with pytest.raises(ValueError, match="line 2: .* is listed before, in .*line 1"):
+        read(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_text(f"x/a.mp4,run\n{tmp_path}/x/a,run\n")
+    with pytest.raises(ValueError, match="line 2: .* is listed before, in .*line 1"):
+        read(tmp_path / "list.csv")
 
 
 def test_columns_and_parts(tmp_path):
@@ -142,7 +302,7 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path, caplog):
     expected = (
         f"{path}, line 4: there is no video lost.mp4 in {tmp_path}",
         f"{path}, line 5: {tmp_path}/a.mp4 is listed before, in {path}, line 2",
-        f"{path}, line 6: 'swim' is none of the 2 classes",
+        f"{path}, line 6: 'swim' is none of the 2 classes: run, fly",
         f"{path}, line 7: {tmp_path}/c.mp4 has no class",
         f"{path}, line 8: has no path: ', run'",
     )
@@ -172,9 +332,12 @@ def test_files_that_are_no_lists(tmp_path):
         (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=message):
             read(tmp_path / name)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="no file or folder .*nowhere.csv"):
         read(tmp_path / "nowhere.csv")
-    with pytest.raises(ValueError, match="format='ava' is none of: list, kinetics"):
+    touch(tmp_path, "a.mp4")
+    with pytest.raises(ValueError, match="a.mp4 is a video. Pass a folder of videos"):
+        read(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="format='ava' is none of: list, rawframes"):
         read(tmp_path / "empty.csv", format="ava")
 
 
@@ -380,5 +543,9 @@ def test_urls():
         read(f"{root}/list.csv")
     videos = read(f"{root}/list.csv", skip=True)
     assert videos.paths == paths[2::-2] and videos.labels == (1, 0)
+    with fsspec.open(f"{root}/list.csv", "w") as file:
+        file.write("./run/a.mp4,run\nfly/../run//a.mp4,run\n")
+    with pytest.raises(ValueError, match="1 of 2 entries are wrong .1 duplicate"):
+        read(f"{root}/list.csv")
     with pytest.raises(FileNotFoundError):
         read("memory://nowhere")
