@@ -31,11 +31,11 @@ from convert_weights import parse_options
 import stzoo
 from stzoo.data import motions
 from stzoo.data.flow import with_flow
+from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import (
     Augment,
     clip_views,
     length,
-    mirror_pairs,
     training_clip,
 )
 from stzoo.data.video import Video

@@ -1,6 +1,8 @@
 """The `stzoo` command."""
 
+import dataclasses
 import json
+import logging
 import sys
 from contextlib import contextmanager
 from functools import partial
@@ -185,6 +187,12 @@ def demo(out, seed):
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--batch", type=click.IntRange(1), help="The rate goes with it.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without a better one.")
+@click.option("--no-flip", is_flag=True, help="Mirror no clips.")
+@click.option(
+    "--mirror-pairs",
+    type=click.Path(exists=True, dir_okay=False),
+    help="File with two classes a line that are mirror images of each other.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option(
     "--precision",
@@ -204,6 +212,8 @@ def finetune(
     epochs,
     batch,
     patience,
+    no_flip,
+    mirror_pairs,
     seed,
     precision,
     tensorboard,
@@ -218,12 +228,22 @@ def finetune(
     a line), or the list of a published data set. The folder that comes out is a --model
     for the other commands, with log.csv and curves.png beside it.
 
+    Half of the clips are mirrored. Where the names of two classes differ in a side
+    only, such as turn_left and turn_right, a mirrored clip gets the label of the other
+    one; a class with a side and no such pair is not mirrored. What was found is
+    printed. Pairs that the names do not tell go into a file, see --mirror-pairs.
+
     --distributed (JAX only) takes all devices of this machine. For several machines,
     run the same command on each, with KERAS_DISTRIBUTION_JOB_ADDRESSES (host:port of
     the first), KERAS_DISTRIBUTION_NUM_PROCESSES, and KERAS_DISTRIBUTION_PROCESS_ID
     from 0; they share the folder --out.
     """
-    with _one_line():
+    if no_flip and mirror_pairs:
+        raise click.UsageError("--mirror-pairs has no effect with --no-flip.")
+    chosen = RECIPES[recipe].resized(epochs, batch)
+    if no_flip:
+        chosen = dataclasses.replace(chosen, flip=False)
+    with _one_line(), _log_shown():
         train = datasets.read(**data, skip=skip)
         other = None
         if validation or validation_split:
@@ -238,13 +258,14 @@ def finetune(
             model,
             train,
             out,
-            RECIPES[recipe].resized(epochs, batch),
+            chosen,
             other,
             seed,
             patience,
             tensorboard,
             workers,
             skip,
+            mirror_pairs=mirror_pairs or (),
         )
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
     click.echo(f"Epoch {len(history)}: {last}.\nSaved {out}.")
@@ -261,7 +282,11 @@ def evaluate(*, name, views, out, engine, workers, skip, **data):
 
     With --out, an evaluation that was interrupted goes on where it was.
     """
-    with _one_line(), Progress(console=Console(stderr=True), transient=True) as bar:
+    with (
+        _one_line(),
+        _log_shown(),
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
         model = _model(name)
         videos = datasets.read(**data, skip=skip, classes=model.stzoo.labels)
         track = partial(bar.track, description="Videos")
@@ -291,7 +316,11 @@ def extract(*, name, layer, views, out, shard, parquet, engine, workers, skip, *
 
     An extraction that was interrupted goes on where it was.
     """
-    with _one_line(), Progress(console=Console(stderr=True), transient=True) as bar:
+    with (
+        _one_line(),
+        _log_shown(),
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
         model = _model(name)
         videos = datasets.read(**data, skip=skip)
         track = partial(bar.track, description="Parts")
@@ -349,6 +378,21 @@ def _one_line():
         yield
     except (ImportError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def _log_shown():
+    """Lines of the log on stderr: how the data were understood."""
+    logger, handler = logging.getLogger("stzoo"), logging.Handler()
+    handler.emit = lambda record: click.echo(record.getMessage(), err=True)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def _model(name, **options):

@@ -122,6 +122,42 @@ def test_a_validation_of_other_classes_writes_nothing(run, motion_folder, tmp_pa
     assert not (tmp_path / "mine").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        ((), "turn_left <-> turn_right"),
+        (("--mirror-pairs", "pairs.txt"), "run <-> up"),
+        (("--no-flip",), "No clip is mirrored."),
+    ],
+)
+def test_finetune_prints_what_it_understood(run, tmp_path, options, lines):
+    for name in ("turn_left", "turn_right", "up", "run"):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "videos" / name / f"{number}.mp4").write_bytes(b"a video")
+    (tmp_path / "pairs.txt").write_text("up,run\n")
+    stzoo.save(stzoo.c2d_tiny(4, width=4, depths=(1, 1, 1, 1)), tmp_path / "mine")
+    options = [tmp_path / o if o == "pairs.txt" else o for o in options]
+    arguments = ("--model", tmp_path / "mine", "--recipe", "cost", "--batch", 2)
+    result = run(
+        *("finetune", tmp_path / "videos", *arguments, *options),
+        *("--out", tmp_path / "mine"),
+    )
+    assert result.exit_code == 1 and "holds a model already" in result.stderr
+    assert "8 videos of 4 classes. Each folder is a class." in result.stderr
+    assert lines in result.stderr
+    assert ("turn_left <->" in result.stderr) != ("--no-flip" in options)
+
+
+def test_pairs_that_have_no_effect_are_refused(run, motion_folder, tmp_path):
+    (tmp_path / "pairs.txt").write_text("rising,shaking\n")
+    arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")
+    options = ("--no-flip", "--mirror-pairs", tmp_path / "pairs.txt")
+    result = run("finetune", *arguments, *options, "--out", tmp_path / "mine")
+    assert result.exit_code == 2 and "no effect with --no-flip" in result.stderr
+    assert not (tmp_path / "mine").exists()
+
+
 def test_distributed_without_jax_is_one_line(run, motion_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")

@@ -5,6 +5,7 @@ on nothing else: not on threads, on where a run began, or on how many processes 
 the work.
 """
 
+import dataclasses
 import functools
 import logging
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from stzoo.data.decoders import open_video
+from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import Augment, clip_views, training_clip
 
 logger = logging.getLogger("stzoo")
@@ -47,7 +49,8 @@ def clips(
             it, with `validation_steps`: Keras warns where data ends. Training always
             does.
         augment: `stzoo.data.transforms.Augment`, how clips for training are varied.
-            Default: `Augment()`.
+            Default: `Augment()`. If it has no `pairs`, the names of the classes tell
+            them, see `stzoo.data.mirroring.mirror_pairs`.
         seed: int from 0, of the order and of the clips.
         start: int, number of the batch to begin with. With the number of steps that a
             run has taken, it goes on where it ended.
@@ -91,6 +94,8 @@ def clips(
 
     last = last or ("drop" if train else "pad")
     augment = augment or Augment()
+    if augment.pairs is None:
+        augment = dataclasses.replace(augment, pairs=mirror_pairs(videos.classes))
     count = steps(videos, batch, last, shard)
     if not count:
         raise ValueError(

@@ -8,8 +8,7 @@ video of N frames the N - 1 that have a next one. Normalisation is no business o
 theirs: it is the first layer of a model.
 """
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,9 +20,6 @@ _GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
 # Where a crop may stand, in quarters of the room above it and beside it.
 _PLACES = [(row, column) for row in (0, 2, 4) for column in (0, 2, 4)]
 _PLACES += [(row, column) for row in (1, 3) for column in (1, 3)]
-_SIDED = re.compile(r"\b(left|right|counter[ -]?clockwise|clockwise)\b", re.IGNORECASE)
-_OTHER = {"left": "right", "right": "left", "clockwise": "counterclockwise"}
-_OTHER |= {f"counter{dash}clockwise": "clockwise" for dash in ("", "-", " ")}
 
 
 class Views:
@@ -99,7 +95,9 @@ class Augment:
         flip: bool, whether every other clip is mirrored.
         pairs: dict from the index of a class to that of its mirror image, which is the
             label of a mirrored clip, or to `None` where there is none: clips of such
-            a class are not mirrored. See `mirror_pairs`.
+            a class are not mirrored. See `stzoo.data.mirroring.mirror_pairs`. Default:
+            what the names of the classes tell, where they are known, as in
+            `stzoo.data.pipeline.clips`; else no label changes.
         jitter: float from 0 (none) to 1, how far brightness, contrast and saturation
             are changed: each is multiplied by 1 - jitter to 1 + jitter.
     """
@@ -107,7 +105,7 @@ class Augment:
     short_sides: tuple[int, int] | None = None
     scales: tuple[float, ...] = ()
     flip: bool = True
-    pairs: dict[int, int | None] = field(default_factory=dict)
+    pairs: dict[int, int | None] | None = None
     jitter: float = 0.0
 
     def __post_init__(self):
@@ -122,28 +120,6 @@ class Augment:
             )
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"Augment: jitter must be in 0 to 1. Got {self.jitter}.")
-
-
-def mirror_pairs(classes):
-    """Which class a mirrored clip shows, as the names of the classes tell.
-
-    "Pulling something from left to right" becomes "Pulling something from right to
-    left", and what turns clockwise turns counter-clockwise. That is the relabelling of
-    TSM and GSM on Something-Something, which name three pairs there by their numbers.
-
-    Args:
-        classes: sequence of strings, the names of the classes.
-
-    Returns:
-        Dict for `Augment.pairs`: all classes whose name has a side or a sense of
-        turning, with the class of the mirrored name, or `None` if there is none.
-    """
-    numbers = {_plain(name): number for number, name in enumerate(classes)}
-    return {
-        number: numbers.get(_plain(_SIDED.sub(lambda m: _OTHER[m[0].lower()], name)))
-        for number, name in enumerate(classes)
-        if _SIDED.search(name)
-    }
 
 
 def training_clip(video, clip, rng, augment=Augment(), label=None):
@@ -173,7 +149,7 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
         frames = scaled_crop(frames, clip.height, clip.width, augment.scales, rng)
     else:
         frames = crop(frames, clip.height, clip.width, "random", rng)
-    mirrored = augment.pairs.get(label, label)
+    mirrored = (augment.pairs or {}).get(label, label)
     if augment.flip and rng.random() < 0.5 and (label is None or mirrored is not None):
         frames, label = mirror(frames), mirrored
     if augment.jitter and frames.shape[-1] != 2:
@@ -382,8 +358,3 @@ def _sampled(video, clip, clips, short_side, rng=None):
     else:
         indices = sampling.dense(total, clip.frames, clip.stride, **counts)
     return _read(video, clip, indices, short_side)
-
-
-def _plain(name):
-    """A name without case and the spellings of counter-clockwise."""
-    return re.sub(r"counter[ -]", "counter", name.lower())

@@ -28,6 +28,7 @@ import numpy as np
 from keras import ops
 
 from stzoo import checkpoint, hub
+from stzoo.data import mirroring
 from stzoo.data.pipeline import clips, steps
 from stzoo.training import devices, plots
 
@@ -47,6 +48,7 @@ def finetune(
     workers=4,
     skip=False,
     verbose="auto",
+    mirror_pairs=(),
 ):
     """Trains a model and writes it as a folder in the Hub's layout.
 
@@ -75,6 +77,10 @@ def finetune(
         skip: bool, log and leave out videos that cannot be decoded, instead of an
             error.
         verbose: as in `keras.Model.fit`.
+        mirror_pairs: pairs of classes that are mirror images of each other, where
+            their names do not tell it: tuples of two names, or the path of a file with
+            two names a line, see `stzoo.data.mirroring.mirror_pairs`. To mirror no
+            clips at all, pass `dataclasses.replace(recipe, flip=False)`.
 
     Returns:
         List of dicts, what was logged in each epoch.
@@ -113,7 +119,7 @@ def finetune(
     folder = Path(folder)
     clip = model.stzoo.clip
     count = steps(train, recipe.batch)
-    augment = recipe.augment(clip, train.classes)
+    augment = recipe.augment(clip, train.classes, mirror_pairs)
     process, processes = devices.shard(recipe.batch)
     reading = {"seed": seed, "workers": workers, "skip": skip}
     reading |= {"batch": recipe.batch // processes, "shard": (process, processes)}
@@ -131,6 +137,7 @@ def finetune(
         weighted_metrics=["accuracy"],
     )
     run = _run(model, train, validation, recipe, seed)
+    run["mirrored"] = _mirrored(train.classes, augment)
     _claim(folder, run, write=process == 0)
     state = _State(folder, train.classes, patience, write=process == 0)
     epoch = state.restore(model)
@@ -259,6 +266,19 @@ def _run(model, train, validation, recipe, seed):
         "validation": validation and listed(validation),
     }
     return json.loads(json.dumps(run))
+
+
+def _mirrored(classes, augment):
+    """The classes of mirrored clips by name, or `None` if no label changes; logged."""
+    if not augment.flip:
+        logger.info("No clip is mirrored.")
+        return None
+    logger.info("%s", mirroring.describe(classes, augment.pairs))
+    named = {
+        classes[number]: None if other is None else classes[other]
+        for number, other in augment.pairs.items()
+    }
+    return named or None
 
 
 def _claim(folder, run, write):

@@ -27,7 +27,8 @@ from dataclasses import dataclass
 
 import keras
 
-from stzoo.data.transforms import Augment, mirror_pairs
+from stzoo.data.mirroring import mirror_pairs
+from stzoo.data.transforms import Augment
 from stzoo.training.sgd import SGD
 
 
@@ -179,7 +180,7 @@ class Recipe:
             for norm in _batch_norms(model)[1:]:
                 norm.trainable = False
 
-    def augment(self, clip, classes=()):
+    def augment(self, clip, classes=(), given=()):
         """How clips are varied in training.
 
         Args:
@@ -187,14 +188,25 @@ class Recipe:
             classes: sequence of strings, the names of the classes: a mirrored video
                 gets the class of its mirror image, "right to left" for "left to
                 right", and one whose mirror image has no class is not mirrored.
+            given: pairs of classes that the names do not tell, or the path of a file
+                of them, see `stzoo.data.mirroring.mirror_pairs`.
 
         Returns:
             `stzoo.data.transforms.Augment`.
+
+        Raises:
+            ValueError: pairs are given but the recipe mirrors no clips, or a pair is
+                not of two classes.
         """
+        if given and not self.flip:
+            raise ValueError(
+                f"Recipe {self.name}: with flip=False no clip is mirrored, so pairs of "
+                f"classes have no effect. Leave out one of both. Received: {given!r}."
+            )
         sides = self.short_sides and tuple(
             round(clip.short_side * factor) for factor in self.short_sides
         )
-        pairs = mirror_pairs(classes) if self.flip else {}
+        pairs = mirror_pairs(classes, given) if self.flip and classes else None
         return Augment(sides, self.scales, self.flip, pairs)
 
 

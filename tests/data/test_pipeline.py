@@ -9,8 +9,9 @@ import pytest
 import stzoo
 from stzoo.data import motions
 from stzoo.data.datasets import Videos, read
+from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.pipeline import clips, steps, with_layer
-from stzoo.data.transforms import Augment, clip_views, mirror_pairs, training_clip
+from stzoo.data.transforms import Augment, clip_views, training_clip
 from stzoo.data.video import Video
 from stzoo.spec import Clip
 
@@ -37,6 +38,7 @@ def same(one, other):
 
 
 def test_training_batches_are_random_clips_of_all_videos(videos):
+    augment = Augment(pairs=mirror_pairs(videos.classes))  # by default, too
     found = take(4, videos, CLIP, 5, train=True, seed=3)
     for epoch, batches in enumerate((found[:2], found[2:])):
         order = np.random.default_rng((3, epoch)).permutation(10).reshape(2, 5)
@@ -46,12 +48,16 @@ def test_training_batches_are_random_clips_of_all_videos(videos):
             for view, label, row in zip(views, labels, rows, strict=True):
                 with Video(videos.paths[row]) as video:
                     rng = np.random.default_rng((3, epoch, row))
-                    np.testing.assert_array_equal(
-                        view, training_clip(video, CLIP, rng)[0]
+                    expected = training_clip(
+                        video, CLIP, rng, augment, videos.labels[row]
                     )
-                assert label == videos.labels[row]
-    labels = [sorted(np.concatenate([b[1] for b in found[i : i + 2]])) for i in (0, 2)]
+                np.testing.assert_array_equal(view, expected[0])
+                assert label == expected[1]
+    plain = take(4, videos, CLIP, 5, train=True, seed=3, augment=Augment(flip=False))
+    labels = [sorted(np.concatenate([b[1] for b in plain[i : i + 2]])) for i in (0, 2)]
     assert labels[0] == labels[1] == sorted(videos.labels)
+    together = zip(found, plain, strict=True)
+    assert any((one[1] != other[1]).any() for one, other in together)
 
 
 def test_evaluation_is_the_middle_of_each_video_in_order(videos):
@@ -157,7 +163,8 @@ def test_videos_that_cannot_be_decoded(videos, tmp_path, caplog):
     expected = list(clips(videos, CLIP, 5))
     assert found[0][2].tolist() == [1, 0, 1, 1, 1] and not found[0][0][1].any()
     same(found[1:], expected[1:])
-    found = take(2, broken, CLIP, 5, train=True, skip=True)
+    upright = Augment(flip=False)
+    found = take(2, broken, CLIP, 5, train=True, skip=True, augment=upright)
     labels = sorted(np.concatenate([labels for _, labels in found]))
     assert labels == sorted([*videos.labels[:1], *videos.labels[2:], videos.labels[2]])
     with pytest.raises(ValueError, match="None of the videos"):

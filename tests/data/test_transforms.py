@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 
 from stzoo.data import motions
+from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import (
     Augment,
     Views,
     clip_views,
     crop,
     jitter,
-    mirror_pairs,
     resize,
     scaled_crop,
     training_clip,
@@ -255,37 +255,6 @@ def test_jitter_is_one_for_the_clip_and_changes_what_it_says():
         grey = (x @ [0.299, 0.587, 0.114])[..., None]
         x = (x - grey) * s + grey  # saturation, about the grey of the pixel
         assert abs(view - x.clip(0, 255)).max() <= 0.51
-
-
-def test_mirror_pairs():
-    classes = (
-        "Pulling something from left to right",
-        "Pulling something from right to left",
-        "Holding something",
-        "Turning the camera left while filming something",
-        "Turning the camera right while filming something",
-        "Swiping Left",
-        "Turning hand counter-clockwise",
-        "Turning hand clockwise",
-        "copyright and leftovers",
-        "Putting something to the Right of something",
-    )
-    assert mirror_pairs(classes) == {
-        0: 1,
-        1: 0,
-        3: 4,
-        4: 3,
-        5: None,
-        6: 7,
-        7: 6,
-        9: None,
-    }
-    pairs = mirror_pairs(motions.CLASSES)
-    named = {motions.CLASSES[a]: motions.CLASSES[b] for a, b in pairs.items()}
-    assert named == {
-        one: motions.REVERSED[one] for one in motions.CLASSES[:2] + motions.CLASSES[6:8]
-    }
-    assert mirror_pairs(motions.SHAPES) == {}
 
 
 def middle(frames):

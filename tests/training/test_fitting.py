@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -132,6 +133,24 @@ def test_mixed_precision(videos, tmp_path):
         history = run(tmp_path, videos)
     assert np.isfinite(history[-1]["loss"])
     assert stzoo.load(tmp_path).get_weights()[0].dtype == "float32"
+
+
+def test_mirrored_classes_are_logged_and_belong_to_the_run(videos, tmp_path, caplog):
+    left = dataclasses.replace(videos, classes=("turn_left", "turn_right"))
+    with caplog.at_level("INFO", "stzoo"):
+        run(tmp_path / "left", left)
+    assert "turn_left <-> turn_right" in caplog.text
+    kept = json.loads((tmp_path / "left" / "run.json").read_text())["mirrored"]
+    assert kept == {"turn_left": "turn_right", "turn_right": "turn_left"}
+    same = [("turn_left", "turn_left"), ("turn_right", "turn_right")]
+    with pytest.raises(ValueError, match="it differs in mirrored"):
+        run(tmp_path / "left", left, mirror_pairs=same)
+    upright = dataclasses.replace(RECIPE, flip=False)
+    with pytest.raises(ValueError, match="flip=False no clip is mirrored"):
+        finetune(build(), left, tmp_path / "x", upright, mirror_pairs=same)
+    with pytest.raises(ValueError, match="'up' is none of the 2 classes"):
+        run(tmp_path / "x", videos, mirror_pairs=[("up", "rising")])
+    assert not (tmp_path / "x").exists()
 
 
 def test_what_does_not_fit_writes_nothing(videos, tmp_path):
