@@ -139,6 +139,7 @@ def read_rawframes(path):
     and the class. With an offset, `folder 0 163 1`, the first frame stands before.
 
     A video is a whole folder: with an offset, the folder must hold just these frames.
+    `subject 1 0` may also be a video `subject 1` of class 0, if there is no `subject`.
     """
     matches = {n: RAWFRAMES.fullmatch(line) for n, line in lines(path)}
     counts = [len(match[2].split()) for match in matches.values() if match]
@@ -160,7 +161,8 @@ def read_rawframes(path):
                 "of each video into a folder of its own"
             )
         frames = int(cells[2]) if columns == 3 else None
-        return Entry(where, (cells[0],), cells[-1], problem=problem, frames=frames)
+        names = (cells[0], line.rsplit(None, 1)[0]) if columns == 2 else (cells[0],)
+        return Entry(where, names, cells[-1], problem=problem, frames=frames)
 
     return (entry(*line) for line in lines(path)), None
 
@@ -394,8 +396,9 @@ def lines(path):
 def _rows(path, separator):
     """Yields `(number, cells)`; a quoted cell may go over several lines."""
     # Spaces after a closing quote at the end of a line would be part of the cell.
+    blank = " \r\n" if separator == "\t" else " \t\r\n"
     stripped = (
-        line.rstrip("\r\n ") + "\n" for line in io.StringIO(text(path), newline="")
+        line.rstrip(blank) + "\n" for line in io.StringIO(text(path), newline="")
     )
     rows = csv.reader(stripped, delimiter=separator, skipinitialspace=True, strict=True)
     while True:

@@ -142,6 +142,11 @@ def _list_entries(source, format, label, split):
     return format, reader(source) if label is None else reader(source, label)
 
 
+def is_folder_of_frames(path):
+    """Whether a folder is one video: it holds images, but no videos and no folders."""
+    return _are_frames(_contents(path))
+
+
 def _checked(source, root, entries, classes, numbers, skip):
     """The videos of the entries that are right, and what is wrong with the others."""
     listings, seen, problems, counts = {}, {}, [], Counter()
@@ -306,14 +311,14 @@ def _folder_entries(root):
     direct, folders, others = _contents(root)
     inside = {name: _contents(files.join(root, name)) for name in folders}
     classes = [name for name, (videos, below, _) in inside.items() if videos or below]
-    frames = [n for n in inside if n not in classes and _has_images(inside[n])]
+    frames = [name for name in inside if _are_frames(inside[name])]
     if direct and classes:
         raise ValueError(
             f"{root} holds videos ({_shown(direct)}) beside folders of videos "
             f"({_shown(classes)}). Pass a folder with a folder of videos for each "
             "class, or with videos alone."
         )
-    if not folders and not direct and any(map(files.is_image, others)):
+    if is_folder_of_frames(root):
         raise ValueError(
             f"{root} holds images alone: that is one video, as a folder of frames. "
             "Pass the folder that it is in."
@@ -336,7 +341,7 @@ def _class_entries(root, name, contents, ignored):
     where = files.join(root, name)
     if not videos and not folders:
         problem = "no video is in this folder"
-        if _has_images(contents):
+        if _are_frames(contents):
             problem += (
                 ", only images. Frames of a video need a folder in that of a class"
             )
@@ -345,7 +350,7 @@ def _class_entries(root, name, contents, ignored):
     ignored += [f"{name}/{other}" for other in others]
     for folder in folders:
         below = _contents(files.join(where, folder))
-        if _has_images(below) and not below[0]:
+        if _are_frames(below):
             entries.append(Entry(where, (f"{name}/{folder}",), name))
             continue
         problem = f"the folder {folder} holds no frames"
@@ -367,8 +372,9 @@ def _contents(folder):
     return videos, folders, [n for n in there if n not in folders and n not in videos]
 
 
-def _has_images(contents):
-    return any(map(files.is_image, contents[2]))
+def _are_frames(contents):
+    videos, folders, others = contents
+    return not videos and not folders and any(map(files.is_image, others))
 
 
 def _tell_ignored(root, names):

@@ -138,7 +138,7 @@ def of_video(model, folder, video, layer=None, label=None):
 
 def is_video(source):
     """Whether a path is that of one video: a file, or a folder of frames."""
-    return files.is_video(source) or any(map(files.is_image, files.listing(source)))
+    return files.is_video(source) or datasets.is_folder_of_frames(source)
 
 
 def _of_model(videos, source, about):

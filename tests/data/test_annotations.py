@@ -41,6 +41,7 @@ CAFE = "a.mp4,café\nb c.mp4,run\n"
         "a.mp4,cafe\u0301\nb c.mp4,run".encode(),  # é as two signs, as on macOS
         CAFE.replace("\n", " \r\n\r\n").encode(),
         '\n"a.mp4" ,"café" \r\n\n"b c.mp4", "run" \r\n'.replace('" ,', '",').encode(),
+        b'"a.mp4","caf\xc3\xa9"\t\r\n"b c.mp4","run"\t\r\n',
     ],
 )
 def test_encodings_and_ends_of_lines(videos, content):
@@ -139,6 +140,13 @@ def test_lists_of_folders_of_frames(frames, text):
     assert told(frames / "train.txt") == {"imgs": "1", "b c": "0"}
     classes = {"imgs": "fly", "b c": "run"}
     assert told(frames / "train.txt", classes=["run", "fly"]) == classes
+
+
+def test_a_number_may_be_part_of_a_name(tmp_path):
+    for name in ("subject 1", "subject 2"):
+        (tmp_path / f"{name}.mp4").write_bytes(b"a video")
+    (tmp_path / "list.txt").write_text("subject 1 0\nsubject 2 1\n")
+    assert told(tmp_path / "list.txt") == {"subject 1.mp4": "0", "subject 2.mp4": "1"}
 
 
 @pytest.mark.parametrize(

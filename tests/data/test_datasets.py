@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from stzoo.data import motions
-from stzoo.data.datasets import Videos, read
+from stzoo.data.datasets import Videos, is_folder_of_frames, read
 
 
 def touch(folder, *names):
@@ -101,6 +101,12 @@ def test_pictures_beside_videos_are_no_videos(tmp_path, caplog):
         f"{tmp_path}: 5 videos (1 of them folders of frames) of 2 classes. Each folder "
         "is a class."
     )
+
+
+def test_a_folder_of_frames_holds_images_and_nothing_else_to_read(tmp_path):
+    touch(tmp_path, "x/1.jpg", "x/notes.txt", "y/1.jpg", "y/a.mp4", "z/1.jpg", "z/w/b")
+    found = [name for name in "xyz" if is_folder_of_frames(str(tmp_path / name))]
+    assert found == ["x"] and not is_folder_of_frames(str(tmp_path / "nowhere"))
 
 
 def test_class_folders_of_frame_folders(tmp_path):
