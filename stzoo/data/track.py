@@ -1,17 +1,28 @@
 """The video stream of a file: in which order its frames are shown, and decoding them.
 
 A file has packets in the order in which they are decoded; frames are shown in the order
-of their times, which is another where there are B-frames. Once a `Track` has noted the
-packets it can decode a frame from the key frame before it, if the times are reliable:
-some containers have none, and some make them up. Then, and where something is damaged,
-it decodes the file from its beginning.
+of their times, which is another where there are B-frames. A `Track` notes the packets
+and decodes a frame from the key frame before it, if the result is known to be that of a
+complete decode: in .mp4, .mov, .mkv and .webm, with a codec whose key frames can be
+checked, and with times that agree with the decoder. Many other containers make times
+up or miss key frames (.avi, .mpg, .ts, .wmv, raw streams). They are decoded once when
+they are opened, to count the frames, and are always decoded in order. So are files
+with damage, from their beginning.
 """
 
 import bisect
 import contextlib
+import itertools
+import math
 from collections import namedtuple
 
-Packet = namedtuple("Packet", "pts dts size is_keyframe is_discard")
+from stzoo.data import bitstream
+
+Packet = namedtuple("Packet", "pts dts size is_keyframe is_hidden")
+CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+KEPT = 2**26  # bytes of decoded frames kept while a file is decoded in order
+LATE = 16  # frames that H.264 may hold back
+LARGEST = 2**27  # pixels of a frame: 16384x8192
 
 
 class Track:
@@ -26,7 +37,8 @@ class Track:
         ValueError: if it is not a video, or if no frame of it can be decoded.
 
     Attributes:
-        times: sequence of ints, the time of each frame in the order of showing.
+        times: sequence of ints, the time of each frame in the order of showing; their
+            numbers where the file has no times.
         fps: float, average number of frames per second.
         first: `av.VideoFrame`, the first frame.
         decoded: int, frames decoded so far.
@@ -35,15 +47,20 @@ class Track:
     def __init__(self, source, name, listed=None):
         self._source, self._name = source, name
         self._container = None
-        self.decoded = 0
+        self._positions = None  # of the frames among the packets, if that is reliable
+        self._ahead, self._passed, self._kept, self._is_whole = None, 0, {}, True
+        self.decoded = self._failed = 0
         try:
             self._open()
-            if listed is None:
-                self._list_packets()
-            else:
+            if listed is not None:
+                # A decoder must see the first packets, also one that is to seek: x264
+                # writes its version there, by which FFmpeg decodes 4:4:4.
+                self._begin()
                 self.times, self._positions = listed.times, listed._positions
                 self._listed, self._keys = listed._listed, listed._keys
                 self._numbers = listed._numbers
+            elif not self._list_packets():
+                self._count_frames()
         except BaseException:
             self.close()
             raise
@@ -52,27 +69,24 @@ class Track:
         if self._container is not None:
             self._container.close()
         self._container = None
+        self._ahead, self._kept = None, {}
 
     def frames(self, wanted):
         """Yields `(index, frame)` for all indices in the sorted list `wanted`."""
-        missing = list(wanted)
-        for start, last, indices in self.runs(wanted):
+        missing, runs = list(wanted), self.runs(wanted)
+        if runs and not self._is_strict:
+            self._open()
+            self._begin()
+        for start, last, indices in runs:
             for frame in self._run(start, last, indices):
-                if frame.pts in indices:
-                    missing.remove(indices[frame.pts])
-                    yield indices.pop(frame.pts), frame
-        before = None
-        for count, frame in enumerate(self._all_frames() if missing else ()):
-            time = count if self._positions is None else frame.pts
-            while missing and self.times[missing[0]] < time:
-                yield missing.pop(0), frame if before is None else before
-            if missing and self.times[missing[0]] == time:
-                yield missing.pop(0), frame
-            if not missing:
-                break
-            before = frame
-        for index in missing:
-            yield index, before
+                missing.remove(indices[frame.pts])
+                yield indices.pop(frame.pts), frame
+        if not missing:
+            return
+        if self._positions is None:
+            yield from self._by_number(missing)
+        else:
+            yield from self._by_time(missing)
 
     def runs(self, wanted):
         """What to decode: `[first packet, last packet, {time: index}]`, in order."""
@@ -92,7 +106,10 @@ class Track:
         return runs
 
     def _run(self, start, last, wanted):
-        """Yields the frames of the packets from number `start` to number `last`."""
+        """Yields wanted frames of the packets from number `start` to number `last`.
+
+        It ends early where they may differ from those of a complete decode.
+        """
         import av
 
         # Some containers seek by the time of showing, others by that of decoding.
@@ -101,7 +118,7 @@ class Track:
                 continue
             with contextlib.suppress(av.FFmpegError):
                 self._container.seek(stamp, stream=self._stream)
-            started = False
+            started, shown = False, -math.inf
             for packet in self._packets():
                 number = self._numbers.get((packet.pts, packet.size), -1)
                 if not started and number > start:  # landed too late
@@ -115,14 +132,82 @@ class Track:
                 self._stream.codec_context.skip_frame = (
                     "DEFAULT" if packet.pts in wanted else "NONREF"
                 )
-                yield from self._decode(packet)
-                if number == last:
-                    yield from self._decode(None)
+                failed = self._failed
+                frames = self._decode(packet)
+                if self._failed > failed and packet.pts > self._listed[start].pts:
                     return
+                if number == last:
+                    frames += self._decode(None)
+                for frame in frames:
+                    # Damage may be concealed with what stands before the key frame.
+                    if frame.is_corrupt or frame.pts is None:
+                        return
+                    if frame.pts <= shown:  # the times are not those of showing
+                        self._positions = None
+                        return
+                    shown = frame.pts
+                    if shown in wanted:
+                        yield frame
+                if number == last:
+                    return
+
+    def _by_time(self, missing):
+        """Yields frames of a complete decode; one that is not there is that before."""
+        times = {self.times[index]: index for index in missing}
+        before, instead, late = None, {}, 0
+        for frame in self._all_frames():
+            if frame.pts is None:
+                continue
+            if frame.pts in times:
+                index = times.pop(frame.pts)
+                instead.pop(index, None)
+                yield index, frame
+            for time in itertools.takewhile(lambda time: time < frame.pts, times):
+                instead.setdefault(times[time], before or frame)
+            # Damage also shows frames too early or too late.
+            late = late + 1 if len(instead) == len(times) else 0
+            if not times or late > LATE:
+                break
+            before = frame
+        for index in times.values():
+            yield index, instead.get(index, before)
+
+    def _by_number(self, missing):
+        """Yields frames by their number, going on where decoding has stopped."""
+        for index in missing:
+            if index in self._kept:
+                yield index, self._kept[index]
+        missing = [index for index in missing if index not in self._kept]
+        if missing and (self._ahead is None or missing[0] < self._passed):
+            self._ahead, self._passed = self._all_frames(), 0
+        while missing:
+            frame = next(self._ahead, None)
+            if frame is None:
+                raise ValueError(
+                    f"{self._name}: frame {missing[0]} could be decoded before, and "
+                    "cannot be now. The file must not change while it is read."
+                )
+            self._keep(frame)
+            if self._passed > missing[0]:
+                yield missing.pop(0), frame
+
+    def _keep(self, frame):
+        """Notes a frame that is decoded in order; forgets the oldest for it."""
+        self._passed += 1
+        # What conceals damage depends on which frames the decoder has got back.
+        self._is_whole = self._is_whole and not frame.is_corrupt
+        if not self._is_whole:
+            self._kept = {}
+            return
+        self._kept[self._passed - 1] = frame
+        size = sum(plane.buffer_size for plane in frame.planes)
+        while len(self._kept) > 1 and len(self._kept) * size > KEPT:
+            del self._kept[next(iter(self._kept))]
 
     def _all_frames(self):
         """Every frame from the beginning."""
-        self._open()
+        if self._is_used:
+            self._open()
         for packet in self._packets():
             yield from self._decode(packet)
         yield from self._decode(None)
@@ -131,6 +216,7 @@ class Track:
         """The packets from here on, up to the end or to where the file is cut off."""
         import av
 
+        self._is_used = True
         with contextlib.suppress(av.FFmpegError):
             for packet in self._container.demux(self._stream):
                 if packet.size:
@@ -144,6 +230,7 @@ class Track:
             frames = self._stream.decode(packet)
         except av.FFmpegError:  # a damaged packet shows nothing
             frames = []
+            self._failed += 1
         self.decoded += len(frames)
         return frames
 
@@ -151,11 +238,15 @@ class Track:
         """Opens the file (again) at its beginning and picks the stream."""
         import av
 
-        self.close()
+        if self._container is not None:
+            self._container.close()
         if not isinstance(self._source, str):
             self._source.seek(0)
+        bound = {"max_pixels": str(LARGEST)}
         try:
-            self._container = av.open(self._source, metadata_errors="replace")
+            self._container = av.open(
+                self._source, options=bound, metadata_errors="replace"
+            )
         except av.FFmpegError as error:
             raise ValueError(
                 f"{self._name} cannot be read as a video: {error.strerror}. Either it "
@@ -176,51 +267,108 @@ class Track:
             )
         best = self._container.streams.best("video")
         self._stream = best if best in streams else streams[0]
-        if self._stream.codec_context is None:
+        codec = self._stream.codec_context
+        if codec is None:
             raise ValueError(
                 f"{self._name} holds a video that FFmpeg has no decoder for. Convert "
                 "it, to H.264 for instance."
             )
+        if codec.width * codec.height > LARGEST:
+            raise ValueError(
+                f"{self._name} claims to have frames of {codec.height}x{codec.width} "
+                f"(height x width). At most {LARGEST} pixels are read. Convert it to a "
+                "smaller size, or copy it anew if that size is not true."
+            )
+        codec.options = bound
+        self._is_used = self._is_strict = False
+
+    def _begin(self):
+        """Decodes the first frame; returns the packets and all frames of that.
+
+        What is damaged is an error from here on, instead of being concealed.
+        """
+        packets, frames = [], []
+        self._stream.codec_context.options |= {"err_detect": "explode"}
+        self._is_strict = True
+        for packet in self._packets():
+            packets.append(packet)
+            frames += self._decode(packet)
+            if frames and len(packets) > 1:
+                break
+        return packets, frames + self._decode(None)
+
+    def _count_frames(self):
+        """Decodes all frames, to know how many there are and when they are shown."""
+        times, self.first = [], None
+        self._ahead, self._passed = self._all_frames(), 0
+        for frame in self._ahead:
+            self.first = self.first or frame
+            times.append(frame.pts)
+            self._keep(frame)
+        self._check_first()
+        in_order = None not in times and times == sorted(set(times))
+        self.times = times if in_order else range(len(times))
+        if None not in times:
+            self._set_fps(len(times), max(times) - min(times))
 
     def _list_packets(self):
-        """Decodes the first frame, and finds the order of all from their packets."""
-        self.first, packets, cut_off = None, [], False
-        for packet in self._packets():
-            if self.first is None:
-                self.first = next(iter(self._decode(packet)), None)
-            packets.append(Packet(*(getattr(packet, key) for key in Packet._fields)))
+        """Notes the packets; returns whether they tell how frames are shown."""
+        codec = self._stream.codec_context.codec.canonical_name
+        self._set_fps(0, 0)
+        if (
+            self._container.format.name not in CONTAINERS
+            or codec not in bitstream.CODECS
+        ):
+            return False
+        begun, frames = self._begin()
+        if self._failed:
+            return False
+        self.first = frames[0] if frames else None
+        self._check_first()
+        header = self._stream.codec_context.extradata
+        packets, cut_off = [], False
+        for packet in itertools.chain(begun, self._packets()):
+            count = bitstream.frames_shown(codec, packet)
+            if count is None:
+                return False
+            key = packet.is_keyframe and bitstream.begins(codec, header, bytes(packet))
+            hidden = packet.is_discard or not count
+            packets.append(Packet(packet.pts, packet.dts, packet.size, key, hidden))
             cut_off = packet.is_corrupt
-        if self.first is None:
-            self.first = next(iter(self._decode(None)), None)
+        if cut_off and len(packets) > 1:
+            packets.pop()
+        self._listed = packets
+        self._keys = [at for at, packet in enumerate(packets) if packet.is_keyframe]
+        # Of two packets that have the same time before and after a seek, the size tells
+        # which is which.
+        self._numbers = {
+            (packet.pts, packet.size): at for at, packet in enumerate(packets)
+        }
+        if not self._is_timed():
+            return False
+        # What stands outside of the edit list is decoded, but not shown.
+        shown = sorted((p.pts, at) for at, p in enumerate(packets) if not p.is_hidden)
+        times, positions = zip(*shown, strict=True)
+        # What was decoded at first must be what the packets tell of it.
+        first = [time for time, at in shown if at < len(begun)]
+        if first != [frame.pts for frame in frames] or first[0] != times[0]:
+            return False
+        self.times, self._positions = times, positions
+        self._set_fps(len(times), times[-1] - times[0])
+        return True
+
+    def _set_fps(self, count, span):
+        """The rate of so many frames, or what the file says."""
+        self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        if span:
+            self.fps = float((count - 1) / (span * self._stream.time_base))
+
+    def _check_first(self):
         if self.first is None:
             raise ValueError(
                 f"{self._name}: no frame of its video can be decoded "
                 f"({self._stream.codec_context.name}). Copy or convert it anew."
             )
-        if cut_off and len(packets) > 1:
-            packets.pop()
-        self._listed = packets
-        self._keys = [at for at, packet in enumerate(packets) if packet.is_keyframe]
-        # Of two packets that have the same time before and after a seek, as happens in
-        # .mpg, the size tells which is which.
-        self._numbers = {
-            (packet.pts, packet.size): at for at, packet in enumerate(packets)
-        }
-        self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
-        if self._is_timed():
-            # What stands outside of the edit list is decoded, but not shown.
-            shown = sorted(
-                (packet.pts, at)
-                for at, packet in enumerate(packets)
-                if packet.pts >= self.first.pts and not packet.is_discard
-            )
-            self.times, self._positions = zip(*shown, strict=True)
-            span = (self.times[-1] - self.times[0]) * self._stream.time_base
-            if span:
-                self.fps = float((len(shown) - 1) / span)
-        else:
-            self._positions = None
-            self.times = range(sum(1 for _ in self._all_frames()))
 
     def _is_timed(self):
         """Whether the times of the packets tell the order of the frames."""
@@ -230,6 +378,6 @@ class Track:
         # Recordings put end to end may begin anew at an earlier time.
         keys = [times[at] for at in self._keys]
         # Decoded out of order, and yet with times in order: the container has none
-        # and they are made up, as for H.264 in .avi.
+        # and they are made up.
         made_up = self._stream.codec_context.has_b_frames and times == sorted(times)
         return keys == sorted(keys) and not made_up
