@@ -19,6 +19,7 @@ import stzoo
 from stzoo.data import datasets, motions
 from stzoo.data.annotations import READERS
 from stzoo.data.filmstrip import filmstrip
+from stzoo.data.pipeline import Reading
 from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
@@ -263,8 +264,7 @@ def finetune(
             seed,
             patience,
             tensorboard,
-            workers,
-            skip,
+            Reading(workers, skip=skip),
             mirror_pairs=mirror_pairs or (),
         )
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())

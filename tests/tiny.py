@@ -3,6 +3,7 @@
 import keras
 
 import stzoo
+from stzoo.data.pipeline import Reading
 from stzoo.training.fitting import finetune
 from stzoo.training.recipes import RECIPES
 
@@ -16,4 +17,5 @@ def build(classes=2):
 
 
 def run(folder, videos, **kwargs):
-    return finetune(build(), videos, folder, RECIPE, verbose=0, workers=1, **kwargs)
+    kwargs = {"reading": Reading(num_workers=1), "verbose": 0, **kwargs}
+    return finetune(build(), videos, folder, RECIPE, **kwargs)

@@ -29,7 +29,7 @@ from keras import ops
 
 from stzoo import checkpoint, hub
 from stzoo.data import mirroring
-from stzoo.data.pipeline import clips, steps
+from stzoo.data.pipeline import Order, Reading, clips, steps
 from stzoo.training import devices, plots
 
 logger = logging.getLogger("stzoo")
@@ -45,8 +45,7 @@ def finetune(
     seed=0,
     patience=None,
     tensorboard=False,
-    workers=4,
-    skip=False,
+    reading=Reading(),
     verbose="auto",
     mirror_pairs=(),
 ):
@@ -73,9 +72,8 @@ def finetune(
         seed: int, of the order of videos and of the clips.
         patience: int, training ends after so many epochs without a better one.
         tensorboard: bool, log for TensorBoard as well (needs tensorboard).
-        workers: int, number of threads that decode.
-        skip: bool, log and leave out videos that cannot be decoded, instead of an
-            error.
+        reading: `stzoo.data.pipeline.Reading`, how videos are read: the number of
+            threads, the decoder, and whether videos that cannot be decoded are skipped.
         verbose: as in `keras.Model.fit`.
         mirror_pairs: pairs of classes that are mirror images of each other, where
             their names do not tell it: tuples of two names, or the path of a file with
@@ -121,13 +119,13 @@ def finetune(
     count = steps(train, recipe.batch)
     augment = recipe.augment(clip, train.classes, mirror_pairs)
     process, processes = devices.shard(recipe.batch)
-    reading = {"seed": seed, "workers": workers, "skip": skip}
-    reading |= {"batch": recipe.batch // processes, "shard": (process, processes)}
+    order = Order(seed=seed, shard=(process, processes))
 
-    def batches(videos, **kwargs):
-        return clips(videos, clip, **reading, **kwargs)
+    def batches(videos, augment=None, **where):
+        size, placed = recipe.batch // processes, dataclasses.replace(order, **where)
+        return clips(videos, clip, size, bool(augment), augment, placed, reading)
 
-    batches(train, train=True)  # an error of the data comes before anything is written
+    batches(train, augment)  # an error of the data comes before anything is written
     recipe.prepare(model)
     model.compile(
         recipe.optimizer(count),
@@ -147,13 +145,13 @@ def finetune(
         callbacks.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
     if not state.finished:
         model.fit(
-            batches(train, train=True, augment=augment, start=epoch * count),
+            batches(train, augment, start=epoch * count),
             shuffle=False,  # they are
             steps_per_epoch=count,
             initial_epoch=epoch,
             epochs=math.ceil(recipe.steps(count) / count),
             validation_data=validation and batches(validation, repeat=True),
-            validation_steps=validation and steps(validation, recipe.batch, "pad"),
+            validation_steps=validation and steps(validation, recipe.batch, False),
             callbacks=callbacks,
             verbose=verbose if process == 0 else 0,
         )

@@ -287,7 +287,7 @@ def test_from_files_to_fit_and_labels(
     train = read(motion_folder)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(
-        clips(train, model.stzoo.clip, 2, train=True, workers=1),
+        clips(train, model.stzoo.clip, 2, train=True),
         steps_per_epoch=steps(train, 2),
         epochs=2,
         shuffle=False,

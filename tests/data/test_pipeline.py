@@ -1,6 +1,7 @@
 """Batches of rendered motions: which clips, in which order, on which way."""
 
 import logging
+from dataclasses import fields
 
 import keras
 import numpy as np
@@ -10,7 +11,8 @@ import stzoo
 from stzoo.data import motions
 from stzoo.data.datasets import Videos, read
 from stzoo.data.mirroring import mirror_pairs
-from stzoo.data.pipeline import clips, steps, with_layer
+from stzoo.data.pipeline import Order, Reading, steps, with_layer
+from stzoo.data.pipeline import clips as clips_of
 from stzoo.data.transforms import Augment, clip_views, training_clip
 from stzoo.data.video import Video
 from stzoo.spec import Clip
@@ -23,6 +25,14 @@ def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("motions")
     labels = motions.write(folder, 10, seed=1)
     return read(labels, label="motion", classes=motions.CLASSES)
+
+
+def clips(*args, **kwargs):
+    """The records of the pipeline, from plain arguments."""
+    order = {f.name: kwargs.pop(f.name) for f in fields(Order) if f.name in kwargs}
+    reading = {f.name: kwargs.pop(f.name) for f in fields(Reading) if f.name in kwargs}
+    kwargs |= {"order": Order(**order), "reading": Reading(**reading)}
+    return clips_of(*args, **kwargs)
 
 
 def take(count, *args, **kwargs):
@@ -62,7 +72,7 @@ def test_training_batches_are_random_clips_of_all_videos(videos):
 
 def test_evaluation_is_the_middle_of_each_video_in_order(videos):
     found = list(clips(videos, CLIP, 4))
-    assert len(found) == steps(videos, 4, last="pad") == 3
+    assert len(found) == steps(videos, 4, drop_remainder=False) == 3
     views, labels, weights = map(np.concatenate, zip(*found, strict=True))
     assert tuple(labels[:10]) == videos.labels
     assert weights.tolist() == [1.0] * 10 + [0.0] * 2
@@ -70,15 +80,15 @@ def test_evaluation_is_the_middle_of_each_video_in_order(videos):
     for path, view in zip(videos.paths, views, strict=False):
         with Video(path) as video:
             np.testing.assert_array_equal(view, clip_views(video, CLIP)[0])
-    dropped = list(clips(videos, CLIP, 4, last="drop"))
+    dropped = list(clips(videos, CLIP, 4, drop_remainder=True))
     assert len(dropped) == steps(videos, 4) == 2
     same(dropped, [batch[:2] for batch in found[:2]])
 
 
 def test_threads_change_nothing(videos):
-    expected = take(4, videos, CLIP, 5, train=True, workers=0)
+    expected = take(4, videos, CLIP, 5, train=True, num_workers=0)
     for workers in (1, 3):
-        same(take(4, videos, CLIP, 5, train=True, workers=workers), expected)
+        same(take(4, videos, CLIP, 5, train=True, num_workers=workers), expected)
 
 
 def test_a_run_goes_on_in_the_middle_of_an_epoch(videos):
@@ -97,9 +107,9 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(videos):
 
 @pytest.mark.parametrize("train", [True, False])
 def test_processes_share_the_batches_of_one(videos, train):
-    whole = take(3, videos, CLIP, 4, train=train, last="pad")
+    whole = take(3, videos, CLIP, 4, train=train, drop_remainder=False)
     halves = [
-        take(3, videos, CLIP, 2, train=train, last="pad", shard=(index, 2))
+        take(3, videos, CLIP, 2, train=train, drop_remainder=False, shard=(index, 2))
         for index in (0, 1)
     ]
     together = [
@@ -107,7 +117,7 @@ def test_processes_share_the_batches_of_one(videos, train):
         for batches in zip(*halves, strict=True)
     ]
     same(together, whole)
-    assert steps(videos, 2, "pad", (0, 2)) == steps(videos, 4, "pad")
+    assert steps(videos, 2, False, (0, 2)) == steps(videos, 4, False)
 
 
 def test_mirrored_clips_have_the_label_of_their_mirror_image(videos):
@@ -143,11 +153,17 @@ def test_videos_without_labels(videos):
 
 def test_whole_frames(videos, tmp_path):
     whole = Clip(frames=2, stride=1, height=None, width=None, short_side=40)
-    assert take(1, videos, whole, 4, last="drop")[0][0].shape == (4, 2, 40, 40, 3)
+    assert take(1, videos, whole, 4, drop_remainder=True)[0][0].shape == (
+        4,
+        2,
+        40,
+        40,
+        3,
+    )
     motions.save(tmp_path / "wide.mp4", motions.render(1)[0][:, :60])
     paths = (videos.paths[0], str(tmp_path / "wide.mp4"))
     assert [b[0].shape[3] for b in clips(Videos(paths, (0, 0)), whole, 1)] == [40, 53]
-    with pytest.raises(ValueError, match="must have one size.*batch=1"):
+    with pytest.raises(ValueError, match="must have one size.*batch_size=1"):
         take(1, Videos(paths, (0, 0)), whole, 2)
 
 
@@ -187,7 +203,7 @@ def test_keras_fits_evaluates_and_predicts(videos):
         weighted_metrics=["accuracy"],
     )
     data = clips(videos, CLIP, 4)
-    count = steps(videos, 4, "pad")
+    count = steps(videos, 4, False)
     logits = model.predict(data, steps=count, verbose=0)[:10]
     accuracy = model.evaluate(data, steps=count, verbose=0)[1]
     assert accuracy == pytest.approx(np.mean(logits.argmax(-1) == videos.labels))

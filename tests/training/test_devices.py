@@ -31,7 +31,7 @@ videos = datasets.read(sys.argv[1])
 
 def run(folder, seed=0):
     recipe = RECIPE.resized(batch=4)
-    finetune(build(), videos, folder, recipe, videos, seed, verbose=0, workers=1)
+    finetune(build(), videos, folder, recipe, videos, seed, verbose=0)
 """
 KILL = """
 import os, signal
