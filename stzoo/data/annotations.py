@@ -70,11 +70,11 @@ def detect(path):
     if path.endswith(".json"):
         _, first = next(_records(path), ("", {"id": None}))
         if "vid_name" not in first and "id" not in first:
+            keys = ", ".join(list(first)[:5]) or "nothing"
             raise ValueError(
                 f"{path} is no list of Something-Something v2 (objects with an id) or "
-                f"Diving48 (with a vid_name). Received: an object with "
-                f"{', '.join(list(first)[:5])}. Write a CSV with the columns path and "
-                "label instead, one line for each video."
+                f"Diving48 (with a vid_name). Received: an object with {keys}. Write a "
+                "CSV with the columns path and label instead, one line for each video."
             )
         return "diving48" if "vid_name" in first else "something_v2"
     _, first = next(lines(path), (0, ""))

@@ -220,9 +220,13 @@ def _composed(name):
 def _classes(entries):
     """The classes that entries name, in the order of their numbers or the alphabet."""
     labels = {entry.label for entry in entries if entry.label is not None}
-    if all(label.isdecimal() for label in labels):
+    if all(map(_is_number, labels)):
         return sorted(labels, key=lambda label: (int(label), label))
     return sorted(labels)
+
+
+def _is_number(label):
+    return label.isdecimal() and len(label) < 20  # Python refuses thousands of digits
 
 
 def _numbers(entries, classes, format):
@@ -231,29 +235,21 @@ def _numbers(entries, classes, format):
     index = {_composed(name): number for number, name in enumerate(classes)}
     if format == "folder":
         return index, "Each folder is a class."
-    numeric = {label for label in labels if label.isdecimal()}
+    numeric = set(filter(_is_number, labels))
     if format not in INDEXED or not numeric:
         return index, "The labels are names."
-    if numeric == labels and not any(name.isdecimal() for name in index):
+    if numeric == labels and not any(map(_is_number, index)):
         first = min(classes.values()) if isinstance(classes, dict) else 0
         index = {str(first + number): number for number in range(len(index))}
-        given = {
-            label: index[str(int(label))] for label in labels if _is_in(label, index)
-        }
-        return (
-            index | given,
-            f"The labels are the numbers of the classes, from {first}.",
-        )
+        plain = {label: str(int(label)) for label in labels}  # "07" is 7
+        index |= {one: index[other] for one, other in plain.items() if other in index}
+        return index, f"The labels are the numbers of the classes, from {first}."
     if list(index) == [str(number) for number in range(len(index))]:
         return index, f"The labels are the numbers 0 to {len(index) - 1}."
     return index, (
         "The labels are names, although there are numbers among them: they are not all "
         "of the numbers from 0 on."
     )
-
-
-def _is_in(label, index):
-    return str(int(label)) in index
 
 
 def _shown(names):

@@ -216,6 +216,7 @@ def test_lists_of_indices_and_of_paths_alone(tmp_path):
         ("0 10 2", ("0", "2", "10"), (0, 2, 1), "not all of the numbers from 0 on"),
         ("01 1 01", ("01", "1"), (0, 1, 0), "not all of the numbers from 0 on"),
         ("x 1 2", ("1", "2", "x"), (2, 0, 1), "although there are numbers among them"),
+        (f"{'9' * 5000} 0 1", ("0", "1", "9" * 5000), (2, 0, 1), "although"),
         ("x y z", ("x", "y", "z"), (0, 1, 2), "The labels are names."),
     ],
 )
