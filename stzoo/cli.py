@@ -97,6 +97,8 @@ _data = _options(click.argument("source", metavar="DATA"), *_reading)
 @click.version_option(package_name="stzoo")
 def main():
     """Video action recognition with the models of stzoo."""
+    # A byte of a file name that is not UTF-8 is written as "\\udce9", as in JSON.
+    sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @main.command("list")

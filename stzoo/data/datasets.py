@@ -105,7 +105,7 @@ def read(
         root, entries, known, format = source, _folder_entries(source), None, "folder"
     else:
         format, (entries, known) = _list_entries(source, format, label, split)
-        root = posixpath.dirname(source) if root is None else os.fspath(root)
+        root = files.split(source)[0] if root is None else os.fspath(root)
         if root and not _is_folder(root):
             raise FileNotFoundError(f"There is no folder {root}. Check `root`.")
     entries = [
@@ -264,7 +264,7 @@ def _find(root, names, listings):
         for both if none is there.
     """
     for spelling in (spelling for name in names for spelling in _spellings(name)):
-        folder, base = posixpath.split(files.join(root, spelling))
+        folder, base = files.split(files.join(root, spelling))
         if folder not in listings:
             there = files.listing(folder)
             stems = {

@@ -8,6 +8,8 @@ measured with.
 """
 
 import contextlib
+import functools
+import logging
 import os
 import re
 
@@ -15,7 +17,14 @@ import numpy as np
 
 from stzoo.data import files
 from stzoo.data.transforms import resize
-from stzoo.data.video import Video
+from stzoo.data.video import Video, errors_named
+
+logger = logging.getLogger("stzoo")
+# Series of optical flow beside the frames: x_00001.jpg, flow_y_00001.jpg, u00001.jpg.
+FLOW = re.compile(r"((.*[_-])?[xyuv]|.*flow.*)[_-]?", re.IGNORECASE)
+# Pictures of 8 bits, which Pillow and FFmpeg read alike. Pillow reads I, F and CMYK in
+# its own way, and cuts what has 16 bits.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
 
 
 @contextlib.contextmanager
@@ -24,7 +33,8 @@ def open_video(path, decoder="av"):
 
     Args:
         path: path or URL of a video file, or of a folder of images `00001.jpg`,
-            `00002.jpg` or `img_00001.jpg` and so on.
+            `00002.jpg` or `img_00001.jpg` and so on. Series of optical flow beside
+            them (`x_00001.jpg`, `flow_x_00001.jpg`) are not read.
         decoder: string, what decodes files:
 
             * `"av"`: PyAV, which comes with stzoo;
@@ -40,7 +50,11 @@ def open_video(path, decoder="av"):
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a video that can be read.
     """
-    path = os.fspath(path)
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            f"A video must be a path or a URL. Received: {type(path).__name__}."
+        )
+    path = os.fsdecode(path)
     library, _, device = decoder.partition(":")
     if library not in ("av", "torchcodec", "tensorflow-io"):
         raise ValueError(
@@ -48,21 +62,26 @@ def open_video(path, decoder="av"):
             f"Received: {decoder!r}."
         )
     with contextlib.ExitStack() as stack:
-        if not files.is_video(path) and files.listing(path):
-            yield _from_folder(path)
-        elif library == "av":
-            source = path
-            if files.remote(path):
-                source = stack.enter_context(files.open_bytes(path))
-            video = stack.enter_context(Video(source))
-            video.path = path
-            yield video
-        else:
-            file = stack.enter_context(files.open_bytes(path))
-            if library == "torchcodec":
-                yield _by_torchcodec(file, path, device or "cpu")
-            else:
-                yield _by_tensorflow_io(file, path)
+        with errors_named(path):
+            video = _open(path, library, device, stack)
+        yield video
+
+
+def _open(path, library, device, stack):
+    """A `Video` or `Frames`; what must be closed after it goes onto the stack."""
+    if not files.is_video(path) and files.listing(path):
+        return _from_folder(path)
+    if library == "av":
+        source = path
+        if files.remote(path):
+            source = stack.enter_context(files.open_bytes(path))
+        video = stack.enter_context(Video(source, path))
+        video.path = path
+        return video
+    file = stack.enter_context(files.open_bytes(path))
+    if library == "torchcodec":
+        return _by_torchcodec(file, path, device or "cpu")
+    return _by_tensorflow_io(file, path)
 
 
 class Frames:
@@ -84,6 +103,10 @@ class Frames:
 
     def read(self, indices, short_side=None):
         """The frames that are asked for, resized or as they are, see `Video.read`."""
+        with errors_named(self.name):
+            return self._read(indices, short_side)
+
+    def _read(self, indices, short_side):
         indices = np.asarray(indices, dtype=int).reshape(-1)
         if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
             raise ValueError(
@@ -97,31 +120,23 @@ class Frames:
 
 def _from_folder(folder):
     """Images in the order of the numbers in their names."""
-    from PIL import Image
-
     names = {}
     for name in files.listing(folder):
         if match := re.fullmatch(r"(.*?)(\d+)\.\w+", name):
             if files.is_image(name):
                 names.setdefault(match[1], {})[int(match[2])] = name
-    if len(names) != 1:
+    pictures = [name for name in names if not FLOW.fullmatch(name)]
+    if len(pictures) != 1:
         raise ValueError(
             f"{folder} must hold images with numbers for names, such as 00001.jpg, of "
             f"one series. Received: {sorted(names) or 'none'}."
         )
-    (series,) = names.values()
-    series = [name for _, name in sorted(series.items())]
-
-    def image(index):
-        path = files.join(folder, series[index])
-        try:
-            with files.open_bytes(path) as file, Image.open(file) as picture:
-                return np.asarray(picture.convert("RGB"))
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read as an image: {error}") from None
+    if len(names) > 1:
+        _log_ignored(pictures[0], tuple(sorted(names.keys() - pictures)))
+    series = [name for _, name in sorted(names[pictures[0]].items())]
 
     def fetch(indices):
-        images = [image(index) for index in indices]
+        images = [_image(files.join(folder, series[index])) for index in indices]
         sizes = {image.shape[:2] for image in images}
         if len(sizes) > 1:
             raise ValueError(f"{folder}: its images have the sizes {sorted(sizes)}.")
@@ -130,27 +145,58 @@ def _from_folder(folder):
     return Frames(folder, len(series), fetch)
 
 
+@functools.lru_cache(None)  # one line, however many folders are like this
+def _log_ignored(used, others):
+    logger.warning(
+        "Folders of frames: %s are read, %s are not.",
+        f"{used}*",
+        ", ".join(f"{other}*" for other in others),
+    )
+
+
+def _image(path):
+    """An image as uint8 `(height, width, 3)`: the same as in a video of it."""
+    from PIL import Image, ImageOps
+
+    with errors_named(path, "an image"), files.open_bytes(path) as file:
+        with Image.open(file) as picture:
+            mode, layout = picture.mode, _layout(picture)
+            if mode in MODES and "16" not in layout:
+                ImageOps.exif_transpose(picture, in_place=True)
+                if mode in ("P", "PA"):  # to drop what it has for transparency
+                    picture = picture.convert("RGBA")
+                return np.asarray(picture.convert("RGB"))
+        file.seek(0)
+        try:
+            with Video(file, path) as video:
+                return video.read([0])[0]
+        except ValueError as error:
+            raise ValueError(
+                f"{path} cannot be read as an image: FFmpeg does not know pictures of "
+                f"this kind (Pillow calls it {mode}). Convert it to 8 or 16 bits, grey "
+                "or RGB."
+            ) from error
+
+
+def _layout(picture):
+    """How the pixels stand in the file, such as "RGB;16B", as Pillow says it."""
+    layout = picture.tile[0][3] if picture.tile else ""
+    return layout if isinstance(layout, str) else str(layout and layout[0])
+
+
 def _by_torchcodec(file, name, device):
     from torchcodec.decoders import VideoDecoder
 
-    try:
-        decoder = VideoDecoder(file, dimension_order="NHWC", device=device)
-        length = len(decoder)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be read as a video: {error}") from error
+    decoder = VideoDecoder(file, dimension_order="NHWC", device=device)
 
     def fetch(indices):
         return decoder.get_frames_at(indices.tolist()).data.cpu().numpy()
 
-    return Frames(name, length, fetch)
+    return Frames(name, len(decoder), fetch)
 
 
 def _by_tensorflow_io(file, name):
-    import tensorflow as tf
     import tensorflow_io as tfio
 
-    try:
-        frames = tfio.experimental.ffmpeg.decode_video(file.read()).numpy()
-    except tf.errors.OpError as error:
-        raise ValueError(f"{name} cannot be read as a video: {error}") from error
+    frames = tfio.experimental.ffmpeg.decode_video(file.read()).numpy()
     return Frames(name, len(frames), frames.__getitem__)

@@ -7,25 +7,48 @@ VIDEOS = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
     *(".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
 )
-IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def remote(path):
-    """Whether a path is a URL: `s3://`, `gs://`, `hf://datasets/...`, `memory://`."""
+    """Whether a path is a URL of fsspec: `s3://`, `hf://datasets/...`, `memory://`."""
     return "://" in path
 
 
 def is_video(name):
-    return name.lower().endswith(VIDEOS)
+    return _parts(name)[1].lower().endswith(VIDEOS)
 
 
 def is_image(name):
-    return name.lower().endswith(IMAGES)
+    return _parts(name)[1].lower().endswith(IMAGES)
 
 
 def join(folder, name):
     """A name within a folder, unless it is absolute or a URL."""
-    return name if remote(name) else posixpath.join(folder, name)
+    if remote(name):
+        return name
+    before, path, after = _parts(folder)
+    return f"{before}{posixpath.join(path, name)}{after}"
+
+
+def split(path):
+    """The folder of a path, and the name within it."""
+    before, path, after = _parts(path)
+    folder, name = posixpath.split(path)
+    return f"{before}{folder}{after}", name
+
+
+def _parts(path):
+    """What stands before a path, the path, and what stands after it.
+
+    URLs may be chained (`zip://run/a.mp4::s3://bucket/videos.zip`): the path is that of
+    the first link which has one.
+    """
+    before, mark, path = path.partition("://")
+    if not mark:
+        return "", before, ""
+    path, mark, after = path.partition("::")
+    return f"{before}://", path, f"{mark}{after}"
 
 
 def listing(folder):
@@ -47,19 +70,39 @@ def listing(folder):
     return names if system.isdir(path) else {}
 
 
+def printable(text):
+    """A text that can be written as UTF-8.
+
+    A byte of a file name that is not UTF-8, such as 0xE9, is `"\\udce9"` in Python. It
+    becomes these six characters, which JSON reads as what it was.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def open_text(path):
-    """Opens a text file of UTF-8, with or without a mark at its beginning."""
+    """Opens a text file of UTF-8, with or without a mark at its beginning.
+
+    Names of files may have other bytes: they become what `os.fsdecode` makes of them.
+
+    Returns:
+        A file, for a `with` block.
+    """
+    how = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
     if not remote(path):
-        return open(path, encoding="utf-8-sig", newline="")
+        return open(path, **how)
     import fsspec
 
-    return fsspec.open(path, "r", encoding="utf-8-sig", newline="").open()
+    return fsspec.open(path, "r", compression="infer", **how)
 
 
 def open_bytes(path):
-    """Opens a file for reading bytes."""
+    """Opens a file for reading bytes.
+
+    Returns:
+        A file, for a `with` block. Of a chained URL, that also holds the archive.
+    """
     if not remote(path):
         return open(path, "rb")
     import fsspec
 
-    return fsspec.open(path, "rb").open()
+    return fsspec.open(path, "rb", compression="infer")

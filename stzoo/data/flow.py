@@ -175,7 +175,7 @@ def _hash(path, settings):
     if not files.is_video(path) and (inside := files.listing(path)):
         names = [files.join(path, name) for name in sorted(inside)]
     for name in names:
-        found.update(os.path.basename(name).encode() if len(names) > 1 else b"")
+        found.update(os.fsencode(files.split(name)[1]) if len(names) > 1 else b"")
         with files.open_bytes(name) as file:
             while part := file.read(2**20):
                 found.update(part)

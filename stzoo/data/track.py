@@ -245,7 +245,7 @@ class Track:
         bound = {"max_pixels": str(LARGEST)}
         try:
             self._container = av.open(
-                self._source, options=bound, metadata_errors="replace"
+                self._source, "r", options=bound, metadata_errors="replace"
             )
         except av.FFmpegError as error:
             raise ValueError(

@@ -8,13 +8,14 @@ video of N frames the N - 1 that have a next one. Normalisation is no business o
 theirs: it is the first layer of a model.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from stzoo.data import sampling
 from stzoo.data.flow import mirror, with_flow
-from stzoo.data.video import scaled_size
+from stzoo.data.video import errors_named, scaled_size
 
 _GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
 # Where a crop may stand, in quarters of the room above it and beside it.
@@ -42,9 +43,11 @@ class Views:
                 f"views={views!r} asks for {crops} crops, but this model takes the "
                 f'whole frame. Pass views="{clips}x1".'
             )
-        frames, self._places = _sampled(video, clip, clips, clip.short_side, rng)
         places = ("center",) if crops == 1 else np.linspace(0, 1, crops)
-        self._cut = [crop(frames, clip.height, clip.width, where) for where in places]
+        size = clip.height, clip.width
+        with _errors_named(video):
+            frames, self._places = _sampled(video, clip, clips, clip.short_side, rng)
+            self._cut = [crop(frames, *size, where) for where in places]
 
     def __len__(self):
         return len(self._places) * len(self._cut)
@@ -143,12 +146,14 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
     if not augment.scales:
         least, most = augment.short_sides or (short_side, short_side * 5 // 4)
         short_side = int(rng.integers(least, most + 1))
-    frames, (places,) = _sampled(video, clip, 1, short_side, rng)
-    frames = frames[places]
-    if augment.scales:
-        frames = scaled_crop(frames, clip.height, clip.width, augment.scales, rng)
-    else:
-        frames = crop(frames, clip.height, clip.width, "random", rng)
+    size = clip.height, clip.width
+    with _errors_named(video):
+        frames, (places,) = _sampled(video, clip, 1, short_side, rng)
+        frames = frames[places]
+        if augment.scales:
+            frames = scaled_crop(frames, *size, augment.scales, rng)
+        else:
+            frames = crop(frames, *size, "random", rng)
     mirrored = (augment.pairs or {}).get(label, label)
     if augment.flip and rng.random() < 0.5 and (label is None or mirrored is not None):
         frames, label = mirror(frames), mirrored
@@ -307,18 +312,42 @@ def read_clips(video, clip, indices):
     Returns:
         uint8 array `(clips, frames, height, width, channels)`.
     """
+    _check_video(video)
     frames, places = _read(video, clip, indices, clip.short_side)
     return frames[places]
+
+
+def _errors_named(video):
+    """Names a video in all errors; an array has no name."""
+    if isinstance(video, np.ndarray) or not hasattr(video, "name"):
+        return contextlib.nullcontext()
+    return errors_named(video.name)
+
+
+def _check_video(video):
+    """Refuses what is neither a `Video` nor the frames of one."""
+    if not isinstance(video, np.ndarray):
+        if not hasattr(video, "read"):
+            raise ValueError(
+                "A video must be a Video or a NumPy array of its frames. Received: "
+                f"{type(video).__name__}."
+            )
+        return
+    if (
+        video.dtype != np.uint8
+        or video.shape[3:] not in ((3,), (5,))
+        or not video.size
+    ):
+        raise ValueError(
+            "The frames of a video must be a uint8 array (frames, height, width, 3), "
+            "or 5 with optical flow, of at least one frame and one pixel. Received: "
+            f"{video.dtype} {video.shape}."
+        )
 
 
 def _read(video, clip, indices, short_side):
     """Each frame of some clips once, `(frames, height, width, channels)`, and where."""
     is_array = isinstance(video, np.ndarray)
-    if is_array and (video.dtype != np.uint8 or video.shape[3:] not in ((3,), (5,))):
-        raise ValueError(
-            "The frames of a video must be a uint8 array (frames, height, width, 3), "
-            f"or 5 with optical flow. Received: {video.dtype} {video.shape}."
-        )
 
     def read(indices, short_side):
         if is_array:
@@ -349,6 +378,7 @@ def _has_flow(video):
 
 def _sampled(video, clip, clips, short_side, rng=None):
     """Each frame of so many clips once, and where it belongs, `(clips, frames)`."""
+    _check_video(video)
     if clip.frames is None:
         raise ValueError("Clip.frames is None: give it the number of frames of a clip.")
     counts = {"clips": clips, "rng": rng, "snippet": clip.snippet}

@@ -1,23 +1,31 @@
 """Frames of a video by their index: exact, and no more decoded than needed."""
 
+import contextlib
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import numpy as np
 
 from stzoo.data.track import Track
 
 SWS_BILINEAR, SWS_FULL_CHR_H_INT = 2, 1 << 13  # libswscale/swscale.h
+LONGEST = 2**14  # pixels of the longer side to which a frame may be enlarged
+SIDE_DATA = 64  # kinds of side data that FFmpeg may have one day
 
 
 class Video:
     """The frames of a video file, in the order in which they are shown.
 
-    Opening reads through the file once without decoding it, and notes the time of
-    every frame. Reading seeks to the key frame before a wanted frame and decodes from
-    there; the frames are those that decoding the whole file would give, whatever
-    their spacing in time. The display matrix (phones write one) is applied, an alpha
+    The frames are those of a complete decode, in its order, whatever their spacing in
+    time. Opening an .mp4, .mov, .mkv or .webm reads through the file without decoding
+    it, and reading seeks to the key frame before a wanted frame. Other containers
+    cannot be trusted to seek (.avi, .mpg, .ts, .wmv): opening decodes the whole file,
+    to count its frames, and reading decodes it in order. Convert large files of these
+    kinds, to .mp4 for instance.
+
+    The display matrix (phones write one) is applied, an alpha
     channel is dropped, pixels are taken as square. Of several video streams, the one
     FFmpeg holds for the main one is read.
 
@@ -29,10 +37,12 @@ class Video:
 
     Args:
         source: path of a file, or a binary file object, which stays open.
+        name: string, what errors call it. Default: the path.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a video, or if no frame of it can be decoded.
+        ValueError: if it is not a video, if no frame of it can be decoded, or if its
+            frames have more than 2^27 pixels.
 
     Example:
 
@@ -50,13 +60,15 @@ class Video:
         path: string, where the file is, or `None` for a file object.
     """
 
-    def __init__(self, source):
-        self.name, self._source = _check_source(source)
-        self.path = self.name if isinstance(self._source, str) else None
-        self._tracks = [Track(self._source, self.name)]
-        first, self.fps = self._tracks[0].first, self._tracks[0].fps
-        self._length = len(self._tracks[0].times)
-        self._turn = _turn(first)
+    def __init__(self, source, name=None):
+        known, self._source = _check_source(source)
+        self.path = known if isinstance(self._source, str) else None
+        self.name = name or known
+        with errors_named(self.name):
+            self._tracks = [Track(self._source, self.name)]
+            first, self.fps = self._tracks[0].first, self._tracks[0].fps
+            self._length = len(self._tracks[0].times)
+            self._turn = _turn(first)
         self.size = (first.height, first.width)[:: -1 if self._turn[0] else 1]
 
     def __len__(self):
@@ -92,8 +104,13 @@ class Video:
             uint8 array `(len(indices), height, width, 3)`, RGB.
 
         Raises:
-            ValueError: if an index is out of range, or if the video is closed.
+            ValueError: if an index is out of range, if the video is closed or cannot
+                be read any more, or if the resized frames are too large.
         """
+        with errors_named(self.name):
+            return self._read(indices, short_side)
+
+    def _read(self, indices, short_side):
         from av.video.reformatter import VideoReformatter
 
         indices = np.asarray(indices, dtype=int).reshape(-1)
@@ -166,7 +183,8 @@ def scaled_size(size, short_side):
         Tuple of ints `(height, width)`, of the same shape up to rounding.
 
     Raises:
-        ValueError: if `short_side` is not a whole number from 1.
+        ValueError: if `short_side` is not a whole number from 1, or if the longer side
+            is enlarged to more than 16384 pixels.
     """
     if short_side is None:
         return tuple(size)
@@ -175,14 +193,52 @@ def scaled_size(size, short_side):
             f"short_side must be a whole number from 1, got {short_side!r}."
         )
     shorter = min(size)
-    return tuple(
+    if shorter < 1:
+        raise ValueError(f"Frames of {size[0]}x{size[1]} (height x width) are empty.")
+    height, width = (
         (2 * side * int(short_side) + shorter) // (2 * shorter) for side in size
     )
+    if max(height, width) > max(LONGEST, *size):
+        raise ValueError(
+            f"Frames of {size[0]}x{size[1]} (height x width) cannot be resized to a "
+            f"shorter side of {short_side}: they would be {height}x{width}. A side can "
+            f"grow to {LONGEST} pixels. Choose a smaller short_side."
+        )
+    return height, width
+
+
+@contextlib.contextmanager
+def errors_named(name, kind="a video"):
+    """Turns every error while a video is read into a `ValueError` that names it.
+
+    What is not the video's fault stays as it is: no such file, a library that is not
+    installed, and memory that is used up.
+
+    Args:
+        name: string, path or URL of the video.
+        kind: string, what it cannot be read as.
+    """
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise ValueError(f"{name} cannot be read as {kind}: {error}") from error
+    except (FileNotFoundError, ImportError, MemoryError):
+        raise
+    except ValueError as error:
+        if name in str(error):
+            raise
+        raise ValueError(f"{name}: {error}") from error
+    except Exception as error:
+        raise ValueError(
+            f"{name} cannot be read as {kind}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _turn(frame):
     """How to turn a frame upright: transposed, rows flipped, columns flipped."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix = _side_data(frame).get("DISPLAYMATRIX")
     if matrix is None:
         return False, False, False
     # A pixel (p, q) is shown at (a p + c q, b p + d q); libavutil/display.h.
@@ -190,6 +246,31 @@ def _turn(frame):
     if abs(b) + abs(c) > abs(a) + abs(d):
         return True, b < 0, c < 0
     return False, d < 0, a < 0
+
+
+def _side_data(frame):
+    """The side data of a frame, without kinds that PyAV does not know."""
+    import av
+    from av.sidedata.sidedata import Type
+
+    with contextlib.suppress(ValueError):
+        return frame.side_data
+    known = {kind.value for kind in Type}
+    graph = av.filter.Graph()
+    nodes = [
+        graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=frame.time_base or Fraction(1, 1),
+        )
+    ]
+    for kind in sorted(set(range(SIDE_DATA)) - known):
+        nodes.append(graph.add("sidedata", f"mode=delete:type={kind}"))
+    nodes.append(graph.add("buffersink"))
+    graph.link_nodes(*nodes).configure()
+    graph.vpush(frame)
+    return graph.vpull().side_data
 
 
 def _check_source(source):

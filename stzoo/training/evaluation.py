@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import logging
+import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ import numpy as np
 
 from stzoo.checkpoint import write
 from stzoo.data.decoders import open_video
+from stzoo.data.files import printable
 from stzoo.data.transforms import Views
 from stzoo.data.video import Video
 from stzoo.training import extraction, metrics, plots
@@ -50,6 +52,11 @@ def predict(model, video, top=5, views="1x1"):
     about = _about(model)
     if isinstance(video, np.ndarray):
         clips = Views(video, about.clip, views)
+    elif not isinstance(video, str | os.PathLike) and not hasattr(video, "read"):
+        raise ValueError(
+            "A video must be a path, a URL, a binary file object or a uint8 array "
+            f"(frames, height, width, 3). Received: {type(video).__name__}."
+        )
     else:
         opened = Video(video) if hasattr(video, "read") else open_video(video)
         with opened as frames:
@@ -136,11 +143,11 @@ class Evaluation:
         rows.writeheader()
         rows.writerows(self.classes)
         files = {
-            "evaluation.json": (text + "\n").encode(),
-            "classes.csv": table.getvalue().encode(),
+            "evaluation.json": (printable(text) + "\n").encode(),
+            "classes.csv": printable(table.getvalue()).encode(),
         }
         if find_spec("matplotlib"):
-            labels = [row["label"] for row in self.classes]
+            labels = [printable(row["label"]) for row in self.classes]
             files["confusion.png"] = plots.confusion(self.confusion, labels)
         else:
             logger.warning('No confusion.png: it needs `pip install "stzoo[plots]"`.')

@@ -13,6 +13,8 @@ import io
 import itertools
 import json
 import logging
+import os
+import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,7 @@ from keras import ops
 from stzoo.backend import clips_at_once
 from stzoo.checkpoint import write
 from stzoo.data.decoders import open_video
+from stzoo.data.files import printable
 from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import Views
 from stzoo.layers.network import Network
@@ -31,6 +34,7 @@ from stzoo.layers.network import Network
 logger = logging.getLogger("stzoo")
 ENGINES = ("local", "ray")
 PART = 256  # videos in a part
+_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # as `printable` writes it
 TRIES = 4  # how often Ray computes a part whose worker dies
 MANIFEST = "manifest.json"
 RUN = "run.json"
@@ -62,7 +66,8 @@ def extract(
             and of how many. All shards share one folder.
         format: `"npz"` or `"parquet"` (needs pyarrow). Each part has `path`,
             `features`, float32 `(videos, channels)`, and `error`, which is empty, or
-            says why the video could not be decoded; its features are then NaN.
+            says why the video could not be decoded; its features are then NaN. In
+            Parquet, bytes of a name that are not UTF-8 stand as `\\udc80` to `\\udcff`.
         workers: int, number of threads that decode, on Ray of each worker.
         progress: function that takes the list of parts to be computed and yields
             them, for a progress bar.
@@ -169,7 +174,11 @@ def read_part(path):
 
         table = parquet.read_table(path)
         features = np.stack(table["features"].to_numpy())
-        return table["path"].to_pylist(), features, table["error"].to_pylist()
+        paths, errors = (
+            [_BYTE.sub(lambda byte: chr(int(byte[1], 16)), text) for text in column]
+            for column in (table["path"].to_pylist(), table["error"].to_pylist())
+        )
+        return paths, features, errors
     with np.load(path) as part:
         return part["path"].tolist(), part["features"], part["error"].tolist()
 
@@ -305,7 +314,7 @@ def _run(about, model, videos, views):
     weights = hashlib.sha256()
     for variable in model.weights:
         weights.update(np.ascontiguousarray(ops.convert_to_numpy(variable)))
-    listed = hashlib.sha256("\n".join(videos.paths).encode())
+    listed = hashlib.sha256(os.fsencode("\n".join(videos.paths)))
     return about | {
         "model": model.stzoo.name,
         "weights": weights.hexdigest(),
@@ -340,10 +349,11 @@ def _serialize(paths, features, errors, format):
 
         flat = pyarrow.array(features.ravel())
         column = pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])
-        columns = {"path": paths, "features": column, "error": errors}
+        paths, errors = map(printable, paths), map(printable, errors)
+        columns = {"path": list(paths), "features": column, "error": list(errors)}
         parquet.write_table(pyarrow.table(columns), file)
     return file.getvalue()
 
 
 def _json(value):
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    return (printable(json.dumps(value, indent=2, ensure_ascii=False)) + "\n").encode()
