@@ -19,6 +19,7 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+import functools
 import types
 
 import pytest
@@ -49,6 +50,19 @@ def hub(tmp_path, monkeypatch):
                 module, "time", types.SimpleNamespace(sleep=hub.waits.append)
             )
         yield hub
+
+
+@pytest.fixture
+def no_graphs(monkeypatch):
+    """Models train step by step on TensorFlow: a graph takes longer than a few steps.
+
+    For tests of what is around a training. JAX compiles in any case.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        compile = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+        monkeypatch.setattr(keras.Model, "compile", compile)
 
 
 @pytest.fixture(scope="session")

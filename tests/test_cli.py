@@ -90,7 +90,9 @@ def test_demo(run, tmp_path):
     assert (tmp_path / "new" / "demo.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_from_a_folder_of_videos_to_a_measured_model(run, motion_folder, tmp_path):
+def test_from_a_folder_of_videos_to_a_measured_model(
+    run, motion_folder, tmp_path, no_graphs
+):
     """What `finetune` writes is a model for the other commands."""
     mine, size = tmp_path / "mine", ("--epochs", 1, "--batch", 3)
     arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")

@@ -1,11 +1,12 @@
 """Every snippet of the documents and of the docstrings runs, or is at least parsed.
 
 The blocks of a document run in their order: Python in one namespace, `stzoo` in the
-same folder, which has small videos. Four things are not as a reader has them:
+same folder, which has small videos. Five things are not as a reader has them:
 
 * The builders of large networks make tiny ones (`tiny_builder`). Their arguments and
   the names of weights are checked; no weights are fetched. In the cards of weights,
   whose snippets do nothing else, no network is built at all (`entry_of`).
+* On TensorFlow, models train without graphs, see `no_graphs`.
 * What a snippet leaves to its reader is in `given`.
 * `CHANGED` shortens what takes long, and `CLUSTER` stands for several machines.
 * Some commands are parsed by their own parser and do not run, see `run_shell`: scripts,
@@ -173,7 +174,7 @@ def _kinetics(folder, source):
 
 
 @pytest.fixture
-def reader(rendered, tmp_path, monkeypatch):
+def reader(rendered, tmp_path, monkeypatch, no_graphs):
     """Goes where a reader of the snippets is."""
     monkeypatch.chdir(shutil.copytree(rendered, tmp_path / "here"))
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -333,6 +334,8 @@ class Checker(doctest.OutputChecker):
         return super().check_output(want, got, flags)
 
 
+# Keras' MixUp asks JAX for 64 bits.
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")
 @pytest.mark.parametrize("path", SOURCES)
 def test_the_examples_of_docstrings_run(path, reader):
     if path == "stzoo/training/devices.py":  # they are for two machines with JAX

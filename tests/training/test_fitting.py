@@ -101,7 +101,7 @@ run({str(tmp_path / "killed")!r}, videos, validation=videos)
         run(tmp_path / "killed", videos, validation=videos, seed=1)
 
 
-def test_the_folder_is_a_model_with_labels_and_curves(videos, tmp_path):
+def test_the_folder_is_a_model_with_labels_and_curves(videos, tmp_path, no_graphs):
     history = run(tmp_path / "new", videos)
     model = stzoo.load(tmp_path / "new")
     assert model.stzoo.labels == ("rising", "shaking")
@@ -113,7 +113,7 @@ def test_the_folder_is_a_model_with_labels_and_curves(videos, tmp_path):
     assert not list((tmp_path / "new").glob("*.part"))
 
 
-def test_early_stop_keeps_the_best(videos, tmp_path, monkeypatch):
+def test_early_stop_keeps_the_best(videos, tmp_path, monkeypatch, no_graphs):
     """With a validation that gets worse, training ends, and stays ended."""
     accuracies = iter((0.9, 0.8, 0.7))
     monkeypatch.setattr(
