@@ -1,36 +1,8 @@
 """Keras 3 models for video action recognition, with pretrained weights."""
 
-import os
-import sys
-from importlib.metadata import version
-from importlib.util import find_spec
+from stzoo import _environment
 
-_installed = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
-_backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-if not _installed or ("KERAS_BACKEND" in os.environ and not find_spec(_backend)):
-    raise ImportError(
-        f"Keras needs TensorFlow, JAX or PyTorch. Installed: {_installed}, "
-        f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND')}. Install one, for example "
-        'with `pip install "stzoo[tensorflow]"` (or "stzoo[jax]", "stzoo[torch]").'
-    )
-if _backend not in _installed:
-    os.environ["KERAS_BACKEND"] = _installed[0]
-# TensorFlow takes oneDNN by itself on processors with AVX-512 only. Without it, on an
-# AMD EPYC with AVX2, a training step of cost_tiny takes 2.6 times as long. TensorFlow
-# reads this once, when it is imported. Set later, it would only make the processes that
-# this one starts compute differently.
-if "tensorflow" not in sys.modules:
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-import keras
-
-if keras.backend.backend() == "jax" and version("jaxlib") == "0.10.2":
-    # Its CPU compiler gives wrong numbers for some reductions that it fuses with what
-    # comes before them, pooling in time among them (github.com/jax-ml/jax, 39103).
-    os.environ["XLA_FLAGS"] = (
-        os.environ.get("XLA_FLAGS", "")
-        + " --xla_cpu_experimental_ynn_fusion_type=-reduce"
-    )
+_environment.prepare()
 
 from stzoo import layers as layers
 from stzoo.checkpoint import save as save

@@ -1,0 +1,146 @@
+"""Which backend Keras uses, and the environment variables that it needs.
+
+No other module sets an environment variable.
+"""
+
+import json
+import logging
+import os
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+logger = logging.getLogger("stzoo")
+SUPPORTED = ("tensorflow", "jax", "torch")
+DEFAULT = "tensorflow"  # of Keras
+FUSION = "--xla_cpu_experimental_ynn_fusion_type"
+
+
+def prepare():
+    """Chooses the backend, and sets what it needs, before Keras is imported.
+
+    Raises:
+        ImportError: the backend that is asked for is not supported or not installed.
+    """
+    settings, loaded = read_settings(os.environ), None
+    if "keras" in sys.modules:
+        from keras.config import backend as keras_backend
+
+        loaded = keras_backend()
+    installed = [name for name in SUPPORTED if is_installed(name)]
+    backend = choose(installed, os.environ, settings, loaded)
+    if not loaded and backend != _asked(os.environ, settings):
+        os.environ["KERAS_BACKEND"] = backend
+    jaxlib = version("jaxlib") if backend == "jax" else None
+    needed = variables(backend, os.environ, jaxlib)
+    if "tensorflow" in sys.modules:
+        # It has read this. Set now, it would only make the processes that this one
+        # starts compute differently.
+        needed.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    os.environ.update(needed)
+
+
+def choose(installed, environ, settings, loaded=None):
+    """Chooses the backend as Keras does, among those that are supported.
+
+    `KERAS_BACKEND` counts first, then keras.json. Keras itself writes "tensorflow" into
+    that file where it finds none, so this may be nobody's choice: where TensorFlow is
+    not installed, the first backend that is installed takes its place.
+
+    Args:
+        installed: list of strings, those of `SUPPORTED` that are installed.
+        environ: dict, the environment variables.
+        settings: dict, the content of keras.json; empty where there is none.
+        loaded: string, the backend of a Keras that is imported already, or `None`.
+
+    Returns:
+        String, one of `SUPPORTED`.
+
+    Raises:
+        ImportError: the backend that is asked for is not supported or not installed.
+    """
+    name = loaded or _asked(environ, settings)
+    if name in installed or loaded in SUPPORTED:
+        return name
+    if not installed:
+        raise ImportError(
+            "Keras needs TensorFlow, JAX or PyTorch, and none of them is installed. "
+            'Install one, for example with `pip install "stzoo[tensorflow]"` (or '
+            '"stzoo[jax]", "stzoo[torch]").'
+        )
+    file = settings_file(environ)
+    if name == DEFAULT and not environ.get("KERAS_BACKEND"):
+        logger.info(
+            "TensorFlow, the default of Keras, is not installed, so the backend is "
+            "%s. KERAS_BACKEND or %s can name another one.",
+            installed[0],
+            file,
+        )
+        return installed[0]
+    who = f'{file} says "backend": {json.dumps(name)}'
+    if loaded:
+        who = f"Keras was imported before stzoo, with the backend {name}"
+    elif environ.get("KERAS_BACKEND"):
+        who = f"KERAS_BACKEND={name}"
+    problem = f"stzoo supports only {', '.join(SUPPORTED)}. Name one that is installed"
+    if name in SUPPORTED:
+        problem = (
+            f"{name} is not installed. Install it with `pip install "
+            f'"stzoo[{name}]"`, or name one that is installed'
+        )
+    raise ImportError(f"{who}, but {problem}: {', '.join(installed)}.")
+
+
+def variables(backend, environ, jaxlib=None):
+    """The environment variables that a backend needs and that are not set yet.
+
+    Args:
+        backend: string.
+        environ: dict, the environment variables.
+        jaxlib: string, the version of jaxlib, or `None`.
+
+    Returns:
+        Dict from names to values.
+    """
+    needed = {}
+    # TensorFlow takes oneDNN by itself on processors with AVX-512 only. Without it, on
+    # an AMD EPYC with AVX2, a training step of cost_tiny takes 2.6 times as long.
+    if "TF_ENABLE_ONEDNN_OPTS" not in environ:
+        needed["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    # The CPU compiler of jaxlib 0.10.2 gives wrong numbers for some reductions that it
+    # fuses with what comes before them, such as pooling in time
+    # (github.com/jax-ml/jax, 39103).
+    flags = environ.get("XLA_FLAGS", "")
+    if backend == "jax" and jaxlib == "0.10.2" and FUSION not in flags:
+        needed["XLA_FLAGS"] = f"{flags} {FUSION}=-reduce".lstrip()
+    return needed
+
+
+def is_installed(name):
+    """Whether there is a package of this name; a folder without code is none."""
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None
+
+
+def settings_file(environ):
+    """The path of keras.json, where Keras looks for it."""
+    folder = environ.get("KERAS_HOME")
+    if folder is None:
+        home = os.path.expanduser("~")
+        folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    return Path(os.path.expanduser(folder)) / "keras.json"
+
+
+def read_settings(environ):
+    """The content of keras.json; empty where Keras cannot read it either."""
+    try:
+        settings = json.loads(settings_file(environ).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _asked(environ, settings):
+    """The backend that Keras takes by itself."""
+    return environ.get("KERAS_BACKEND") or settings.get("backend", DEFAULT)
