@@ -270,7 +270,10 @@ def save(model, folder, labels=None, dtype="float32", **known):
         Pretrained.from_config(json.loads(config))
     except ValueError as error:
         raise ValueError(f"{error}; nothing was written.") from None
-    write(Path(folder), {hub.WEIGHTS: data, hub.CONFIG: config.encode("utf-8", "backslashreplace")})
+    write(
+        Path(folder),
+        {hub.WEIGHTS: data, hub.CONFIG: config.encode("utf-8", "backslashreplace")},
+    )
 
 
 def write(folder, files):

@@ -71,9 +71,12 @@ def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
 
 
 def max_pool(x, pool_size, strides, margins):
-    """In float32 for float16, for which TensorFlow has no kernel on a CPU."""
+    """In float32 also for float16, for which TensorFlow has no kernel on a CPU, and for
+    float64, for which it has none.
+    """
     x = pad(x, [(0, 0), *margins, (0, 0)])
-    exact = tf.cast(x, tf.float32) if x.dtype == tf.float16 else x
+    other = x.dtype in (tf.float16, tf.float64)
+    exact = tf.cast(x, tf.float32) if other else x
     y = tf.nn.max_pool3d(exact, pool_size, strides, "VALID")
     return tf.cast(y, x.dtype)
 

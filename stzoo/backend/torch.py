@@ -142,6 +142,8 @@ def average_pool_3x3(x):
 
 
 def batch_norm(x, layer, training):
+    if x.dtype == torch.float64:  # of other types than the variables
+        return generic.batch_norm(x, layer, training)
     shape = shape_of(x)
     mean, variance = layer.moving_mean.value, layer.moving_variance.value
     if training:

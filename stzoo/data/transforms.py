@@ -333,11 +333,7 @@ def _check_video(video):
                 f"{type(video).__name__}."
             )
         return
-    if (
-        video.dtype != np.uint8
-        or video.shape[3:] not in ((3,), (5,))
-        or not video.size
-    ):
+    if video.dtype != np.uint8 or video.shape[3:] not in ((3,), (5,)) or not video.size:
         raise ValueError(
             "The frames of a video must be a uint8 array (frames, height, width, 3), "
             "or 5 with optical flow, of at least one frame and one pixel. Received: "

@@ -18,7 +18,7 @@ def clip_input(clip):
         Tuple of two tensors `(batch, frames, height, width, channels)`: RGB of 0 to
         255, and normalised.
     """
-    inputs = keras.Input(clip.shape, name="clip")
+    inputs = keras.Input(clip.shape, dtype="float32", name="clip")
     return inputs, Normalize(clip.mean, clip.std, clip.order, name="normalize")(inputs)
 
 
@@ -33,7 +33,9 @@ def classifier(x, classes, dropout):
     Returns:
         Tensor `(batch, classes)`.
     """
-    x = keras.layers.GlobalAveragePooling3D(dtype="float32", name="avgpool")(x)
+    x = keras.layers.GlobalAveragePooling3D(
+        dtype="float32", data_format="channels_last", name="avgpool"
+    )(x)
     return head(x, classes, dropout)
 
 
@@ -42,5 +44,5 @@ def head(x, classes, dropout):
     # Drawn as Keras draws it. Without one, dropout on torch follows torch's own state
     # instead of the layer's, and a training that is resumed would not be the same.
     seed = random.randint(1, 10**9)
-    x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
+    x = keras.layers.Dropout(dropout, seed=seed, dtype="float32", name="dropout")(x)
     return dense(classes, name="fc")(x)

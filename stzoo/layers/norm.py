@@ -4,6 +4,7 @@ Ioffe & Szegedy: Batch Normalization. ICML 2015. https://arxiv.org/abs/1502.0316
 """
 
 import keras
+from keras import ops
 
 from stzoo.backend import batch_norm
 
@@ -39,8 +40,11 @@ class BatchNorm(keras.layers.BatchNormalization):
         outputs, mean, variance = batch_norm(inputs, self, training)
         if training:
             kept = self.momentum
-            self.moving_mean.assign(self.moving_mean * kept + mean * (1 - kept))
-            self.moving_variance.assign(
-                self.moving_variance * kept + variance * (1 - kept)
-            )
+            for moving, batch in (
+                (self.moving_mean, mean),
+                (self.moving_variance, variance),
+            ):
+                moving.assign(
+                    moving * kept + ops.cast(batch, moving.dtype) * (1 - kept)
+                )
         return outputs

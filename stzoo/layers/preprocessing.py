@@ -35,6 +35,14 @@ class Normalize(keras.layers.Layer):
         self.mean = tuple(mean)
         self.std = tuple(std)
         self.order = order
+        policy = self.dtype_policy
+        if policy.quantization_mode:  # every network begins here
+            raise ValueError(
+                f"The policy {policy.name} quantizes, which few layers of a network "
+                "can do. Build the model under another policy, such as "
+                '`keras.config.set_dtype_policy("float32")`, then quantize it: '
+                f'`model.quantize("{policy.quantization_mode}")`.'
+            )
 
     def call(self, inputs):
         x = ops.cast(inputs, "float32")
