@@ -89,7 +89,7 @@ def stpn(config, name, backbone, width=64, **options):
         **options: see `stpn_bninception`.
     """
     clip, classes = config.clip, config.classes
-    inputs = keras.Input(clip.shape, name="clip")
+    inputs = keras.Input(clip.shape, dtype="float32", name="clip")
     stream = partial(_stream, partial(BACKBONES[backbone], width=width))
     if len(clip.mean) == 3:
         x = stream(inputs, "spatial", clip.mean, clip.std, clip.order)
@@ -117,7 +117,9 @@ def _snippets(maps, clip):
             f"Received: input_shape={clip.shape}."
         )
     return [
-        keras.layers.Cropping3D(((i, count - 1 - i), 0, 0), name=f"snippet_{i}")(maps)
+        keras.layers.Cropping3D(
+            ((i, count - 1 - i), 0, 0), data_format="channels_last", name=f"snippet_{i}"
+        )(maps)
         for i in range(count)
     ]
 
@@ -143,7 +145,9 @@ def _stream(backbone, x, name, mean, std, order="RGB", first=True):
 
 
 def _average(x, name):
-    return keras.layers.GlobalAveragePooling3D(dtype="float32", name=name)(x)
+    return keras.layers.GlobalAveragePooling3D(
+        dtype="float32", data_format="channels_last", name=name
+    )(x)
 
 
 def _fuse(inputs, how, dim, name, seed, normalize, dtype=None):
