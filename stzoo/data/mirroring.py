@@ -72,7 +72,7 @@ def mirror_pairs(classes, given=()):
     for number, key in enumerate(keys):
         mirrored = [pattern.sub(_opposite, key) for pattern in (_WORDS, _ANYWHERE)]
         found = [numbers[m] for m in mirrored if m != key and m in numbers]
-        if found and key in numbers:
+        if found:
             pairs[number] = found[0]
         elif _WORDS.search(key):
             pairs[number] = None
