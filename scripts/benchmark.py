@@ -250,7 +250,7 @@ def command():
 
 
 def main():
-    from stzoo.checkpoint import write
+    from stzoo.weights.checkpoint import write
 
     parser = command()
     chosen = parser.parse_args()

@@ -22,7 +22,7 @@ from stzoo.data import motions, pipeline
 from stzoo.data.datasets import read
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import crop, resize, training_clip
-from stzoo.spec import Clip
+from stzoo.weights.config import Clip
 
 SIZES, COUNT, FRAMES = ((240, 320), (720, 1280)), 16, 300
 CLIP, BATCH, BATCHES, WARM = Clip(), 8, 15, 3

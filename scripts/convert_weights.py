@@ -20,9 +20,10 @@ from pathlib import Path
 import safetensors.numpy
 
 import stzoo
-from stzoo import archive, checkpoint, zoo
-from stzoo.convert import convert, dialect, rename
-from stzoo.formats import caffe, mxnet, pytorch
+from stzoo import zoo
+from stzoo.weights import checkpoint, url_cache
+from stzoo.weights.convert import convert, dialect, rename
+from stzoo.weights.formats import caffe, mxnet, pytorch
 
 READERS = {
     ".caffemodel": caffe.read,
@@ -102,8 +103,8 @@ def converted(builder, options, files, entry=None):
 def read(file):
     """The tensors of a checkpoint by name; nothing but tensors is unpickled."""
     try:
-        if archive.remote(file):
-            return safetensors.numpy.load_file(archive.fetch(file))
+        if url_cache.remote(file):
+            return safetensors.numpy.load_file(url_cache.fetch(file))
         return READERS.get(Path(file).suffix, pytorch.read)(Path(file).read_bytes())
     except FileNotFoundError:
         raise FileNotFoundError(f"{file} is missing.") from None

@@ -8,7 +8,7 @@ the source and what is measured by us never share a column.
 import re
 from pathlib import Path
 
-from stzoo import checkpoint, hub
+from stzoo.weights import checkpoint, hub
 from stzoo.zoo import BUILDERS, PRETRAINED
 
 ROOT = Path(__file__).parent.parent

@@ -25,10 +25,10 @@ import numpy as np
 import train_motions
 
 import stzoo
-from stzoo.checkpoint import write
 from stzoo.data import motions
 from stzoo.data.transforms import clip_views
-from stzoo.explain import plots
+from stzoo.visualize import contributions as plots
+from stzoo.weights.checkpoint import write
 
 NETWORKS = {
     "C2D": ("c2d_tiny",),

@@ -5,9 +5,9 @@ from stzoo import _environment
 _environment.prepare()
 
 from stzoo import layers as layers
-from stzoo.checkpoint import save as save
 from stzoo.explain.contributions import contributions as contributions
-from stzoo.fusion import fuse as fuse
+from stzoo.export.fusion import fuse as fuse
+from stzoo.inference.evaluate import predict as predict
 from stzoo.models.cost import c2d_resnet50 as c2d_resnet50
 from stzoo.models.cost import c2d_resnet101 as c2d_resnet101
 from stzoo.models.cost import c2d_resnet152 as c2d_resnet152
@@ -41,7 +41,7 @@ from stzoo.models.tsn import tsn_bninception as tsn_bninception
 from stzoo.models.tsn import tsn_inceptionv3 as tsn_inceptionv3
 from stzoo.models.tsn import tsn_resnet50 as tsn_resnet50
 from stzoo.models.tsn import tsn_tiny as tsn_tiny
-from stzoo.training.evaluation import predict as predict
+from stzoo.weights.checkpoint import save as save
 from stzoo.zoo import create as create
 from stzoo.zoo import list_models as list_models
 from stzoo.zoo import load as load

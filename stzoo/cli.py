@@ -18,18 +18,18 @@ from rich.text import Text
 import stzoo
 from stzoo.data import datasets, motions
 from stzoo.data.annotations import READERS
-from stzoo.data.filmstrip import filmstrip
 from stzoo.data.pipeline import Reading
 from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
 from stzoo.explain import reports
+from stzoo.inference.evaluate import evaluate as measure
+from stzoo.inference.extract import ENGINES
+from stzoo.inference.extract import extract as write_features
 from stzoo.training.devices import distribute
-from stzoo.training.evaluation import evaluate as measure
-from stzoo.training.extraction import ENGINES
-from stzoo.training.extraction import extract as write_features
-from stzoo.training.fitting import finetune as fit
+from stzoo.training.finetune import finetune as fit
 from stzoo.training.recipes import RECIPES
+from stzoo.visualize.filmstrip import filmstrip
 
 MODEL = "cost_tiny.motions"  # comes with the package
 

@@ -4,10 +4,10 @@ import dataclasses
 from fnmatch import fnmatch
 from inspect import signature
 
-from stzoo import checkpoint
-from stzoo.fusion import fold
+from stzoo.export.fusion import fold
 from stzoo.models import cost, cstm, gsm, p3d, stpn, tsm, tsn
 from stzoo.models.family import SHARED
+from stzoo.weights import checkpoint
 
 FAMILIES = tuple(module.FAMILY for module in (cost, p3d, cstm, stpn, gsm, tsm, tsn))
 BUILDERS = {

@@ -11,9 +11,9 @@ from references import MEAN, STD, _ImageNet, randomize
 from torch import nn
 from torch.nn import functional as F
 
-from stzoo.checkpoint import check
-from stzoo.convert import convert
 from stzoo.models.tsn import KEY_MAP
+from stzoo.weights.checkpoint import check
+from stzoo.weights.convert import convert
 
 BGR_MEAN = (104, 117, 128)
 
@@ -65,7 +65,7 @@ def load(model, reference, rules=()):
     """Puts the reference's weights into a model, all of them.
 
     Args:
-        rules: pairs for `stzoo.convert.convert`, after those of the line.
+        rules: pairs for `stzoo.weights.convert.convert`, after those of the line.
     """
     variables = {variable.path: variable for variable in model.weights}
     shapes = {path: tuple(variable.shape) for path, variable in variables.items()}

@@ -23,7 +23,7 @@ def reference_p3d(
 
 
 def logits(model, clips, clip):
-    """What the reference answers to clips as `clip`, a `stzoo.spec.Clip`, says."""
+    """What the reference answers to clips, prepared as `clip` says."""
     x = (np.asarray(clips, "float64") - clip.mean) / clip.std
     x = x[..., ::-1] if clip.order == "BGR" else x
     x = torch.from_numpy(np.moveaxis(x, -1, 1).astype("float32"))

@@ -4,7 +4,7 @@ import keras
 
 import stzoo
 from stzoo.data.pipeline import Reading
-from stzoo.training.fitting import finetune
+from stzoo.training.finetune import finetune
 from stzoo.training.recipes import RECIPES
 
 RECIPE = RECIPES["cost"].resized(epochs=3, batch=2)

@@ -29,8 +29,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stzoo import checkpoint
 from stzoo.data import files
+from stzoo.weights import checkpoint
 
 logger = logging.getLogger("stzoo")
 BOUND, ZERO = 20, 128  # pixels; what stands for no motion

@@ -63,7 +63,7 @@ def clip_views(video, clip, views="1x1", rng=None):
 
     Args:
         video: `Video`, or uint8 array `(frames, height, width, 3)`.
-        clip: `stzoo.spec.Clip`, what the model expects.
+        clip: `stzoo.weights.config.Clip`, what the model expects.
         views: string, clips x crops: `"1x1"` is the middle of the video and of the
             frame, `"10x3"` ten clips over the length of the video and of each three
             crops along the longer side of the frame.
@@ -130,7 +130,7 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
 
     Args:
         video: `Video`, or uint8 array `(frames, height, width, 3)`.
-        clip: `stzoo.spec.Clip`, what the model expects.
+        clip: `stzoo.weights.config.Clip`, what the model expects.
         rng: `np.random.Generator`.
         augment: `Augment`.
         label: int, the class of the video, or `None`.
@@ -306,7 +306,7 @@ def read_clips(video, clip, indices):
     Args:
         video: `Video`, or uint8 array `(frames, height, width, channels)`, of RGB, or
             of RGB and optical flow, as `with_flow` gives it.
-        clip: `stzoo.spec.Clip`.
+        clip: `stzoo.weights.config.Clip`.
         indices: int array `(clips, frames)`, below `length(video, clip)`.
 
     Returns:

@@ -5,9 +5,9 @@ import numpy as np
 from keras import ops
 
 from stzoo.data.decoders import open_video
-from stzoo.data.filmstrip import filmstrip
 from stzoo.data.transforms import crop, length, read_clips
 from stzoo.explain.saliency import overlay
+from stzoo.visualize.filmstrip import filmstrip
 
 BATCH = 8  # clips at a time
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from stzoo.checkpoint import write
 from stzoo.data import datasets, files, motions
 from stzoo.data.decoders import open_video
-from stzoo.data.filmstrip import filmstrip
 from stzoo.data.transforms import clip_views
-from stzoo.explain import plots
 from stzoo.explain.contributions import contributions, operators
 from stzoo.explain.saliency import overlay, saliency
+from stzoo.visualize import contributions as plots
+from stzoo.visualize.filmstrip import filmstrip
+from stzoo.weights.checkpoint import write
 
 logger = logging.getLogger("stzoo")
 BATCH = 8  # clips at a time

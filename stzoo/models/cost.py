@@ -32,7 +32,7 @@ from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
 from stzoo.layers.pool import max_pool
 from stzoo.models.family import Architecture, Family
-from stzoo.spec import Clip, Pretrained
+from stzoo.weights.config import Clip, Pretrained
 
 POOLING = {
     "code": {"pool1": (1, 3, 3), "pool2": (2, 1, 1)},

@@ -26,7 +26,7 @@ from stzoo.models.tsn import (
     imagenet,
     tiny_clip,
 )
-from stzoo.spec import Pretrained
+from stzoo.weights.config import Pretrained
 
 
 def cstm(config, name, backbone, width=64, depth=None, **module):

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import signature
 
-from stzoo import checkpoint
-from stzoo.spec import Clip, Pretrained
+from stzoo.weights import checkpoint
+from stzoo.weights.config import Clip, Pretrained
 
 SHARED = ("classes", "input_shape", "pretrained", "name")  # arguments of every builder
 DOC = """{summary}
@@ -70,7 +70,7 @@ class Family:
         choices: dict from the name of an option to the tuple of its values.
         defaults: dict, the values of options that are `None` and that the weights do
             not name.
-        key_map: pairs for `stzoo.convert.convert`: from foreign names to ours.
+        key_map: pairs for `stzoo.weights.convert.convert`: from foreign names to ours.
         prepare: function of a list of foreign checkpoints, dicts from name to array,
             and of the options, which returns one dict: the tensors to convert.
             `None`: those of the one checkpoint, as they are.

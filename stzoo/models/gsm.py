@@ -28,7 +28,7 @@ from stzoo.models.tsn import (
     imagenet,
     tiny_clip,
 )
-from stzoo.spec import Pretrained
+from stzoo.weights.config import Pretrained
 
 BACKBONES = {"bn_inception": bn_inception, "inception_v3": inception_v3}
 # One for each block.

@@ -59,7 +59,7 @@ from stzoo.layers.network import Network
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
 from stzoo.models.family import Architecture, Family
-from stzoo.spec import Clip, Pretrained
+from stzoo.weights.config import Clip, Pretrained
 
 # 160x160 out of 182x242, 16 frames that follow each other (Section 4.1).
 IMAGENET = Clip(frames=16, stride=1, height=160, width=160, short_side=182)

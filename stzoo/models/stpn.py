@@ -61,7 +61,7 @@ from stzoo.layers.network import Network
 from stzoo.models import tsn
 from stzoo.models.family import Architecture, Family
 from stzoo.models.tsn import KEY_MAP, imagenet
-from stzoo.spec import Clip, Pretrained
+from stzoo.weights.config import Clip, Pretrained
 
 COMPACT = ("compact_bilinear",) * 3
 FUSIONS = ("compact_bilinear", "sum", "concatenation")

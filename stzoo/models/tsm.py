@@ -25,7 +25,7 @@ from stzoo.models.tsn import (
     mmaction,
     tiny_clip,
 )
-from stzoo.spec import Pretrained
+from stzoo.weights.config import Pretrained
 
 
 def tsm(config, name, backbone, width=64, depth=None):

@@ -22,7 +22,7 @@ from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
 from stzoo.models.family import Architecture, Family
-from stzoo.spec import Clip, Pretrained
+from stzoo.weights.config import Clip, Pretrained
 
 _CAFFE = Clip(
     mean=(128, 117, 104), std=(1, 1, 1), order="BGR", sampling="segments"

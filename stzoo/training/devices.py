@@ -28,7 +28,7 @@ def distribute():
 
     ```python
     from stzoo.training.devices import distribute
-    from stzoo.training.fitting import finetune
+    from stzoo.training.finetune import finetune
     from stzoo.training.recipes import RECIPES
 
     keras.utils.set_random_seed(0)

@@ -1,7 +1,7 @@
 """The schedules with which the papers were trained, for models and data of any size.
 
-What is a property of the weights (frames, their stride, crop, normalisation) is in
-`stzoo.spec.Clip`. What is a property of the training is here, a record for each:
+What belongs to the weights (frames, their stride, crop, normalisation) is in
+`stzoo.weights.config.Clip`. What belongs to the training is here, a record for each:
 
 | recipe            | source                                                        |
 |-------------------|---------------------------------------------------------------|
@@ -184,7 +184,7 @@ class Recipe:
         """How clips are varied in training.
 
         Args:
-            clip: `stzoo.spec.Clip`, what the model expects.
+            clip: `stzoo.weights.config.Clip`, what the model expects.
             classes: sequence of strings, the names of the classes: a mirrored video
                 gets the class of its mirror image, "right to left" for "left to
                 right", and one whose mirror image has no class is not mirrored.

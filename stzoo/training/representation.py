@@ -17,9 +17,9 @@ import numpy as np
 
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import Views
+from stzoo.inference.evaluate import classify
+from stzoo.inference.extract import in_batches
 from stzoo.layers.network import Network
-from stzoo.training.evaluation import classify
-from stzoo.training.extraction import in_batches
 
 
 def scores(model, video, clips=20, rng=None):

@@ -6,7 +6,7 @@ from references import randomize
 from references_stpn import _VGG
 
 from stzoo.backbones.vgg import vgg16
-from stzoo.convert import convert
+from stzoo.weights.convert import convert
 
 RNG = np.random.default_rng(0)
 

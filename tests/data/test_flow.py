@@ -21,7 +21,7 @@ from stzoo.data.pipeline import clips, steps
 from stzoo.data.sampling import dense, segments
 from stzoo.data.transforms import Augment, clip_views, resize, training_clip
 from stzoo.data.video import Video
-from stzoo.spec import Clip
+from stzoo.weights.config import Clip
 
 TWO = {"mean": (123, 117, 104, 128, 128), "std": (1,) * 5}
 CLIP = Clip(6, 3, 48, 48, 56, snippet=3, **TWO)
@@ -262,11 +262,11 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_read(video, cache):
     code = f"""
 import os, signal
 from pathlib import Path
-from stzoo import checkpoint
+from stzoo.weights import checkpoint
 os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
-from stzoo.spec import Clip
+from stzoo.weights.config import Clip
 with open_video({str(video)!r}) as video:
     clip_views(video, Clip(6, 3, 48, 48, 56, snippet=3, mean=(0,) * 5, std=(1,) * 5))
 """

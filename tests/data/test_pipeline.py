@@ -15,7 +15,7 @@ from stzoo.data.pipeline import Order, Reading, steps, with_layer
 from stzoo.data.pipeline import clips as clips_of
 from stzoo.data.transforms import Augment, clip_views, training_clip
 from stzoo.data.video import Video
-from stzoo.spec import Clip
+from stzoo.weights.config import Clip
 
 CLIP = Clip(frames=4, stride=2, height=32, width=32, short_side=40)
 

@@ -18,7 +18,7 @@ from stzoo.data.transforms import (
     training_clip,
 )
 from stzoo.data.video import Video, scaled_size
-from stzoo.spec import Clip
+from stzoo.weights.config import Clip
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from harness import check_model, close
 from references import logits, reference_cost
 
 import stzoo
-from stzoo.checkpoint import check
-from stzoo.convert import convert
 from stzoo.layers import CoST
 from stzoo.models.cost import KEY_MAP
+from stzoo.weights.checkpoint import check
+from stzoo.weights.convert import convert
 
 RNG = np.random.default_rng(0)
 BUILDERS = {

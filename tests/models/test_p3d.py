@@ -14,10 +14,10 @@ from references_p3d import gluon, logits, reference_p3d
 from safetensors.torch import save
 
 import stzoo
-from stzoo.checkpoint import check
-from stzoo.convert import convert
 from stzoo.models import p3d
 from stzoo.models.p3d import KEY_MAP, pseudo3d
+from stzoo.weights.checkpoint import check
+from stzoo.weights.convert import convert
 
 RNG = np.random.default_rng(0)
 DEPTHS = (2, 2, 1, 1)

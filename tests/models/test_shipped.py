@@ -6,7 +6,7 @@ from golden import GOLDEN
 from harness import close
 
 import stzoo
-from stzoo import hub
+from stzoo.weights import hub
 
 SHIPPED = [name for name in stzoo.list_models(pretrained=True) if hub.shipped(name)]
 

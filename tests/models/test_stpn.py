@@ -16,10 +16,10 @@ from references_stpn import logits, reference_stpn
 from safetensors.torch import save
 
 import stzoo
-from stzoo.checkpoint import check, integers, read, read_tensors
-from stzoo.convert import convert
 from stzoo.models import stpn
 from stzoo.models.stpn import COMPACT, FUSIONS, KEY_MAP
+from stzoo.weights.checkpoint import check, integers, read, read_tensors
+from stzoo.weights.convert import convert
 
 RNG = np.random.default_rng(0)
 SMALL = {"backbone": "vgg16", "width": 4, "dim": 32, "length": 2}

@@ -10,8 +10,8 @@ from foreign import caffemodel, params
 from references_p3d import caffe, gluon, logits, reference_p3d
 
 import stzoo
-from stzoo.convert import dialect, rename
 from stzoo.models import p3d
+from stzoo.weights.convert import dialect, rename
 
 DEPTHS = (2, 4, 2, 1)
 SMALL = ["--option", "width=4", "--option", "depths=2,4,2,1"]

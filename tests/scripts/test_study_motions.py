@@ -8,9 +8,9 @@ import study_motions
 import train_motions
 
 import stzoo
-from stzoo.checkpoint import write
 from stzoo.data import motions
 from stzoo.explain.contributions import Contributions
+from stzoo.weights.checkpoint import write
 
 
 def planted(time, rise=0.0, gap=0.0):

@@ -23,7 +23,7 @@ import sys
 import keras
 from stzoo.data import datasets
 from stzoo.training.devices import distribute
-from stzoo.training.fitting import finetune
+from stzoo.training.finetune import finetune
 from tiny import RECIPE, build
 
 keras.utils.set_random_seed(0)

@@ -9,8 +9,8 @@ from harness import close
 import stzoo
 from stzoo.data import motions
 from stzoo.data.transforms import clip_views
+from stzoo.inference.evaluate import classify
 from stzoo.training import representation
-from stzoo.training.evaluation import classify
 
 RNG = np.random.default_rng(0)
 

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from stzoo.checkpoint import assign
 from stzoo.layers import CSTM, BatchNorm, ClipConv, CoST
 from stzoo.layers.cost import ComposedCoST, compose
+from stzoo.weights.checkpoint import assign
 
 
 def fuse(model):

@@ -13,7 +13,7 @@ def confusion(matrix, labels):
     are at most 30 classes.
 
     Args:
-        matrix: int array `(classes, classes)`, see `stzoo.training.metrics.confusion`.
+        matrix: int array `(classes, classes)`, see `stzoo.inference.metrics.confusion`.
         labels: sequence of strings.
 
     Returns:

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from stzoo.data.filmstrip import filmstrip
+from stzoo.visualize.filmstrip import filmstrip
 
 
 def test_filmstrip_shows_every_frame_and_every_answer(tmp_path):

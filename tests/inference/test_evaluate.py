@@ -11,7 +11,8 @@ import stzoo
 from stzoo.data import motions
 from stzoo.data.datasets import Videos
 from stzoo.data.transforms import clip_views
-from stzoo.training import evaluation, extraction
+from stzoo.inference import evaluate as evaluation
+from stzoo.inference import extract as extraction
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import sys
 import pytest
 from loopback_hub import COMMIT, Handler
 
-import stzoo.hub
-from stzoo.hub import CONFIG, WEIGHTS, discard, fetch, namespace, shipped
+import stzoo.weights.hub
+from stzoo.weights.hub import CONFIG, WEIGHTS, discard, fetch, namespace, shipped
 
 WHERE = "hf://zoo/model"
 DATA = bytes(range(256)) * 1000
@@ -83,7 +83,7 @@ def test_offline_mode_from_the_environment(served):
     }
     asked = len(served.requests)
     done = subprocess.run(
-        [sys.executable, "-c", code, stzoo.hub.__file__, WHERE],
+        [sys.executable, "-c", code, stzoo.weights.hub.__file__, WHERE],
         env=environment,
         capture_output=True,
         text=True,

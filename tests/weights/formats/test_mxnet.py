@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from foreign import params
 
-from stzoo.formats.mxnet import read
+from stzoo.weights.formats.mxnet import read
 
 RNG = np.random.default_rng(0)
 TENSORS = {

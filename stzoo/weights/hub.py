@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from stzoo import archive
+from stzoo.weights import url_cache
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -20,8 +20,8 @@ def shipped(name):
     Args:
         name: string, `"builder.tag"`.
     """
-    package = Path(__file__).parent
-    for root in (package / "hub", package.parent / "weights" / "hub"):
+    here = Path(__file__).parent  # in a wheel; in a clone, the folder `weights`
+    for root in (here / "shipped", here.parents[1] / "weights" / "hub"):
         if (root / name / CONFIG).is_file():
             return root / name
     return None
@@ -34,7 +34,7 @@ def fetch(where, filename):
 
     Args:
         where: path of a folder, `"hf://organisation/repository@revision"`, or the
-            address of an archive of weights, see `stzoo.archive`.
+            address of an archive of weights, see `stzoo.weights.url_cache`.
         filename: string.
 
     Returns:
@@ -54,10 +54,10 @@ def fetch(where, filename):
                 "`stzoo.save` writes them."
             )
         return path
-    if archive.remote(where):
+    if url_cache.remote(where):
         if filename != WEIGHTS:
             raise FileNotFoundError(f"{where} has weights only, no {filename}.")
-        return archive.fetch(where, _progress())
+        return url_cache.fetch(where, _progress())
     from huggingface_hub import errors, hf_hub_download
 
     repository, revision = _address(where)
@@ -85,8 +85,8 @@ def discard(where):
     """
     if not remote(where):
         return
-    if archive.remote(where):
-        return archive.discard(where)
+    if url_cache.remote(where):
+        return url_cache.discard(where)
     from huggingface_hub import try_to_load_from_cache
 
     repository, revision = _address(where)
@@ -99,7 +99,7 @@ def discard(where):
 
 def remote(where):
     """Whether this is an address, not a folder."""
-    return str(where).startswith("hf://") or archive.remote(where)
+    return str(where).startswith("hf://") or url_cache.remote(where)
 
 
 def _address(where):

@@ -136,8 +136,8 @@ class Pretrained:
         reported: dict, accuracy as the source reports it.
         measured: dict, accuracy as measured with this library.
         repository: string, a Hub repository whose `model.safetensors` has the names
-            of PyTorch, or an address, see `stzoo.archive`. Empty: our own layout, under
-            `builder.tag`.
+            of PyTorch, or an address, see `stzoo.weights.url_cache`. Empty: our own
+            layout, under `builder.tag`.
         revision: string, branch, tag or commit of the repository.
         sha256: string, hash of `model.safetensors`, where it is known.
         new: tuple of strings, patterns (`re.search`) of the paths of variables that

@@ -12,9 +12,9 @@ from harness import close
 import stzoo
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
-from stzoo.training import extraction
-from stzoo.training.evaluation import evaluate
-from stzoo.training.extraction import extract, in_parts, read_part
+from stzoo.inference import extract as extraction
+from stzoo.inference.evaluate import evaluate
+from stzoo.inference.extract import extract, in_parts, read_part
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow

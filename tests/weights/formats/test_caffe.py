@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from foreign import _field, _varint, caffemodel
 
-from stzoo.formats.caffe import read
+from stzoo.weights.formats.caffe import read
 
 RNG = np.random.default_rng(0)
 

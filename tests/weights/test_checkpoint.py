@@ -12,10 +12,10 @@ from safetensors.numpy import load, save
 from safetensors.torch import save as save_torch
 
 import stzoo
-from stzoo import checkpoint
-from stzoo.hub import CONFIG, WEIGHTS
 from stzoo.models import cost
-from stzoo.spec import Pretrained
+from stzoo.weights import checkpoint
+from stzoo.weights.config import Pretrained
+from stzoo.weights.hub import CONFIG, WEIGHTS
 
 TINY = {"width": 4, "depths": (1, 1, 1, 1), "input_shape": (2, 32, 32, 3)}
 WHERE = "hf://zoo/model"

@@ -11,8 +11,8 @@ from harness import close
 import stzoo
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
-from stzoo.training import extraction
-from stzoo.training.extraction import extract, read_part
+from stzoo.inference import extract as extraction
+from stzoo.inference.extract import extract, read_part
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_after_a_kill_the_rest_is_done(model, videos, tmp_path):
 import os, signal
 import keras, stzoo
 from stzoo.data.datasets import Videos
-from stzoo.training import extraction
+from stzoo.inference import extract as extraction
 extraction.PART = 3
 keras.utils.set_random_seed(0)
 model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))

@@ -24,12 +24,12 @@ import numpy as np
 from keras import ops
 
 from stzoo.backend import clips_at_once
-from stzoo.checkpoint import write
 from stzoo.data.decoders import open_video
 from stzoo.data.files import printable
 from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import Views
 from stzoo.layers.network import Network
+from stzoo.weights.checkpoint import write
 
 logger = logging.getLogger("stzoo")
 ENGINES = ("local", "ray")
@@ -189,7 +189,7 @@ def over(function, paths, clip, views="1x1", workers=4):
     Args:
         function: from `Views`, or an array of such, to an array `(views, width)`.
         paths: sequence of paths.
-        clip: `stzoo.spec.Clip`.
+        clip: `stzoo.weights.config.Clip`.
         views: string, clips x crops.
         workers: int, number of threads that decode.
 

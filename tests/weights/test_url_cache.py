@@ -10,8 +10,8 @@ import torch
 from foreign import params, zipped
 from safetensors.numpy import load_file
 
-from stzoo import archive
-from stzoo import hub as files
+from stzoo.weights import hub as files
+from stzoo.weights import url_cache
 
 TENSORS = {
     f"layer{i}.weight": np.random.default_rng(i).normal(size=10_000) for i in range(4)
@@ -49,7 +49,7 @@ def assert_whole(path):
 
 
 def test_an_archive_is_fetched_and_converted_once(served):
-    assert_whole(archive.fetch(address(served)))
+    assert_whole(url_cache.fetch(address(served)))
     assert kept(served) == {"model.safetensors"}
     served.close()
     assert_whole(files.fetch(address(served), files.WEIGHTS))
@@ -57,23 +57,23 @@ def test_an_archive_is_fetched_and_converted_once(served):
 
 
 def test_discarded_weights_are_fetched_anew(served):
-    archive.fetch(address(served))
+    url_cache.fetch(address(served))
     files.discard(address(served))
     assert kept(served) == set()
-    assert_whole(archive.fetch(address(served)))
+    assert_whole(url_cache.fetch(address(served)))
 
 
 def test_a_cut_download_goes_on_in_the_next_call(served):
     served.cut["model-1234.zip"] = len(ZIP) // 2
     with pytest.raises(ConnectionError, match="model-1234.zip did not arrive whole"):
-        archive.fetch(address(served))
+        url_cache.fetch(address(served))
     assert kept(served) == {"0.part"}
     served.cut.clear()
     size = next((served.cache / "assets").rglob("0.part")).stat().st_size
     assert size > len(ZIP) // 2 - 1000
     only_the_rest = bytes(size) + ZIP[size:]
     served.repositories["gluon/models"]["model-1234.zip"] = only_the_rest
-    assert_whole(archive.fetch(address(served)))
+    assert_whole(url_cache.fetch(address(served)))
 
 
 def test_a_server_that_begins_anew_every_time(served):
@@ -82,32 +82,32 @@ def test_a_server_that_begins_anew_every_time(served):
     with pytest.raises(ConnectionError, match="cut again and again"):
         files.fetch(address(served), files.WEIGHTS)
     served.cut.clear()
-    assert_whole(archive.fetch(address(served)))
+    assert_whole(url_cache.fetch(address(served)))
 
 
 def test_a_part_that_is_too_long_is_dropped(served):
     served.cut["model-1234.zip"] = len(ZIP) // 2
     with pytest.raises(ConnectionError):
-        archive.fetch(address(served))
+        url_cache.fetch(address(served))
     part = next((served.cache / "assets").rglob("0.part"))
     part.write_bytes(ZIP + ZIP)
     served.cut.clear()
     with pytest.raises((ConnectionError, ValueError), match="model-1234.zip"):
-        archive.fetch(address(served))
+        url_cache.fetch(address(served))
     assert kept(served) == set()
-    assert_whole(archive.fetch(address(served)))
+    assert_whole(url_cache.fetch(address(served)))
 
 
 def test_without_network(served):
     served.close()
     with pytest.raises(ConnectionError, match="model-1234.zip did not arrive"):
-        archive.fetch(address(served))
+        url_cache.fetch(address(served))
 
 
 def test_an_archive_that_is_gone(served):
     del served.repositories["gluon/models"]["model-1234.zip"]
     with pytest.raises(FileNotFoundError, match=r"model-1234.zip is not there .*404"):
-        archive.fetch(address(served))
+        url_cache.fetch(address(served))
 
 
 def test_a_url_has_weights_only(served):
@@ -131,23 +131,23 @@ def test_a_url_has_weights_only(served):
 def test_what_is_wrong_is_not_kept(served, data, message):
     served.repositories["gluon/models"]["model-1234.zip"] = data
     with pytest.raises(ValueError, match=f"model-1234.zip: .*{message}"):
-        archive.fetch(address(served))
+        url_cache.fetch(address(served))
     assert kept(served) == set()
     served.repositories["gluon/models"]["model-1234.zip"] = ZIP
-    assert_whole(archive.fetch(address(served)))
+    assert_whole(url_cache.fetch(address(served)))
 
 
 def test_the_right_hash_of_what_is_no_file_of_mxnet(served):
     served.repositories["gluon/models"]["model-1234.zip"] = zipped({"a.params": b"?"})
     sha1 = hashlib.sha1(b"?").hexdigest()
     with pytest.raises(ValueError, match="at byte 0 it needs 8 more, but 1 are left"):
-        archive.fetch(address(served, sha1))
+        url_cache.fetch(address(served, sha1))
 
 
 def test_a_file_that_would_fill_the_memory(served, monkeypatch):
-    monkeypatch.setattr(archive, "LIMIT", len(PARAMS) - 1)
+    monkeypatch.setattr(url_cache, "LIMIT", len(PARAMS) - 1)
     with pytest.raises(ValueError, match="one .params file, but has {'model-1234.para"):
-        archive.fetch(address(served))
+        url_cache.fetch(address(served))
 
 
 def checkpoint(**more):
@@ -178,9 +178,9 @@ def assert_tensors(path):
 
 def test_a_checkpoint_of_pytorch_has_its_hash_in_its_name(served, pth):
     where = f"{served.url}/{pth(checkpoint())}"
-    assert archive.remote(where)
-    assert_tensors(archive.fetch(where))
-    assert_tensors(archive.fetch(where))
+    assert url_cache.remote(where)
+    assert_tensors(url_cache.fetch(where))
+    assert_tensors(url_cache.fetch(where))
     assert served.fetched(".pth") == 1
     assert kept(served) == {"model.safetensors"}
 
@@ -188,14 +188,14 @@ def test_a_checkpoint_of_pytorch_has_its_hash_in_its_name(served, pth):
 def test_a_checkpoint_with_another_hash_is_not_kept(served, pth):
     where = f"{served.url}/{pth(checkpoint(), name='tsn-0123abcd.pth')}"
     with pytest.raises(ValueError, match="its sha256 is .*, but should be 0123abcd"):
-        archive.fetch(where)
+        url_cache.fetch(where)
     assert kept(served) == set()
 
 
 def test_a_checkpoint_without_a_hash_is_not_fetched(served, pth):
     where = f"{served.url}/{pth(checkpoint(), name='tsn_e50.pth')}"
     with pytest.raises(ValueError, match="tsn_e50.pth cannot be checked"):
-        archive.fetch(where)
+        url_cache.fetch(where)
     assert served.fetched(".pth") == 0
 
 
@@ -206,7 +206,7 @@ def test_nothing_of_a_checkpoint_is_run(served, pth, capsys):
 
     where = f"{served.url}/{pth(checkpoint(meta=Code()))}"
     with pytest.raises(ValueError, match="it names print, which is not run"):
-        archive.fetch(where)
+        url_cache.fetch(where)
     assert kept(served) == set()
     assert capsys.readouterr().out == ""
 
@@ -216,17 +216,17 @@ def test_a_mirror_on_the_hub_helps_out(served, pth, monkeypatch):
     data = checkpoint()
     name = pth(data, "someone/copies").rpartition("/")[2]
     mirror = f"hf://someone/copies/{name}"
-    assert_tensors(archive.fetch(f"{served.url}/gone/resolve/main/{name} {mirror}"))
+    assert_tensors(url_cache.fetch(f"{served.url}/gone/resolve/main/{name} {mirror}"))
     files.discard(f"{served.url}/gone/resolve/main/{name}")
-    assert_tensors(archive.fetch(f"http://127.0.0.1:9/{name} {mirror}"))
+    assert_tensors(url_cache.fetch(f"http://127.0.0.1:9/{name} {mirror}"))
     files.discard(f"http://127.0.0.1:9/{name}")
     del served.repositories["someone/copies"]
     with pytest.raises(ConnectionError, match=f"9/{name} did.*copies.*is not there"):
-        archive.fetch(f"http://127.0.0.1:9/{name} {mirror}")
+        url_cache.fetch(f"http://127.0.0.1:9/{name} {mirror}")
 
 
 def test_without_pytorch_the_error_says_what_to_install(served, pth, monkeypatch):
     where = f"{served.url}/{pth(checkpoint())}"
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"install `stzoo\[torch\]`"):
-        archive.fetch(where)
+        url_cache.fetch(where)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stzoo.convert import convert, rename
 from stzoo.models.cost import KEY_MAP
+from stzoo.weights.convert import convert, rename
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from stzoo.training import plots
+from stzoo.visualize import results as plots
 
 
 def size(data):

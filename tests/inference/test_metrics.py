@@ -8,7 +8,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from stzoo.training import metrics
+from stzoo.inference import metrics
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from stzoo import hub
-from stzoo.convert import convert
-from stzoo.spec import Pretrained
+from stzoo.weights import hub
+from stzoo.weights.config import Pretrained
+from stzoo.weights.convert import convert
 
 logger = logging.getLogger("stzoo")
 HEAD = "fc/"  # variables that follow the number of classes
@@ -154,7 +154,7 @@ def load_weights(model, source, tensors, rules=(), prepare=None):
         model: `keras.Model`.
         source: `Source`.
         tensors: dict from name to array, what `source` holds.
-        rules: pairs for `stzoo.convert.convert`, for a file with names of others.
+        rules: pairs for `stzoo.weights.convert.convert`, for a file of foreign names.
         prepare: function of the tensors of such a file that returns those to convert.
     """
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
@@ -231,7 +231,7 @@ def save(model, folder, labels=None, dtype="float32", **known):
             the model was loaded with by default.
         dtype: `"float32"` or `"float16"`, how tensors of floats are stored. What
             float16 cannot hold, such as the variance of pixels, stays float32.
-        **known: further fields of `stzoo.spec.Pretrained`: `tag`, `licence`,
+        **known: further fields of `stzoo.weights.config.Pretrained`: `tag`, `licence`,
             `source`, `reported`, `measured`.
     """
     from safetensors.numpy import save as serialize

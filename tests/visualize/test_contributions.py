@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stzoo.explain import plots
 from stzoo.explain.contributions import Contributions
+from stzoo.visualize import contributions as plots
 
 RNG = np.random.default_rng(0)
 DPI = 300

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stzoo.spec import RGB_MEAN, RGB_STD, Clip, Pretrained
+from stzoo.weights.config import RGB_MEAN, RGB_STD, Clip, Pretrained
 
 FULL = Pretrained(
     "cost_tiny",

@@ -14,12 +14,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from stzoo.checkpoint import write
 from stzoo.data.decoders import open_video
 from stzoo.data.files import printable
 from stzoo.data.transforms import Views
 from stzoo.data.video import Video
-from stzoo.training import extraction, metrics, plots
+from stzoo.inference import extract as extraction
+from stzoo.inference import metrics
+from stzoo.visualize import results as plots
+from stzoo.weights.checkpoint import write
 
 logger = logging.getLogger("stzoo")
 
@@ -172,13 +174,13 @@ def evaluate(
         views: string, clips x crops, whose probabilities are averaged; `"10x3"` is
             the protocol of the papers.
         folder: path, where the probabilities of each video are kept in parts, see
-            `stzoo.training.extraction`. An evaluation that was interrupted goes on
+            `stzoo.inference.extract`. An evaluation that was interrupted goes on
             from there. `None`: they are not kept.
         workers: int, number of threads that decode.
         progress: function that takes a sequence of what is to be done and yields it,
             for a progress bar.
         engine: `"local"`, or `"ray"` for a Ray cluster, see
-            `stzoo.training.extraction.extract`. That needs a folder.
+            `stzoo.inference.extract.extract`. That needs a folder.
 
     Returns:
         `Evaluation`. A video that cannot be decoded is counted and named in `failed`.

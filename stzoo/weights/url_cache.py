@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from stzoo.formats import mxnet, pytorch
+from stzoo.weights.formats import mxnet, pytorch
 
 LIMIT = 2**30  # bytes of a file in a zip; the largest known has a fifth of that
 

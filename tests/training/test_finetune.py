@@ -16,7 +16,7 @@ from tiny import RECIPE, build, run
 
 import stzoo
 from stzoo.data import datasets
-from stzoo.training.fitting import finetune
+from stzoo.training.finetune import finetune
 
 
 @pytest.fixture

@@ -27,10 +27,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from stzoo import checkpoint, hub
 from stzoo.data import mirroring
 from stzoo.data.pipeline import Order, Reading, clips, steps
-from stzoo.training import devices, plots
+from stzoo.training import devices
+from stzoo.visualize import results as plots
+from stzoo.weights import checkpoint, hub
 
 logger = logging.getLogger("stzoo")
 RUN, STATE = "run.json", "state.npz"
@@ -90,7 +91,7 @@ def finetune(
     Example:
 
     ```python
-    from stzoo.training.fitting import finetune
+    from stzoo.training.finetune import finetune
     from stzoo.training.recipes import RECIPES
 
     train = stzoo.data.datasets.read("videos/train")
