@@ -7,7 +7,7 @@ _environment.prepare()
 from stzoo import layers as layers
 from stzoo.explain.contributions import contributions as contributions
 from stzoo.export.fusion import fuse as fuse
-from stzoo.inference.evaluate import predict as predict
+from stzoo.inference.predict import predict as predict
 from stzoo.models.cost import c2d_resnet50 as c2d_resnet50
 from stzoo.models.cost import c2d_resnet101 as c2d_resnet101
 from stzoo.models.cost import c2d_resnet152 as c2d_resnet152

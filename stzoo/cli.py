@@ -24,8 +24,8 @@ from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
 from stzoo.explain import reports
 from stzoo.inference.evaluate import evaluate as measure
-from stzoo.inference.extract import ENGINES
 from stzoo.inference.extract import extract as write_features
+from stzoo.inference.parts import ENGINES
 from stzoo.training.devices import distribute
 from stzoo.training.finetune import finetune as fit
 from stzoo.training.recipes import RECIPES

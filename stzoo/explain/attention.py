@@ -7,6 +7,7 @@ from keras import ops
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import crop, length, read_clips
 from stzoo.explain.saliency import overlay
+from stzoo.inference.predict import decode_predictions, softmax
 from stzoo.visualize.filmstrip import filmstrip
 
 BATCH = 8  # clips at a time
@@ -67,12 +68,8 @@ def picture(model, video, path, frames=8, top=3):
         with open_video(video) as opened:
             clips = _around(model.stzoo.clip, opened, frames)
     weights, logits = attention(model, clips)
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities = (powers / powers.sum(-1, keepdims=True)).mean(0)
     about = model.stzoo
-    labels = about.labels or range(about.classes)
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    answers = [(labels[i], float(probabilities[i])) for i in best]
+    answers = decode_predictions(softmax(logits).mean(0), about, top)
     seen = clips[:, _middle(about.clip), ..., :3]
     maps = _enlarged(weights / weights.max((1, 2), keepdims=True), seen.shape[1:3])
     title = f"Where the attention of {about.name} looks"

@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from keras import ops
 
 from stzoo.data import datasets, files, motions
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
 from stzoo.explain.contributions import contributions, operators
 from stzoo.explain.saliency import overlay, saliency
+from stzoo.inference.predict import classify, decode_predictions
 from stzoo.visualize import contributions as plots
 from stzoo.visualize.filmstrip import filmstrip
 from stzoo.weights.checkpoint import write
@@ -116,7 +116,7 @@ def of_video(model, folder, video, layer=None, label=None):
         shown = clip_views(opened, film)[0]
         fps = getattr(opened, "fps", motions.FPS)
         fps *= 1 if dense else frames / len(opened)
-    probabilities = ops.convert_to_numpy(ops.softmax(model.predict_on_batch(clips)))[0]
+    probabilities = classify(model, clips)[0]
     number = labels.index(label) if label else int(probabilities.argmax())
     maps = saliency(model, clips, layer, [number])[0]
 
@@ -128,8 +128,7 @@ def of_video(model, folder, video, layer=None, label=None):
         title += f", at {layer}"
     if not maps.any():
         title += " (nothing)"
-    order = np.argsort(-probabilities, kind="stable")[:5]
-    answers = [(labels[i], float(probabilities[i])) for i in order]
+    answers = decode_predictions(probabilities, about)
     strip = np.concatenate([clips[0], overlay(clips[0], maps)], axis=1)
     filmstrip(strip, answers, paths[0], title)
     motions.save(paths[1], _enlarged(overlay(shown, maps.repeat(between, 0))), fps=fps)

@@ -1,4 +1,4 @@
-"""From a model and videos to answers, and to how good they are."""
+"""How good a model is on videos whose classes are known."""
 
 import csv
 import dataclasses
@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,74 +15,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from stzoo.data.decoders import open_video
 from stzoo.data.files import printable
-from stzoo.data.transforms import Views
-from stzoo.data.video import Video
-from stzoo.inference import extract as extraction
 from stzoo.inference import metrics
+from stzoo.inference.parts import Job, compute_parts, describe, read_part
+from stzoo.inference.predict import classify, record_of
+from stzoo.inference.views import Reading, map_videos
 from stzoo.visualize import results as plots
 from stzoo.weights.checkpoint import write
 
 logger = logging.getLogger("stzoo")
-
-
-def predict(model, video, top=5, views="1x1"):
-    """The most probable classes of a video.
-
-    Args:
-        model: a model of the zoo. Its `stzoo` record says how videos are prepared.
-        video: path or URL of a video or of a folder of frames, binary file object of
-            a video, or uint8 array `(frames, height, width, 3)`, RGB.
-        top: int, number of classes.
-        views: string, clips x crops, whose probabilities are averaged; `"10x3"` is
-            the protocol of the papers.
-
-    Returns:
-        List of tuples `(label, probability)`, the most probable first. A model
-        without labels answers with the indices of its logits.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a video that can be read.
-
-    Example:
-
-    >>> model = stzoo.cost_tiny(pretrained="motions")
-    >>> stzoo.predict(model, "ball.mp4", top=1)
-    [('rising', 0.9...)]
-    """
-    about = _about(model)
-    if isinstance(video, np.ndarray):
-        clips = Views(video, about.clip, views)
-    elif not isinstance(video, str | os.PathLike) and not hasattr(video, "read"):
-        raise ValueError(
-            "A video must be a path, a URL, a binary file object or a uint8 array "
-            f"(frames, height, width, 3). Received: {type(video).__name__}."
-        )
-    else:
-        opened = Video(video) if hasattr(video, "read") else open_video(video)
-        with opened as frames:
-            clips = Views(frames, about.clip, views)
-    probabilities = classify(model, clips).mean(0)
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    labels = about.labels or range(about.classes)
-    return [(labels[i], float(probabilities[i])) for i in best]
-
-
-def classify(model, clips):
-    """Class probabilities of each clip.
-
-    Args:
-        model: a model from clips to logits.
-        clips: `Views`, or array `(clips, frames, height, width, channels)` of 0 to 255.
-
-    Returns:
-        float32 array `(clips, classes)`.
-    """
-    logits = extraction.in_batches(model, clips)
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
 
 
 def _decoder():
@@ -161,7 +103,7 @@ def evaluate(
     videos,
     views="1x1",
     folder=None,
-    workers=4,
+    num_workers=4,
     progress=iter,
     engine="local",
 ):
@@ -176,11 +118,11 @@ def evaluate(
         folder: path, where the probabilities of each video are kept in parts, see
             `stzoo.inference.extract`. An evaluation that was interrupted goes on
             from there. `None`: they are not kept.
-        workers: int, number of threads that decode.
+        num_workers: int, number of threads that decode.
         progress: function that takes a sequence of what is to be done and yields it,
             for a progress bar.
         engine: `"local"`, or `"ray"` for a Ray cluster, see
-            `stzoo.inference.extract.extract`. That needs a folder.
+            `stzoo.inference.extract`. That needs a folder.
 
     Returns:
         `Evaluation`. A video that cannot be decoded is counted and named in `failed`.
@@ -189,40 +131,49 @@ def evaluate(
         ValueError: the classes are not those of the model, or no video could be
             decoded.
     """
-    about = _about(model)
+    config = record_of(model)
+    _check_classes(videos, config)
+    reading = Reading(config.clip, views, num_workers)
+    probabilities = partial(classify, model)
+    if folder is None and engine != "local":
+        raise ValueError(f"engine={engine!r} computes parts: it needs a folder.")
+    if folder is None:
+        found = map_videos(probabilities, progress(videos.paths), reading)
+        rows, errors = zip(*found, strict=True)
+    else:
+        run = describe(model, layer="probabilities")
+        job = Job(probabilities, config.classes, reading, run)
+        compute_parts(job, videos, folder, engine=engine, progress=progress)
+        rows, errors = _read_parts(folder)
+    return _measured(config.name, views, videos, rows, errors)
+
+
+def _check_classes(videos, config):
+    """Raises a `ValueError` unless the videos have the classes of the model."""
     if not videos.labels:
         raise ValueError("The videos have no classes, so nothing can be measured.")
-    if tuple(videos.classes) != (about.labels or tuple(videos.classes)):
+    if tuple(videos.classes) != (config.labels or tuple(videos.classes)):
         raise ValueError(
             "The classes of the videos are not those of the model, in its order. Read "
             "the videos with classes=model.stzoo.labels. Videos: "
-            f"{_start(videos.classes)}. Model: {_start(about.labels)}."
+            f"{_start(videos.classes)}. Model: {_start(config.labels)}."
         )
-    if len(videos.classes) != about.classes:
+    if len(videos.classes) != config.classes:
         raise ValueError(
             f"The videos are of {len(videos.classes)} classes, the model of "
-            f"{about.classes}."
+            f"{config.classes}."
         )
 
-    if folder is None and engine != "local":
-        raise ValueError(f"engine={engine!r} computes parts: it needs a folder.")
 
-    def probabilities(clips):
-        return classify(model, clips)
+def _read_parts(folder):
+    """The rows and the errors of all parts in a folder."""
+    read = [read_part(part) for part in sorted(Path(folder).glob("part-*.npz"))]
+    errors = [error for _, _, errors in read for error in errors]
+    return np.concatenate([rows for _, rows, _ in read]), errors
 
-    if folder is None:
-        paths = progress(videos.paths)
-        found = extraction.over(probabilities, paths, about.clip, views, workers)
-        rows, errors = zip(*found, strict=True)
-    else:
-        extraction.in_parts(
-            *(probabilities, about.classes, {"layer": "probabilities"}, model, videos),
-            *(folder, views, (0, 1), "npz", workers, progress, engine),
-        )
-        parts = sorted(Path(folder).glob("part-*.npz"))
-        read = [extraction.read_part(part) for part in parts]
-        errors = [error for _, _, errors in read for error in errors]
-        rows = np.concatenate([rows for _, rows, _ in read])
+
+def _measured(name, views, videos, rows, errors):
+    """The evaluation of the videos that were decoded."""
     right = [number for number, error in enumerate(errors) if not error]
     failed = [
         {"video": path, "error": error}
@@ -233,48 +184,41 @@ def evaluate(
         raise ValueError(f"No video could be decoded. The first: {failed[0]['error']}")
     scores = np.stack([rows[number] for number in right])
     labels = np.array(videos.labels)[right]
-    return _measured(about, views, videos.classes, scores, labels, failed)
-
-
-def _measured(about, views, classes, scores, labels, failed):
-    matrix = metrics.confusion(scores.argmax(-1), labels, len(classes))
-    accuracy = metrics.class_accuracy(matrix)
-    precision = metrics.average_precision(scores, labels)
-    wrong = matrix - np.diag(np.diag(matrix))
-    known = matrix.sum(1) > 0
-    rows = [
-        {
-            "label": label,
-            "videos": int(matrix[i].sum()),
-            "accuracy": float(accuracy[i]) if known[i] else None,
-            "average_precision": float(precision[i]) if known[i] else None,
-            "mistaken_for": classes[wrong[i].argmax()] if wrong[i].any() else None,
-        }
-        for i, label in enumerate(classes)
-    ]
+    matrix = metrics.confusion(scores.argmax(-1), labels, len(videos.classes))
+    classes = _by_class(videos.classes, scores, labels, matrix)
+    known = [row for row in classes if row["videos"]]
     return Evaluation(
-        about.name,
+        name,
         views,
         len(labels),
         failed,
         top1=metrics.top_k(scores, labels),
         top5=metrics.top_k(scores, labels, 5),
-        mean_class_accuracy=float(accuracy[known].mean()),
-        mean_average_precision=float(precision[known].mean()),
-        classes=rows,
+        mean_class_accuracy=float(np.mean([row["accuracy"] for row in known])),
+        mean_average_precision=float(
+            np.mean([row["average_precision"] for row in known])
+        ),
+        classes=classes,
         confusion=matrix,
     )
 
 
-def _about(model):
-    """The record of a model of the zoo."""
-    about = getattr(model, "stzoo", None)
-    if about is None:
-        raise ValueError(
-            f"The model {model.name!r} does not say how videos are prepared for it. "
-            "Build or load it with stzoo."
-        )
-    return about
+def _by_class(names, scores, labels, matrix):
+    """The rows of `Evaluation.classes`."""
+    accuracy = metrics.class_accuracy(matrix)
+    precision = metrics.average_precision(scores, labels)
+    wrong = matrix - np.diag(np.diag(matrix))
+    known = matrix.sum(1) > 0
+    return [
+        {
+            "label": name,
+            "videos": int(matrix[i].sum()),
+            "accuracy": float(accuracy[i]) if known[i] else None,
+            "average_precision": float(precision[i]) if known[i] else None,
+            "mistaken_for": names[wrong[i].argmax()] if wrong[i].any() else None,
+        }
+        for i, name in enumerate(names)
+    ]
 
 
 def _start(names):

@@ -29,12 +29,13 @@ from keras import ops
 
 from stzoo.data import mirroring
 from stzoo.data.pipeline import Order, Reading, clips, steps
+from stzoo.inference.parts import RUN, ensure_same_run
 from stzoo.training import devices
 from stzoo.visualize import results as plots
 from stzoo.weights import checkpoint, hub
 
 logger = logging.getLogger("stzoo")
-RUN, STATE = "run.json", "state.npz"
+STATE = "state.npz"
 
 
 def finetune(
@@ -137,7 +138,8 @@ def finetune(
     )
     run = _run(model, train, validation, recipe, seed)
     run["mirrored"] = _mirrored(train.classes, augment)
-    _claim(folder, run, write=process == 0)
+    _ensure_no_model(folder)
+    ensure_same_run(folder, run, "training", writes=process == 0)
     state = _State(folder, train.classes, patience, write=process == 0)
     epoch = state.restore(model)
     devices.agree((run, state.history), processes)
@@ -280,18 +282,7 @@ def _mirrored(classes, augment):
     return named or None
 
 
-def _claim(folder, run, write):
-    """Writes what a folder is for, or checks that it is for this."""
-    path = folder / RUN
-    if path.exists():
-        known = json.loads(path.read_text("utf-8"))
-        if differ := [key for key in run if known.get(key) != run[key]]:
-            raise ValueError(
-                f"{folder} holds another training: it differs in {', '.join(differ)}. "
-                "Choose another folder, or delete this one."
-            )
-    elif (folder / hub.CONFIG).exists():
+def _ensure_no_model(folder):
+    """Raises a `ValueError` for a folder whose model is not from a training here."""
+    if (folder / hub.CONFIG).exists() and not (folder / RUN).exists():
         raise ValueError(f"{folder} holds a model already. Choose another folder.")
-    elif write:
-        text = json.dumps(run, indent=2, ensure_ascii=False)
-        checkpoint.write(folder, {RUN: (text + "\n").encode()})

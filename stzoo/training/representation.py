@@ -17,8 +17,8 @@ import numpy as np
 
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import Views
-from stzoo.inference.evaluate import classify
-from stzoo.inference.extract import in_batches
+from stzoo.inference.predict import classify
+from stzoo.inference.views import predict_views
 from stzoo.layers.network import Network
 
 
@@ -56,7 +56,7 @@ def features(model, videos, clips=20, rng=None, layer="avgpool"):
     rows = []
     for video in videos:
         views = _clips(video, model.stzoo.clip, clips, rng)
-        answers = in_batches(network, views)
+        answers = predict_views(network, views)
         rows.append(answers.mean(tuple(range(answers.ndim - 1)), dtype="float32"))
     return np.stack(rows)
 

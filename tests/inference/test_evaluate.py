@@ -12,7 +12,8 @@ from stzoo.data import motions
 from stzoo.data.datasets import Videos
 from stzoo.data.transforms import clip_views
 from stzoo.inference import evaluate as evaluation
-from stzoo.inference import extract as extraction
+from stzoo.inference import parts, views
+from stzoo.inference.predict import classify
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,9 @@ def test_views_are_averaged_as_probabilities(model):
 
 def test_batches_make_no_difference(model, monkeypatch):
     clips = np.random.default_rng(0).integers(0, 256, (5, 8, 64, 64, 3)).astype("uint8")
-    whole = evaluation.classify(model, clips)
-    monkeypatch.setattr(extraction, "clips_at_once", lambda: 2)
-    close(evaluation.classify(model, clips), whole)
+    whole = classify(model, clips)
+    monkeypatch.setattr(views, "clips_at_once", lambda: 2)
+    close(classify(model, clips), whole)
 
 
 def test_a_model_without_labels_answers_with_indices():
@@ -102,7 +103,7 @@ def test_evaluate(model, videos, tmp_path):
 def test_evaluation_goes_on_where_it_was_interrupted(
     model, videos, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(extraction, "PART", 3)
+    monkeypatch.setattr(parts, "PART", 3)
     whole = evaluation.evaluate(model, videos)
 
     def interrupted(parts):
@@ -129,16 +130,16 @@ def test_classes_in_another_order_are_refused(model, one_broken):
 
 
 @pytest.mark.parametrize(
-    ("views", "sizes"), [(3, [3]), (8, [8]), (11, [6, 6]), (16, [8, 8]), (30, 5 * [6])]
+    ("count", "sizes"), [(3, [3]), (8, [8]), (11, [6, 6]), (16, [8, 8]), (30, 5 * [6])]
 )
-def test_views_are_shared_evenly_among_batches(views, sizes, monkeypatch):
+def test_views_are_shared_evenly_among_batches(count, sizes, monkeypatch):
     class Network:
         def predict_on_batch(self, clips):
             seen.append(len(clips))
             return keras.ops.convert_to_tensor(clips)
 
     seen = []
-    monkeypatch.setattr(extraction, "clips_at_once", lambda: 8)
-    clips = np.arange(views, dtype="float32")[:, None]
-    np.testing.assert_array_equal(extraction.in_batches(Network(), clips), clips)
+    monkeypatch.setattr(views, "clips_at_once", lambda: 8)
+    clips = np.arange(count, dtype="float32")[:, None]
+    np.testing.assert_array_equal(views.predict_views(Network(), clips), clips)
     assert seen == sizes

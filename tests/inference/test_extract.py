@@ -11,8 +11,9 @@ from harness import close
 import stzoo
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
-from stzoo.inference import extract as extraction
-from stzoo.inference.extract import extract, read_part
+from stzoo.inference import parts
+from stzoo.inference.extract import extract
+from stzoo.inference.parts import read_part
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def model():
 
 @pytest.fixture
 def videos(one_broken, monkeypatch):
-    monkeypatch.setattr(extraction, "PART", 3)
+    monkeypatch.setattr(parts, "PART", 3)
     return one_broken
 
 
@@ -82,8 +83,9 @@ def test_after_a_kill_the_rest_is_done(model, videos, tmp_path):
 import os, signal
 import keras, stzoo
 from stzoo.data.datasets import Videos
-from stzoo.inference import extract as extraction
-extraction.PART = 3
+from stzoo.inference import parts
+from stzoo.inference.extract import extract
+parts.PART = 3
 keras.utils.set_random_seed(0)
 model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
 replace = os.replace
@@ -92,7 +94,7 @@ def kill(source, target):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
 os.replace = kill
-extraction.extract(model, Videos({videos.paths!r}), {str(tmp_path)!r})
+extract(model, Videos({videos.paths!r}), {str(tmp_path)!r})
 """
     killed = subprocess.run([sys.executable, "-c", code], env=os.environ)
     assert killed.returncode == -signal.SIGKILL

@@ -12,9 +12,11 @@ from harness import close
 import stzoo
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
-from stzoo.inference import extract as extraction
+from stzoo.inference import parts
 from stzoo.inference.evaluate import evaluate
-from stzoo.inference.extract import extract, in_parts, read_part
+from stzoo.inference.extract import extract
+from stzoo.inference.parts import Job, compute_parts, read_part
+from stzoo.inference.views import Reading
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -29,7 +31,7 @@ def cluster():
 
 @pytest.fixture
 def videos(one_broken, monkeypatch):
-    monkeypatch.setattr(extraction, "PART", 3)
+    monkeypatch.setattr(parts, "PART", 3)
     return one_broken
 
 
@@ -78,10 +80,9 @@ def means(cluster, model, videos, tmp_path):
     def means(dies):
         calls = tmp_path / f"{dies}"
         calls.mkdir()
-        return in_parts(
-            *(colours(calls, dies), 3, {}, model, videos, tmp_path / "parts"),
-            **{"views": "4x2", "workers": 2, "engine": "ray"},  # one worker
-        )
+        reading = Reading(model.stzoo.clip, "4x2", num_workers=2)  # one worker
+        job = Job(colours(calls, dies), 3, reading, run={})
+        return compute_parts(job, videos, tmp_path / "parts", engine="ray")
 
     return means
 

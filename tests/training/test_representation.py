@@ -9,7 +9,7 @@ from harness import close
 import stzoo
 from stzoo.data import motions
 from stzoo.data.transforms import clip_views
-from stzoo.inference.evaluate import classify
+from stzoo.inference.predict import classify
 from stzoo.training import representation
 
 RNG = np.random.default_rng(0)

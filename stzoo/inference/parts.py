@@ -1,0 +1,265 @@
+"""Resumable, sharded work on a list of videos.
+
+A list of videos is cut into parts of `PART` videos. A part is computed and written
+whole, or it is not there. The next run, after a crash or beside others on other shards,
+computes the parts that are missing and nothing twice. When all are there, a manifest
+says so. A part is computed in this process, or by a worker of a Ray cluster; this
+process writes it.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from stzoo.data.files import printable
+from stzoo.inference.views import Reading, map_videos
+from stzoo.weights.checkpoint import write
+
+logger = logging.getLogger("stzoo")
+ENGINES = ("local", "ray")
+FORMATS = ("npz", "parquet")
+PART = 256  # videos in a part
+TRIES = 4  # how often Ray computes a part whose worker dies
+MANIFEST = "manifest.json"
+RUN = "run.json"
+_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # as `printable` writes it
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is computed of each video.
+
+    Args:
+        function: from `Views`, or an array of such, to an array `(views, width)`.
+        width: int.
+        reading: `stzoo.inference.views.Reading`.
+        run: dict, what makes this job the one it is, see `describe`.
+        format: `"npz"` or `"parquet"`.
+    """
+
+    function: Callable
+    width: int
+    reading: Reading
+    run: dict
+    format: str = "npz"
+
+    def __post_init__(self):
+        if self.format not in FORMATS:
+            raise ValueError(
+                f'format must be "npz" or "parquet". Received: {self.format!r}.'
+            )
+
+    def compute(self, paths):
+        """Computes a part, as the bytes of its file."""
+        rows = list(map_videos(self.function, paths, self.reading))
+        nothing = np.full(self.width, np.nan, "float32")
+        features = np.stack([nothing if row is None else row for row, _ in rows])
+        errors = [error for _, error in rows]
+        return _serialize(list(paths), features, errors, self.format)
+
+
+def describe(model, **what):
+    """What makes a job the one it is: the model, its weights, and what is asked of it.
+
+    Args:
+        model: a model of the zoo.
+        **what: further values of JSON.
+    """
+    weights = hashlib.sha256()
+    for variable in model.weights:
+        weights.update(np.ascontiguousarray(ops.convert_to_numpy(variable)))
+    return {**what, "model": model.stzoo.name, "weights": weights.hexdigest()}
+
+
+def compute_parts(job, videos, folder, shard=(0, 1), engine="local", progress=iter):
+    """Computes the parts of a list that are missing, see `stzoo.inference.extract`.
+
+    Args:
+        job: `Job`.
+        videos: `stzoo.data.datasets.Videos`.
+        folder, shard, engine, progress: as of `stzoo.inference.extract.extract`.
+
+    Returns:
+        Dict, the manifest, or `None` while parts of other shards are missing.
+    """
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(
+            f"shard is a number from 0 and how many there are, such as (0, 16). "
+            f"Received: {shard}."
+        )
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {ENGINES}. Received: {engine!r}.")
+    folder = Path(folder)
+    ensure_same_run(folder, job.run | _listed(videos, job.reading))
+    numbers = range(-(-len(videos) // PART))
+    names = [f"part-{number:06}.{job.format}" for number in numbers]
+    mine = [
+        n for n in numbers[shard[0] :: shard[1]] if not (folder / names[n]).exists()
+    ]
+    missing = {names[n]: videos.paths[n * PART : (n + 1) * PART] for n in mine}
+    compute = compute_on_ray if engine == "ray" and missing else compute_here
+    for _, (name, data) in zip(progress(mine), compute(job, missing), strict=True):
+        write(folder, {name: data})
+    if not all((folder / name).exists() for name in names):
+        return None
+    manifest = _manifest(folder, names)
+    write(folder, {MANIFEST: _json(manifest)})
+    return manifest
+
+
+def ensure_same_run(folder, run, kind="extraction", writes=True):
+    """Writes what a folder is for, or checks that it is for this.
+
+    Args:
+        folder: `pathlib.Path`.
+        run: dict of values of JSON.
+        kind: string, what the run is called in the error.
+        writes: bool, whether this process is the one that writes.
+
+    Raises:
+        ValueError: the folder holds another run.
+    """
+    path = folder / RUN
+    if path.exists():
+        known = json.loads(path.read_text("utf-8"))
+        if differ := [key for key in run if known.get(key) != run[key]]:
+            raise ValueError(
+                f"{folder} holds another {kind}: it differs in {', '.join(differ)}. "
+                "Choose another folder, or delete this one."
+            )
+    elif writes:
+        write(folder, {RUN: _json(run)})
+
+
+def read_part(path):
+    """What a part holds: paths, features and errors, see `stzoo.inference.extract`."""
+    if Path(path).suffix == ".parquet":
+        from pyarrow import parquet
+
+        table = parquet.read_table(path)
+        features = np.stack(table["features"].to_numpy())
+        paths, errors = (
+            [_BYTE.sub(lambda byte: chr(int(byte[1], 16)), text) for text in column]
+            for column in (table["path"].to_pylist(), table["error"].to_pylist())
+        )
+        return paths, features, errors
+    with np.load(path) as part:
+        return part["path"].tolist(), part["features"], part["error"].tolist()
+
+
+def compute_here(job, missing):
+    """Computes parts in this process; yields names and bytes."""
+    for name, paths in missing.items():
+        yield name, job.compute(paths)
+
+
+class _Worker:
+    """Holds a model on Ray, within the job."""
+
+    def __init__(self, job):
+        self.job = job
+
+    def compute(self, name, paths):
+        return name, self.job.compute(paths)
+
+
+def compute_on_ray(job, missing):
+    """Computes parts on a Ray cluster; yields names and bytes, as they are ready."""
+    import ray
+
+    pool = _ray_pool(job, len(missing))
+    for item in missing.items():
+        pool.submit(lambda actor, item: actor.compute.remote(*item), item)
+    left = set(missing)
+    while pool.has_next():
+        try:
+            name, data = pool.get_next_unordered()
+        except ray.exceptions.RayActorError as error:
+            logger.error("%s", error)
+        else:
+            left.remove(name)
+            yield name, data
+    if left:
+        first = min(left)
+        raise ChildProcessError(
+            f"{len(left)} parts are missing, as each worker died that computed one "
+            f"of them; {first} begins with {missing[first][0]}. A video may be too much "
+            "for the decoder or for the memory. The next call tries them again."
+        )
+
+
+def _ray_pool(job, most):
+    """Workers on Ray, one for each GPU, or for as many cores as it decodes with."""
+    import ray
+    from ray.util import ActorPool
+
+    if not ray.is_initialized():
+        ray.init()
+    has = ray.cluster_resources()
+    count = int(has.get("GPU") or has["CPU"] // job.reading.num_workers)
+    worker = ray.remote(_Worker).options(
+        num_cpus=1,
+        num_gpus=1 if has.get("GPU") else 0,
+        scheduling_strategy="SPREAD",
+        max_restarts=-1,
+        max_task_retries=TRIES - 1,
+        runtime_env={"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
+    )
+    job = ray.put(job)  # must stay: a worker that is replaced starts from it
+    return ActorPool([worker.remote(job) for _ in range(min(max(count, 1), most))])
+
+
+def _listed(videos, reading):
+    """What a run says of its list of videos."""
+    listed = hashlib.sha256(os.fsencode("\n".join(videos.paths)))
+    return {
+        "views": reading.views,
+        "videos": len(videos),
+        "list": listed.hexdigest(),
+        "part": PART,
+    }
+
+
+def _manifest(folder, names):
+    """The files in order, and the videos that failed."""
+    videos, failed = 0, []
+    for name in names:
+        paths, _, errors = read_part(folder / name)
+        videos += len(paths)
+        failed += [
+            {"video": path, "error": error}
+            for path, error in zip(paths, errors, strict=True)
+            if error
+        ]
+    return {"parts": names, "videos": videos, "failed": failed}
+
+
+def _serialize(paths, features, errors, format):
+    """The bytes of a part."""
+    file = io.BytesIO()
+    if format == "npz":
+        np.savez(file, path=paths, features=features, error=errors)
+    else:
+        import pyarrow
+        from pyarrow import parquet
+
+        flat = pyarrow.array(features.ravel())
+        column = pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])
+        paths, errors = map(printable, paths), map(printable, errors)
+        columns = {"path": list(paths), "features": column, "error": list(errors)}
+        parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
+def _json(value):
+    return (printable(json.dumps(value, indent=2, ensure_ascii=False)) + "\n").encode()
