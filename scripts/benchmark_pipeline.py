@@ -90,7 +90,9 @@ def main():
             render(Path(folder), size)
             videos, rates = read(folder), []
             for pipeline.open_video in (open_video, whole):
-                options = dict(train=True, reading=pipeline.Reading(workers))
+                options = dict(
+                    train=True, reading=pipeline.Reading(num_workers=workers)
+                )
                 rates.append(measure(pipeline.clips(videos, CLIP, BATCH, **options)))
             rates.append(measure(Threads(videos, workers)))
         print(f"{size[1]}x{size[0]}", *(f"{rate:.1f}" for rate in rates), sep=",")

@@ -18,7 +18,7 @@ from rich.text import Text
 import stzoo
 from stzoo.data import datasets, motions
 from stzoo.data.annotations import READERS
-from stzoo.data.pipeline import Reading
+from stzoo.data.reading import Reading
 from stzoo.data.sampling import parse_views
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
@@ -266,7 +266,7 @@ def finetune(
             seed,
             patience,
             tensorboard,
-            Reading(workers, skip=skip),
+            Reading(num_workers=workers, skip=skip),
             mirror_pairs=mirror_pairs or (),
         )
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())

@@ -3,7 +3,7 @@
 import keras
 
 import stzoo
-from stzoo.data.pipeline import Reading
+from stzoo.data.reading import Reading
 from stzoo.training.finetune import finetune
 from stzoo.training.recipes import RECIPES
 

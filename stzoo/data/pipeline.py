@@ -16,27 +16,11 @@ from keras import ops
 
 from stzoo.data.decoders import open_video
 from stzoo.data.mirroring import mirror_pairs
+from stzoo.data.reading import Reading
 from stzoo.data.transforms import Augment, clip_views, training_clip
 
 logger = logging.getLogger("stzoo")
 BLACK = None, 0, 0.0  # a clip that is not there, its class and its weight
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the videos of a list are read.
-
-    Args:
-        num_workers: int, number of threads that decode.
-        decoder: string, see `stzoo.data.decoders.open_video`.
-        skip: bool. A video that cannot be decoded is an error, or, with `skip=True`, it
-            is logged, and the next one of the list stands in its place (without
-            `drop_remainder`: a black clip that has no weight).
-    """
-
-    num_workers: int = 4
-    decoder: str = "av"
-    skip: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +72,7 @@ def clips(
             Default: `Augment()`. If it has no `pairs`, the names of the classes tell
             them, see `stzoo.data.mirroring.mirror_pairs`.
         order: `Order`.
-        reading: `Reading`.
+        reading: `stzoo.data.reading.Reading`.
 
     Returns:
         `grain.IterDataset` of tuples `(clips, labels)`: uint8

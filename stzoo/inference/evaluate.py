@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import logging
-import os
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -16,10 +15,11 @@ import keras
 import numpy as np
 
 from stzoo.data.files import printable
+from stzoo.data.reading import Reading
 from stzoo.inference import metrics
 from stzoo.inference.parts import Job, compute_parts, describe, read_part
 from stzoo.inference.predict import classify, record_of
-from stzoo.inference.views import Reading, map_videos
+from stzoo.inference.views import map_videos
 from stzoo.visualize import results as plots
 from stzoo.weights.checkpoint import write
 
@@ -133,16 +133,17 @@ def evaluate(
     """
     config = record_of(model)
     _check_classes(videos, config)
-    reading = Reading(config.clip, views, num_workers)
+    reading = Reading(views, num_workers)
     probabilities = partial(classify, model)
     if folder is None and engine != "local":
         raise ValueError(f"engine={engine!r} computes parts: it needs a folder.")
     if folder is None:
-        found = map_videos(probabilities, progress(videos.paths), reading)
+        paths = progress(videos.paths)
+        found = map_videos(probabilities, paths, config.clip, reading)
         rows, errors = zip(*found, strict=True)
     else:
         run = describe(model, layer="probabilities")
-        job = Job(probabilities, config.classes, reading, run)
+        job = Job(probabilities, config.classes, config.clip, reading, run)
         compute_parts(job, videos, folder, engine=engine, progress=progress)
         rows, errors = _read_parts(folder)
     return _measured(config.name, views, videos, rows, errors)

@@ -1,7 +1,8 @@
 """Resumable, sharded feature extraction."""
 
+from stzoo.data.reading import Reading
 from stzoo.inference.parts import Job, compute_parts, describe
-from stzoo.inference.views import Reading, predict_views
+from stzoo.inference.views import predict_views
 from stzoo.layers.network import Network
 
 
@@ -66,7 +67,8 @@ def extract(
     job = Job(
         features,
         width=network.output.shape[-1],
-        reading=Reading(model.stzoo.clip, views, num_workers),
+        clip=model.stzoo.clip,
+        reading=Reading(views, num_workers),
         run=describe(model, layer=layer, format=format),
         format=format,
     )

@@ -22,8 +22,10 @@ import numpy as np
 from keras import ops
 
 from stzoo.data.files import printable
-from stzoo.inference.views import Reading, map_videos
+from stzoo.data.reading import Reading
+from stzoo.inference.views import map_videos
 from stzoo.weights.checkpoint import write
+from stzoo.weights.config import Clip
 
 logger = logging.getLogger("stzoo")
 ENGINES = ("local", "ray")
@@ -42,13 +44,15 @@ class Job:
     Args:
         function: from `Views`, or an array of such, to an array `(views, width)`.
         width: int.
-        reading: `stzoo.inference.views.Reading`.
+        clip: `stzoo.weights.config.Clip`, how the model is fed.
+        reading: `stzoo.data.reading.Reading`.
         run: dict, what makes this job the one it is, see `describe`.
         format: `"npz"` or `"parquet"`.
     """
 
     function: Callable
     width: int
+    clip: Clip
     reading: Reading
     run: dict
     format: str = "npz"
@@ -61,7 +65,7 @@ class Job:
 
     def compute(self, paths):
         """Computes a part, as the bytes of its file."""
-        rows = list(map_videos(self.function, paths, self.reading))
+        rows = list(map_videos(self.function, paths, self.clip, self.reading))
         nothing = np.full(self.width, np.nan, "float32")
         features = np.stack([nothing if row is None else row for row, _ in rows])
         errors = [error for _, error in rows]
@@ -193,8 +197,8 @@ def compute_on_ray(job, missing):
         first = min(left)
         raise ChildProcessError(
             f"{len(left)} parts are missing, as each worker died that computed one "
-            f"of them; {first} begins with {missing[first][0]}. A video may be too much "
-            "for the decoder or for the memory. The next call tries them again."
+            f"of them; {first} begins with {missing[first][0]}. A video may be too "
+            "much for the decoder or for the memory. The next call tries them again."
         )
 
 

@@ -3,82 +3,51 @@
 import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from keras import ops
 
 from stzoo.backend import clips_at_once
-from stzoo.data.decoders import open_video
-from stzoo.data.sampling import parse_views
-from stzoo.data.transforms import Views
-from stzoo.weights.config import Clip
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How the videos of a list become views.
-
-    Args:
-        clip: `stzoo.weights.config.Clip`, how the model is fed.
-        views: string, clips x crops; `"10x3"` is the protocol of the papers.
-        num_workers: int, number of threads that decode.
-    """
-
-    clip: Clip
-    views: str = "1x1"
-    num_workers: int = 4
-
-    @property
-    def count(self):
-        """How many views each video has."""
-        clips, crops = parse_views(self.views)
-        return clips * crops
-
-    def read(self, path):
-        """The views of a video and `""`, or `None` and why it cannot be decoded."""
-        try:
-            with open_video(path) as video:
-                return Views(video, self.clip, self.views), ""
-        except (OSError, ValueError) as error:
-            return None, str(error)
-
-    def read_all(self, paths, ahead):
-        """Yields what `read` returns for each path, of which some are read ahead."""
-        with ThreadPoolExecutor(self.num_workers) as pool:
-            paths = iter(paths)
-            waiting = deque(
-                pool.submit(self.read, path) for path in itertools.islice(paths, ahead)
-            )
-            while waiting:
-                found = waiting.popleft().result()
-                waiting.extend(
-                    pool.submit(self.read, path) for path in itertools.islice(paths, 1)
-                )
-                yield found
-
-
-def map_videos(function, paths, reading):
+def map_videos(function, paths, clip, reading):
     """Applies a function to the views of each video.
 
     Args:
         function: from `Views`, or an array of such, to an array `(views, width)`.
         paths: sequence of paths.
-        reading: `Reading`.
+        clip: `stzoo.weights.config.Clip`, how the model is fed.
+        reading: `stzoo.data.reading.Reading`.
 
     Yields:
         For each path a tuple: float32 `(width,)`, averaged over the views, or `None`,
         and the error, or `""`.
     """
     together = max(1, clips_at_once() // reading.count)
-    if reading.clip.height is None:  # each video may have a size of its own
+    if clip.height is None:  # each video may have a size of its own
         together = 1
-    found = reading.read_all(paths, max(together, 2 * reading.num_workers))
+    found = _read_ahead(paths, clip, reading, together)
     while group := list(itertools.islice(found, together)):
         seen = [views for views, _ in group if views is not None]
         rows = iter(_mean_of_views(function, seen, together))
         for views, error in group:
             yield (None if views is None else next(rows)), error
+
+
+def _read_ahead(paths, clip, reading, together):
+    """Yields the views of each video and its error, while the next are decoded."""
+    paths = iter(paths)
+    with ThreadPoolExecutor(reading.num_workers) as pool:
+
+        def submit(count):
+            group = itertools.islice(paths, count)
+            return [pool.submit(reading.read, path, clip) for path in group]
+
+        waiting = deque(submit(max(together, 2 * reading.num_workers)))
+        while waiting:
+            found = waiting.popleft().result()
+            waiting.extend(submit(1))
+            yield found
 
 
 def _mean_of_views(function, seen, together):

@@ -28,7 +28,8 @@ import numpy as np
 from keras import ops
 
 from stzoo.data import mirroring
-from stzoo.data.pipeline import Order, Reading, clips, steps
+from stzoo.data.pipeline import Order, clips, steps
+from stzoo.data.reading import Reading
 from stzoo.inference.parts import RUN, ensure_same_run
 from stzoo.training import devices
 from stzoo.visualize import results as plots
@@ -74,7 +75,7 @@ def finetune(
         seed: int, of the order of videos and of the clips.
         patience: int, training ends after so many epochs without a better one.
         tensorboard: bool, log for TensorBoard as well (needs tensorboard).
-        reading: `stzoo.data.pipeline.Reading`, how videos are read: the number of
+        reading: `stzoo.data.reading.Reading`, how videos are read: the number of
             threads, the decoder, and whether videos that cannot be decoded are skipped.
         verbose: as in `keras.Model.fit`.
         mirror_pairs: pairs of classes that are mirror images of each other, where

@@ -11,8 +11,9 @@ import stzoo
 from stzoo.data import motions
 from stzoo.data.datasets import Videos, read
 from stzoo.data.mirroring import mirror_pairs
-from stzoo.data.pipeline import Order, Reading, steps, with_layer
+from stzoo.data.pipeline import Order, steps, with_layer
 from stzoo.data.pipeline import clips as clips_of
+from stzoo.data.reading import Reading
 from stzoo.data.transforms import Augment, clip_views, training_clip
 from stzoo.data.video import Video
 from stzoo.weights.config import Clip

@@ -11,12 +11,12 @@ from harness import close
 
 import stzoo
 from stzoo.data.decoders import open_video
+from stzoo.data.reading import Reading
 from stzoo.data.transforms import clip_views
 from stzoo.inference import parts
 from stzoo.inference.evaluate import evaluate
 from stzoo.inference.extract import extract
 from stzoo.inference.parts import Job, compute_parts, read_part
-from stzoo.inference.views import Reading
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -80,8 +80,8 @@ def means(cluster, model, videos, tmp_path):
     def means(dies):
         calls = tmp_path / f"{dies}"
         calls.mkdir()
-        reading = Reading(model.stzoo.clip, "4x2", num_workers=2)  # one worker
-        job = Job(colours(calls, dies), 3, reading, run={})
+        reading = Reading("4x2", num_workers=2)  # one worker
+        job = Job(colours(calls, dies), 3, model.stzoo.clip, reading, run={})
         return compute_parts(job, videos, tmp_path / "parts", engine="ray")
 
     return means
