@@ -21,9 +21,12 @@ import safetensors.numpy
 
 import stzoo
 from stzoo import zoo
+from stzoo.layers.initializers import at_most
 from stzoo.weights import checkpoint, url_cache
 from stzoo.weights.convert import convert, dialect, rename
 from stzoo.weights.formats import caffe, mxnet, pytorch
+
+EXPANSION = 10  # times the numbers of a file: inflated kernels, two streams of one
 
 READERS = {
     ".caffemodel": caffe.read,
@@ -80,10 +83,12 @@ def converted(builder, options, files, entry=None):
     rules = dialect(family.key_map, tensors)
     new = entry.new if entry else ()
     head = [t for name, t in tensors.items() if rename(name, (), rules) == "fc/kernel"]
-    if not head:
+    if not head or not head[0].ndim:
         raise ValueError(f"{file} has no head, no tensor becomes fc/kernel.")
     classes = entry.classes if entry and entry.new_head else len(head[0])
-    model = zoo.BUILDERS[builder](classes=classes, **options)
+    numbers = sum(tensor.size for tensor in tensors.values())
+    with at_most(checkpoint.TENSORS, EXPANSION * numbers):
+        model = zoo.BUILDERS[builder](classes=classes, **options)
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     try:
         if family.prepare:

@@ -3,8 +3,10 @@
 import dataclasses
 from fnmatch import fnmatch
 from inspect import signature
+from reprlib import repr as shortened
 
 from stzoo.export.fusion import fold
+from stzoo.layers.initializers import at_most
 from stzoo.models import cost, cstm, gsm, p3d, stpn, tsm, tsn
 from stzoo.models.family import SHARED
 from stzoo.weights import checkpoint
@@ -78,14 +80,39 @@ def load(where, classes=None, input_shape=None, name=None):
         if builder not in BUILDERS:
             known = ", ".join(BUILDERS)
             raise ValueError(
-                f"it names the builder {builder!r}, which is none of {known}"
+                f"it names the builder {shortened(builder)}, which is none of {known}"
             )
         options = check_options(builder, source.about.options)
     except ValueError as error:
         raise source.refuse(checkpoint.hub.CONFIG, error) from None
     if source.about.fused:
         source = dataclasses.replace(source, form=fold)
-    return BUILDERS[builder](classes, input_shape, source, name=name, **options)
+    tensors = checkpoint.read_tensors(source)
+    source = dataclasses.replace(source, tensors=tensors, data=None)
+    try:
+        with at_most(*_room(source, classes)):
+            return BUILDERS[builder](classes, input_shape, source, name=name, **options)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        problem = str(error)
+        if problem.startswith(str(where)):
+            if len(problem) > 1000:  # as it quotes an option
+                raise ValueError(problem[:1000] + " ...") from None
+            raise
+        if classes is not None or input_shape is not None:  # they may be what is wrong
+            raise
+        problem = f"no model can be built as it says: {problem}"
+        raise source.refuse(checkpoint.hub.CONFIG, problem) from error
+
+
+def _room(source, classes):
+    """How many kernels and numbers a model of these weights may draw.
+
+    Twice what there is, so that a few missing tensors are an error that names them.
+    """
+    kernels = [tensor.size for tensor in source.tensors.values() if tensor.ndim > 1]
+    times = 4 if source.about.fused else 2  # with and without what is folded
+    head = (classes or 0) * len(source.tensors[checkpoint.HEAD + "kernel"])
+    return times * len(kernels), times * sum(kernels) + 10**6 + head
 
 
 def family(name):
@@ -120,9 +147,8 @@ def check_options(name, options):
     """
     known = default_options(name)
     if unknown := sorted(options.keys() - known.keys()):
-        raise ValueError(
-            f"{name} has no option {', '.join(unknown)}, but {', '.join(known)}"
-        )
+        names = ", ".join(n if len(n) < 30 else shortened(n) for n in unknown[:6])
+        raise ValueError(f"{name} has no option {names}, but {', '.join(known)}")
     options = {k: tuple(v) if type(v) is list else v for k, v in options.items()}
     for key, value in options.items():
         if value is known[key] is None:
@@ -132,6 +158,8 @@ def check_options(name, options):
         if type(default) is type(value) is tuple:
             pairs = [(item, default[0]) for item in value]
         if any(type(received) is not type(kind) for received, kind in pairs):
-            raise ValueError(f"option {key} must be like {default!r}, not {value!r}")
+            raise ValueError(
+                f"option {key} must be like {default!r}, not {shortened(value)}"
+            )
     family(name).check_choices(options)
     return options

@@ -1,12 +1,21 @@
 """A Hub on 127.0.0.1 that can misbehave."""
 
 import base64
+import contextlib
 import hashlib
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "0123456789" * 4
+
+
+def blob_name(filename, data):
+    """What the Hub calls a file: sha256 of a large one, git's sha1 of another."""
+    if filename.endswith(".safetensors"):
+        return hashlib.sha256(data).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 class LoopbackHub:
@@ -15,6 +24,8 @@ class LoopbackHub:
     Attributes:
         repositories: dict from `"organisation/name"` to a dict from file name to
             bytes. All revisions of `revisions` hold the same.
+        stated: dict from file name to bytes, whose hash is stated instead of that of
+            what is sent.
         revisions: set of strings.
         gated: dict from repository to the token that opens it.
         cut: dict from file name to a number of bytes, after which the connection is
@@ -27,6 +38,7 @@ class LoopbackHub:
 
     def __init__(self):
         self.repositories = {}
+        self.stated = {}
         self.revisions = {"main", COMMIT}
         self.gated = {}
         self.cut = {}
@@ -35,6 +47,7 @@ class LoopbackHub:
         self.plain = False
         self.requests = []
         self.waits = []
+        self.connections = []
 
     def __enter__(self):
         handler = type("Handler", (Handler,), {"hub": self})
@@ -47,8 +60,11 @@ class LoopbackHub:
         self.close()
 
     def close(self):
-        """From now on nobody answers."""
+        """From now on nobody answers, on connections that are open either."""
         self.server.shutdown()
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self.server.server_close()
 
     def fetched(self, filename):
@@ -60,6 +76,10 @@ class Handler(BaseHTTPRequestHandler):
     """Answers for the `hub` of its class."""
 
     protocol_version = "HTTP/1.1"
+
+    def setup(self):
+        super().setup()
+        self.hub.connections.append(self.connection)
 
     def do_HEAD(self):
         self.answer(body=False)
@@ -110,6 +130,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "RevisionNotFound")
         if filename not in files:
             return self.refuse(404, "EntryNotFound")
+        stated = {**files, **{n: d for n, d in self.hub.stated.items() if n in files}}
+        self.commit = hashlib.sha1(repr(sorted(stated.items())).encode()).hexdigest()
+        if revision == COMMIT:
+            self.commit = COMMIT
+        self.etag = blob_name(filename, stated[filename])
         self.send(files[filename], filename, body)
 
     def refuse(self, status, code):
@@ -134,8 +159,8 @@ class Handler(BaseHTTPRequestHandler):
         if start > len(data):
             return self.refuse(416, "")
         self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{hashlib.sha1(filename.encode()).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{self.etag}"')
+        self.send_header("X-Repo-Commit", self.commit)
         self.send_header("Content-Length", str(len(data) - start))
         if start:
             rest = f"bytes {start}-{len(data) - 1}/{len(data)}"

@@ -5,11 +5,44 @@ that it took to build a network. Each `seed` is an int, or `None` for one that
 `keras.utils.set_random_seed` decides.
 """
 
+import contextlib
+import contextvars
 import math
 
 import keras
 import numpy as np
 from keras import ops
+
+_left = contextvars.ContextVar("kernels and numbers that may be drawn", default=None)
+
+
+@contextlib.contextmanager
+def at_most(kernels, numbers):
+    """Within, a network that draws more is an error before it fills the memory.
+
+    Args:
+        kernels: int, how many may be drawn.
+        numbers: int, how many they may have, all together.
+
+    Raises:
+        ValueError: a network needs more.
+    """
+    token = _left.set([kernels, numbers])
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def _take(shape):
+    """Counts a kernel that is about to be drawn."""
+    left = _left.get()
+    if left is None:
+        return
+    left[0] -= 1
+    left[1] -= math.prod(shape)
+    if min(left) < 0:
+        raise ValueError("it would have more weights than its file")
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -24,6 +57,7 @@ class HeNormal(keras.initializers.HeNormal):
     """
 
     def __call__(self, shape, dtype=None):
+        _take(shape)
         rng = np.random.default_rng(self.seed)
         values = rng.standard_normal(shape, "float32")
         while (outside := np.abs(values) > 2).any():
@@ -45,6 +79,7 @@ class GlorotUniform(keras.initializers.GlorotUniform):
     """
 
     def __call__(self, shape, dtype=None):
+        _take(shape)
         limit = math.sqrt(6 / sum(shape))
         values = np.random.default_rng(self.seed).uniform(-limit, limit, shape)
         return ops.convert_to_tensor(values.astype("float32"), dtype)
@@ -60,6 +95,7 @@ class RandomNormal(keras.initializers.RandomNormal):
     """
 
     def __call__(self, shape, dtype=None):
+        _take(shape)
         values = np.random.default_rng(self.seed).normal(self.mean, self.stddev, shape)
         return ops.convert_to_tensor(values.astype("float32"), dtype)
 
@@ -69,6 +105,7 @@ class Identity(keras.initializers.Initializer):
     """The kernel that leaves what it convolves as it is: 1 at its centre, 0 around."""
 
     def __call__(self, shape, dtype=None):
+        _take(shape)
         kernel = np.zeros(shape)
         kernel[tuple(size // 2 for size in shape[:-2])] = np.eye(*shape[-2:])
         return ops.convert_to_tensor(kernel, dtype)

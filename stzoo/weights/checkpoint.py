@@ -10,20 +10,24 @@ import json
 import logging
 import os
 import re
-import secrets
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as shortened
 
 import keras
 import numpy as np
 
+from stzoo import writer
 from stzoo.weights import hub
-from stzoo.weights.config import Pretrained
+from stzoo.weights.config import CONFIG_BYTES, Pretrained
 from stzoo.weights.convert import convert
+from stzoo.writer import write
 
 logger = logging.getLogger("stzoo")
 HEAD = "fc/"  # variables that follow the number of classes
+TENSORS = 10_000  # more than any model has
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,29 @@ class Source:
         about: `Pretrained`.
         form: function from the model that its builder makes to the one that the
             weights are of; `None`: they are the same.
+        data: bytes, the file of weights of a folder, read together with its config.
+        tensors: dict from name to array, where they have been read.
     """
 
     where: str | Path
     about: Pretrained
     form: Callable | None = None
+    data: bytes | None = field(default=None, repr=False)
+    tensors: dict | None = field(default=None, repr=False)
 
     def refuse(self, filename, problem):
-        """The error for a file that is there and wrong; the cache does not keep it."""
-        hub.discard(self.where)
+        """The error for a file that is there and wrong."""
+        problem = str(problem)
+        if len(problem) > 1000:
+            problem = problem[:1000] + " ..."
         advice = "Copy or save it again"
-        if hub.remote(self.where):
-            advice = "It was removed from the cache, so the next call fetches it again"
+        if hub.evict(self.where, filename):
+            advice = (
+                "It was damaged in the cache and was removed from there, so the next "
+                "call fetches it again"
+            )
+        elif hub.remote(self.where):
+            advice = "Nothing was removed; another revision may be right"
         return ValueError(f"{self.where}/{filename}: {problem}. {advice}.")
 
 
@@ -108,13 +123,46 @@ def read(where):
     Returns:
         `Source`.
     """
-    config = hub.fetch(where, hub.CONFIG)
+    if hub.remote(where):
+        with hub.fetch(where, hub.CONFIG).open("rb") as file:
+            config, data = file.read(CONFIG_BYTES + 1), None
+    else:
+        config, data = _read_pair(Path(where))
     try:
-        about = Pretrained.from_config(json.loads(config.read_text("utf-8")))
-    except (ValueError, RecursionError) as error:
+        about = Pretrained.from_json(config)
+    except ValueError as error:
         problem = f"this does not describe a model of stzoo: {error}"
         raise Source(where, None).refuse(hub.CONFIG, problem) from None
-    return Source(where, about)
+    return Source(where, about, data=data)
+
+
+def _read_pair(folder):
+    """Config and weights of a folder as bytes, both of the same `save`."""
+    writer.recover(folder)
+    last, times = None, 0
+    while times < 5:  # a pair that stays wrong is no save that is going on
+        try:
+            pair = [writer.read(folder, name) for name in (hub.CONFIG, hub.WEIGHTS)]
+        except FileNotFoundError:
+            pair = None
+        if pair and _belong_together(*pair):
+            break
+        times = times + 1 if pair == last else 0
+        last = pair
+        time.sleep(0.01)
+    if pair is None:
+        for name in (hub.CONFIG, hub.WEIGHTS):
+            hub.fetch(folder, name)  # raises the error
+    return pair
+
+
+def _belong_together(config, data):
+    """Whether a config is of these weights, or states no hash, or cannot be read."""
+    try:
+        expected = Pretrained.from_json(config).sha256
+    except ValueError:
+        return True
+    return expected in ("", hashlib.sha256(data).hexdigest())
 
 
 def read_tensors(source):
@@ -129,19 +177,58 @@ def read_tensors(source):
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    data = hub.fetch(source.where, hub.WEIGHTS).read_bytes()
-    expected, found = source.about.sha256, hashlib.sha256(data).hexdigest()
-    if expected and found != expected:
-        raise source.refuse(
-            hub.WEIGHTS,
-            f"its sha256 is {found}, but {hub.CONFIG} says {expected}: it is damaged "
-            "or of another version",
-        )
+    if source.tensors is not None:
+        return source.tensors
+    data = _checked_data(source)
     try:
-        return load(data)
-    except (SafetensorError, KeyError) as error:  # KeyError: of a type NumPy lacks
+        tensors = load(data)
+    except (SafetensorError, KeyError, ValueError) as error:  # of a type NumPy lacks
         problem = f"not a whole safetensors file of floats ({error})"
         raise source.refuse(hub.WEIGHTS, problem) from None
+    if not source.about.repository:
+        _check_claims(source, tensors)
+    return tensors
+
+
+def _checked_data(source):
+    """The file of weights as bytes, whose hash is right where one is stated."""
+    data, expected = source.data, source.about.sha256
+    if data is None:
+        path = hub.fetch(source.where, hub.WEIGHTS)
+        data, expected = path.read_bytes(), expected or hub.stated_sha256(path)
+    if not expected:
+        logger.warning(
+            "%s: %s states no sha256, so damage to the weights may not show. "
+            "`stzoo.save` writes it.",
+            source.where,
+            hub.CONFIG,
+        )
+        return data
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise source.refuse(
+            hub.WEIGHTS,
+            f"its sha256 is {found}, but should be {shortened(expected)} as "
+            f"{hub.CONFIG} says: it is damaged or of another version",
+        )
+    return data
+
+
+def _check_claims(source, tensors):
+    """A config decides what is built, so it may claim no more than its weights hold."""
+    if len(tensors) > TENSORS:
+        raise source.refuse(hub.WEIGHTS, f"it has {len(tensors)} tensors")
+    classes = source.about.classes
+    for name in (HEAD + "bias", HEAD + "kernel"):
+        if name not in tensors:
+            problem = f"its names do not fit the model. Missing: {name}"
+            raise source.refuse(hub.WEIGHTS, problem)
+        if (shape := tensors[name].shape)[-1:] != (classes,):
+            raise source.refuse(
+                hub.WEIGHTS,
+                f"{name} has the shape {shortened(shape)}, but {hub.CONFIG} says "
+                f"{shortened(classes)} classes",
+            )
 
 
 def load_weights(model, source, tensors, rules=(), prepare=None):
@@ -200,7 +287,8 @@ def check(tensors, shapes, new=(), whole=()):
     for path, tensor in tensors.items():
         if tensor.shape != shapes[path]:
             raise ValueError(
-                f"{path} has the shape {tensor.shape}, the model needs {shapes[path]}"
+                f"{path} has the shape {shortened(tensor.shape)}, the model needs "
+                f"{shapes[path]}"
             )
         if tensor.dtype.kind != ("i" if path in whole else "f"):
             kind = "integers" if path in whole else "floats"
@@ -223,6 +311,9 @@ def assign(model, tensors):
 
 def save(model, folder, labels=None, dtype="float32", **known):
     """Writes a model as a folder in the Hub's layout, whole or not at all.
+
+    A model that is there stays until the new one is whole, also if the process is
+    killed; who loads the folder meanwhile gets one or the other.
 
     Args:
         model: a model of the zoo, trained or not.
@@ -267,32 +358,11 @@ def save(model, folder, labels=None, dtype="float32", **known):
     )
     config = json.dumps(about.to_config(), indent=2, ensure_ascii=False) + "\n"
     try:
-        Pretrained.from_config(json.loads(config))
+        Pretrained.from_json(config.encode())
     except ValueError as error:
         raise ValueError(f"{error}; nothing was written.") from None
-    write(
-        Path(folder),
-        {hub.WEIGHTS: data, hub.CONFIG: config.encode("utf-8", "backslashreplace")},
-    )
-
-
-def write(folder, files):
-    """Writes files whole: what is there stays until all of the new is on the disk.
-
-    Args:
-        folder: `pathlib.Path`; made if it is not there.
-        files: dict from name to bytes.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    mine = f".{secrets.token_hex(4)}.part"  # another process may write the same file
-    try:
-        for name, data in files.items():
-            (folder / (name + mine)).write_bytes(data)
-        for name in files:
-            os.replace(folder / (name + mine), folder / name)
-    finally:
-        for name in files:
-            (folder / (name + mine)).unlink(missing_ok=True)
+    encoded = config.encode("utf-8", "backslashreplace")
+    write(folder, {hub.WEIGHTS: data, hub.CONFIG: encoded})
 
 
 def _without_head(named):
@@ -300,7 +370,7 @@ def _without_head(named):
 
 
 def _some(names, limit=6):
-    names = sorted(names)
+    names = [n if len(n) < 200 else shortened(n) for n in sorted(names)]
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
     return (", ".join(names[:limit]) or "none") + rest
 

@@ -1,12 +1,28 @@
 """The two records of the zoo: how a model is fed, and what is known of its weights."""
 
 import dataclasses
+import json
+import logging
 import math
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from numbers import Real
+from reprlib import repr as shortened
 
+from packaging.version import Version
+
+logger = logging.getLogger("stzoo")
+FORMAT = 1  # of config.json
 RGB_MEAN = (123.675, 116.28, 103.53)  # ImageNet, in the order R, G, B, of 0..255
 RGB_STD = (58.395, 57.12, 57.375)
+# A file from elsewhere must not be able to fill the memory.
+LARGEST = {
+    **dict(frames=4096, snippet=4096, stride=2**20),
+    **dict(height=2**13, width=2**13, short_side=2**13),
+}
+PIXELS = 2**28  # of a clip: 64 frames of 2048x2048
+CHANNELS = 16
+CONFIG_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -52,35 +68,52 @@ class Clip:
             if not isinstance(values, tuple | list) or not all(
                 isinstance(value, Real) and math.isfinite(value) for value in values
             ):
-                raise ValueError(f"Clip: {name} must be numbers. Received: {values!r}.")
+                received = shortened(values)
+                raise ValueError(f"Clip: {name} must be numbers. Received: {received}.")
             object.__setattr__(self, name, tuple(map(float, values)))
         problem = None
-        if self.order not in ("RGB", "BGR"):
-            problem = f'order must be "RGB" or "BGR". Received: {self.order!r}'
-        elif self.sampling not in ("dense", "segments"):
+        for name, words in (
+            ("order", ("RGB", "BGR")),
+            ("sampling", ("dense", "segments")),
+            ("flow", ("dis", "tvl1")),
+        ):
+            if (value := getattr(self, name)) not in words:
+                problem = (
+                    f'{name} must be "{words[0]}" or "{words[1]}". '
+                    f"Received: {shortened(value)}"
+                )
+        if not 0 < len(self.mean) == len(self.std) <= CHANNELS or min(self.std) <= 0:
             problem = (
-                f'sampling must be "dense" or "segments". Received: {self.sampling!r}'
+                "mean and std need one number for each channel, at most "
+                f"{CHANNELS}, std above 0. Received: mean={shortened(self.mean)}, "
+                f"std={shortened(self.std)}"
             )
-        elif len(self.mean) != len(self.std) or min(self.std, default=0) <= 0:
-            problem = (
-                "mean and std need one number for each channel, std above 0. "
-                f"Received: mean={self.mean}, std={self.std}"
-            )
-        elif self.flow not in ("dis", "tvl1"):
-            problem = f'flow must be "dis" or "tvl1". Received: {self.flow!r}'
-        numbers = ("frames", "stride", "height", "width", "short_side", "snippet")
-        for name in numbers:
+        problem = problem or self._size_problem()
+        if problem:
+            raise ValueError(f"Clip: {problem}.")
+
+    def _size_problem(self):
+        for name, most in LARGEST.items():
             value = getattr(self, name)
-            optional = name in ("frames", "height", "width") and value is None
-            if not optional and (type(value) is not int or value < 1):
-                problem = f"{name} must be a whole number from 1. Received: {value!r}"
-        if not problem and self.frames and self.frames % self.snippet:
-            problem = (
+            if name in ("frames", "height", "width") and value is None:
+                continue
+            if type(value) is not int or not 1 <= value <= most:
+                return (
+                    f"{name} must be a whole number from 1 to {most}. "
+                    f"Received: {shortened(value)}"
+                )
+        pixels = math.prod(size or 1 for size in self.shape[:3])
+        if pixels > PIXELS:
+            return (
+                "frames x height x width must be at most "
+                f"{PIXELS}. Received: {self.shape}"
+            )
+        if self.frames and self.frames % self.snippet:
+            return (
                 f"frames must be a multiple of snippet={self.snippet}. "
                 f"Received: {self.frames}"
             )
-        if problem:
-            raise ValueError(f"Clip: {problem}.")
+        return None
 
     @property
     def shape(self):
@@ -177,39 +210,120 @@ class Pretrained:
         config = {name: getattr(self, name) for name in _kinds()}
         config |= {"clip": dataclasses.asdict(self.clip), "labels": list(self.labels)}
         known = {name: value for name, value in config.items() if value}
-        return {"library": "stzoo", **known}
+        made_by = {"format": FORMAT, "version": version("stzoo")}
+        return {"library": "stzoo", **made_by, **known}
+
+    @classmethod
+    def from_json(cls, data):
+        """The record from the bytes of a config.json, see `from_config`."""
+        if len(data) > CONFIG_BYTES:
+            raise ValueError(f"it has more than {CONFIG_BYTES} bytes")
+        try:
+            config = json.loads(
+                data.decode(),
+                object_pairs_hook=_without_doubles,
+                parse_constant=_finite,
+                parse_float=_finite,
+            )
+        except RecursionError:
+            raise ValueError("it is nested too deeply (recursion)") from None
+        return cls.from_config(config)
 
     @classmethod
     def from_config(cls, config):
         """The record from the values of a config.json.
 
+        What a newer stzoo has added is left out, and a line of the log says so.
+
         Raises:
-            ValueError: where a value is missing, unknown or not of its kind.
+            ValueError: where a value is missing, unknown or not of its kind, or the
+                format is newer.
         """
         if not isinstance(config, dict) or config.get("library") != "stzoo":
             raise ValueError('it does not say "library": "stzoo"')
         config = {name: value for name, value in config.items() if name != "library"}
+        is_newer = _is_newer(config.pop("format", 1), config.pop("version", "0"))
         kinds = _kinds()
-        if unknown := sorted(config.keys() - kinds.keys()):
-            raise ValueError(f"it has unknown entries: {', '.join(unknown)}")
+        config = _known(config, kinds, is_newer, "entries")
         for name, value in config.items():
             if type(value) is not kinds[name]:
                 raise ValueError(
-                    f'"{name}" must be a {kinds[name].__name__}, not {value!r}'
+                    f'"{name}" must be a {kinds[name].__name__}, not {shortened(value)}'
                 )
         if not config.get("builder"):
             raise ValueError('it does not name a "builder"')
+        for name in ("builder", "tag"):
+            if len(value := config.get(name, "")) > 100:
+                raise ValueError(f'"{name}" is too long: {shortened(value)}')
         labels = tuple(config.get("labels", ()))
         classes = config.get("classes", cls.classes)
         if not all(isinstance(label, str) for label in labels):
             raise ValueError('"labels" must be strings')
         if classes < 1 or len(labels) not in (0, classes):
-            raise ValueError(f"it has {classes} classes, but {len(labels)} labels")
+            raise ValueError(
+                f"it has {shortened(classes)} classes, but {len(labels)} labels"
+            )
+        clip = {f.name: None for f in dataclasses.fields(Clip)}
+        clip = _known(config.get("clip", {}), clip, is_newer, 'entries of "clip"')
         try:
-            clip = Clip(**config.get("clip", {}))
-        except (TypeError, ValueError) as error:
+            clip = Clip(**clip)
+        except ValueError as error:
             raise ValueError(f'"clip": {str(error).rstrip(".")}') from None
         return cls(**{**config, "labels": labels, "clip": clip})
+
+
+def _is_newer(format, written_by):
+    """Whether a newer stzoo has written a config.json, in a format that we know."""
+    ours = version("stzoo")
+    if type(format) is not int or format < 1:
+        raise ValueError(
+            f'"format" must be a whole number from 1, not {shortened(format)}'
+        )
+    if format > FORMAT:
+        raise ValueError(
+            f"it is of format {shortened(format)}, written by stzoo "
+            f"{shortened(written_by)}, but stzoo {ours} reads format {FORMAT}. Upgrade "
+            "stzoo: `pip install --upgrade stzoo`"
+        )
+    try:
+        return Version(written_by) > Version(ours)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f'"version" must be like "{ours}", not {shortened(written_by)}'
+        ) from None
+
+
+def _known(values, known, is_newer, what):
+    """The values of known names; of others only a newer stzoo may know more."""
+    unknown = sorted(values.keys() - known.keys())
+    if not unknown:
+        return values
+    names = ", ".join(
+        name if len(name) < 30 else shortened(name) for name in unknown[:6]
+    )
+    names += f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
+    if not is_newer:
+        raise ValueError(f"it has unknown {what}: {names}")
+    logger.warning(
+        "A newer stzoo wrote this config.json. Its %s %s are ignored.", what, names
+    )
+    return {name: value for name, value in values.items() if name in known}
+
+
+def _without_doubles(pairs):
+    values = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"it has {shortened(name)} twice")
+        values[name] = value
+    return values
+
+
+def _finite(text):
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{shortened(text)} is no number of JSON")
+    return value
 
 
 def _kinds():

@@ -1,6 +1,8 @@
 """The files of a model: in a folder, shipped along, on the Hub, or at a URL."""
 
+import hashlib
 import os
+import re
 from pathlib import Path
 
 from stzoo.weights import url_cache
@@ -78,23 +80,54 @@ def fetch(where, filename):
         raise _explained(error, url) from None
 
 
-def discard(where):
-    """Removes a model's files from the cache, so that the next call fetches them anew.
+def stated_sha256(path):
+    """The sha256 that a cache states of a file, by its name there, or `""`.
 
-    Folders are their owner's and stay as they are.
+    Args:
+        path: `pathlib.Path`, from `fetch`.
     """
-    if not remote(where):
-        return
-    if url_cache.remote(where):
-        return url_cache.discard(where)
-    from huggingface_hub import try_to_load_from_cache
+    name = path.resolve().stem  # what a link of the Hub's cache points to
+    return name if re.fullmatch("[0-9a-f]{64}", name) else ""
 
+
+def evict(where, filename):
+    """Removes a file from the Hub's cache if it is not what its name there says.
+
+    All programs share that cache, so a file that is whole stays, whatever it holds.
+    Nothing is removed offline, where nothing could replace it.
+
+    Args:
+        where: as of `fetch`.
+        filename: string.
+
+    Returns:
+        bool, whether it was removed.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if not str(where).startswith("hf://") or constants.HF_HUB_OFFLINE:
+        return False
     repository, revision = _address(where)
-    for filename in (CONFIG, WEIGHTS):
-        path = try_to_load_from_cache(repository, filename, revision=revision)
-        if isinstance(path, str):
-            Path(path).resolve().unlink(missing_ok=True)  # what a link points to
-            Path(path).unlink(missing_ok=True)
+    path = try_to_load_from_cache(repository, filename, revision=revision)
+    if not isinstance(path, str) or not _is_damaged(Path(path).resolve()):
+        return False
+    Path(path).resolve().unlink()
+    Path(path).unlink(missing_ok=True)
+    return True
+
+
+def _is_damaged(blob):
+    """Whether a blob is surely not the one that the Hub calls by this name."""
+    data = blob.read_bytes()
+    if re.fullmatch("[0-9a-f]{64}", blob.name):
+        return hashlib.sha256(data).hexdigest() != blob.name
+    if re.fullmatch("[0-9a-f]{40}", blob.name):  # of small files; git's, or a mirror's
+        found = (b"blob %d\0" % len(data) + data, data)
+        return all(
+            hashlib.sha1(whole, usedforsecurity=False).hexdigest() != blob.name
+            for whole in found
+        )
+    return False
 
 
 def remote(where):

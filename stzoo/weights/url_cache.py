@@ -9,8 +9,9 @@ An address is one of
 * either with mirrors after a space, which are asked in turn when the first one fails;
   of a mirror on the Hub, `hf://organisation/repository/name-2692d16c.pth`.
 
-It becomes a `model.safetensors` with the same names among the assets that
-huggingface_hub caches (`HF_HOME`, `HF_ASSETS_CACHE`).
+It becomes a file of safetensors with the same names among the assets that
+huggingface_hub caches (`HF_HOME`, `HF_ASSETS_CACHE`). That file is called by its
+sha256, so damage shows, and such a file is fetched anew.
 """
 
 import hashlib
@@ -18,11 +19,12 @@ import os
 import re
 import zipfile
 import zlib
-from pathlib import Path
+from reprlib import repr as shortened
 
+from stzoo import writer
 from stzoo.weights.formats import mxnet, pytorch
 
-LIMIT = 2**30  # bytes of a file in a zip; the largest known has a fifth of that
+EXPANSION = 10  # times its bytes a zip may become; floats hardly shrink
 
 
 def remote(where):
@@ -43,24 +45,37 @@ def fetch(where, progress=None):
     Raises:
         FileNotFoundError: there is no such file any more.
         ConnectionError: it did not arrive; what has arrived is kept.
+        ImportError: it needs PyTorch; what has arrived is kept.
         ValueError: it arrived, and is wrong; nothing is kept.
     """
     from huggingface_hub.utils import WeakFileLock
 
-    weights = _cached(where)
-    with WeakFileLock(weights.with_name("lock")):
-        if not weights.is_file():
-            archive = _download(where, weights.with_name("archive"), progress)
-            try:
-                _convert(where, archive, weights)
-            finally:
-                archive.unlink()
-    return weights
+    folder = _folder(where)
+    if weights := _whole(folder):
+        return weights
+    with WeakFileLock(folder / "lock"):
+        if weights := _whole(folder):
+            return weights
+        archive = folder / "archive"
+        if not archive.is_file():  # it may have come when PyTorch was missing
+            _download(where, archive, progress)
+        try:
+            data = _converted(where, archive)
+        except ValueError:
+            _clean(folder)
+            raise
+        name = f"{hashlib.sha256(data).hexdigest()}.safetensors"
+        writer.write(folder, {name: data})
+        _clean(folder, name)
+    return folder / name
 
 
-def discard(where):
-    """Removes the weights of an archive from the cache."""
-    _cached(where).unlink(missing_ok=True)
+def _clean(folder, kept=None):
+    """Removes downloads and damaged weights."""
+    for path in folder.iterdir():
+        if path.suffix in (".part", ".safetensors") or path.name == "archive":
+            if path.name != kept:
+                path.unlink()
 
 
 def unpack(path):
@@ -72,20 +87,30 @@ def unpack(path):
     try:
         with zipfile.ZipFile(path) as archive:
             files = [f for f in archive.infolist() if f.filename.endswith(".params")]
-            if len(files) != 1 or files[0].file_size > LIMIT:
-                sizes = {file.filename: file.file_size for file in files}
-                raise ValueError(f"it should have one .params file, but has {sizes}")
+            if len(files) != 1:
+                names = shortened([file.filename for file in files])
+                raise ValueError(f"it should have one .params file, but has {names}")
+            size, compressed = files[0].file_size, os.path.getsize(path)
+            if size > EXPANSION * compressed:
+                raise ValueError(f"its {compressed} bytes would become {size}")
             return archive.read(files[0])
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"it is no whole zip ({error})") from None
 
 
-def _cached(where):
+def _folder(where):
     from huggingface_hub import cached_assets_path
 
-    return (
-        cached_assets_path("stzoo", "archives", _hash(where)[1]) / "model.safetensors"
-    )
+    return cached_assets_path("stzoo", "archives", _hash(where)[1])
+
+
+def _whole(folder):
+    """The weights in a folder of the cache, unless they are damaged; or `None`."""
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == path.stem:
+                return path
+    return None
 
 
 def _hash(where):
@@ -143,8 +168,8 @@ def _get(url, part, progress):
     return part
 
 
-def _convert(where, archive, weights):
-    """Writes the weights, once the hash of the file is right."""
+def _converted(where, archive):
+    """The weights as the bytes of a file, once the hash of the archive is right."""
     from safetensors.numpy import save
 
     kind, expected = _hash(where)
@@ -157,6 +182,4 @@ def _convert(where, archive, weights):
     except ValueError as error:
         url = where.partition("#")[0]
         raise ValueError(f"{url}: {error}. Nothing of it was kept.") from None
-    part = Path(f"{weights}.part")
-    part.write_bytes(save(tensors))
-    os.replace(part, weights)
+    return save(tensors)

@@ -3,6 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import re
+import threading
+import tracemalloc
 
 import keras
 import numpy as np
@@ -12,6 +15,7 @@ from safetensors.numpy import load, save
 from safetensors.torch import save as save_torch
 
 import stzoo
+from stzoo import writer
 from stzoo.models import cost
 from stzoo.weights import checkpoint
 from stzoo.weights.config import Pretrained
@@ -252,11 +256,21 @@ def swap(tensors):
     ("changes", "message"),
     [
         ({"weights": cut}, "not a whole safetensors file"),
-        ({"weights": cut, "sha256": False}, "sha256 is .* but config.json says"),
+        ({"weights": cut, "sha256": False}, "sha256 is .* as config.json says"),
         ({"weights": lambda data: b""}, "not a whole safetensors file"),
         ({"weights": lambda data: b"<html>"}, "not a whole safetensors file"),
         ({"weights": lambda data: data.replace(b"F32", b"BF1", 1)}, "not a whole saf"),
         ({"config": lambda v: v.update(sha256="0" * 64)}, "sha256 is .* damaged"),
+        (
+            {"config": lambda v: v.update(sha256="a" * 10**5)},
+            "should be 'aaa.* damaged",
+        ),
+        ({"tensors": without("fc/kernel")}, "Missing: fc/kernel"),
+        ({"tensors": put("a" * 10**5, 0)}, "Not in the model: 'aaaa"),
+        (
+            {"tensors": put("bn1/beta", np.ones([1] * 30))},
+            r"shape \(1, 1, .*\.\.\.\), the",
+        ),
         ({"tensors": without("conv1/kernel")}, "Missing: conv1/kernel. .*model: none"),
         ({"tensors": without("fc/bias")}, "Missing: fc/bias"),
         ({"tensors": put("extra/bias", 0)}, "Missing: none. Not in .*: extra/bias"),
@@ -272,12 +286,218 @@ def test_weights_that_are_wrong(served, changes, message, model):
     repository = served.repositories["zoo/model"]
     right = dict(repository)
     change(repository, **changes)
-    found = f"{WHERE}/{WEIGHTS}: (?s:.*)({message})(?s:.*)fetches it again"
-    with pytest.raises(ValueError, match=found):
+    found = f"{WHERE}/{WEIGHTS}: (?s:.*)({message})(?s:.*)Nothing was removed"
+    with pytest.raises(ValueError, match=found) as info:
         stzoo.load(WHERE)
-    repository.update(right)  # under the same name, commit and ETag
+    assert len(str(info.value)) < 1300
+    assert len(blobs(served)) == 2
+    repository.update(right)
     tensors = checkpoint.read_tensors(checkpoint.read(WHERE))
     assert tensors.keys() == {variable.path for variable in model.weights}
+
+
+def blobs(served):
+    """What the cache holds of the repository, by name."""
+    paths = (served.cache / "models--zoo--model" / "blobs").iterdir()
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+
+def flip(data):
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def test_what_was_damaged_on_its_way_is_fetched_again(served, model):
+    repository = served.repositories["zoo/model"]
+    right = served.stated[WEIGHTS] = repository[WEIGHTS]
+    repository[WEIGHTS] = flip(right)
+    with pytest.raises(ValueError, match="sha256 is (?s:.*)removed from there, so the"):
+        stzoo.load(WHERE)
+    repository[WEIGHTS] = right  # under the same name, commit and ETag
+    assert_same_weights(stzoo.load(WHERE), model)
+
+
+@pytest.mark.parametrize("filename", [CONFIG, WEIGHTS])
+def test_what_was_damaged_in_the_cache_is_fetched_again(served, filename, model):
+    path = checkpoint.hub.fetch(WHERE, filename)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="damaged in the cache (?s:.*)next call fetch"):
+        stzoo.load(WHERE)
+    assert_same_weights(stzoo.load(WHERE), model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"colour": "red"}, {"format": 2}, {"sha256": "0" * 64}, {"options": {"a": 1}}],
+)
+def test_an_error_deletes_nothing_of_the_cache(served, change, monkeypatch):
+    repository = served.repositories["zoo/model"]
+    repository[CONFIG] = json.dumps({**json.loads(repository[CONFIG]), **change})
+    repository[CONFIG] = repository[CONFIG].encode()
+    checkpoint.hub.fetch(WHERE, WEIGHTS)
+    checkpoint.hub.fetch(WHERE, CONFIG)
+    before = blobs(served)
+    for is_offline in (False, True):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_offline)
+        with pytest.raises(ValueError, match="Nothing was removed"):
+            stzoo.load(WHERE)
+        assert blobs(served) == before
+
+
+def test_damaged_files_stay_offline(served, monkeypatch):
+    path = checkpoint.hub.fetch(WHERE, WEIGHTS)
+    checkpoint.hub.fetch(WHERE, CONFIG)
+    path.write_bytes(b"damaged")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="sha256 is (?s:.*)Nothing was removed"):
+        stzoo.load(WHERE)
+    assert path.read_bytes() == b"damaged"
+
+
+def test_a_folder_without_a_hash_says_so_once(folder, caplog):
+    change_folder(folder, config=lambda values: values.pop("sha256"))
+    stzoo.load(folder)
+    assert [r.message for r in caplog.records] == [
+        f"{folder}: config.json states no sha256, so damage to the weights may not "
+        "show. `stzoo.save` writes it."
+    ]
+
+
+def test_the_hub_states_a_hash_where_the_config_does_not(served, caplog):
+    change(served.repositories["zoo/model"], config=lambda v: v.pop("sha256"))
+    stzoo.load(WHERE)
+    assert not caplog.records
+    path = checkpoint.hub.fetch(WHERE, WEIGHTS)
+    path.write_bytes(flip(path.read_bytes()))
+    with pytest.raises(ValueError, match="sha256 is (?s:.*)removed from there"):
+        stzoo.load(WHERE)
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_save_that_was_killed_leaves_one_of_two_models(model, folder, after):
+    old = files(folder)
+    stzoo.save(model, folder, labels="vwxyz", dtype="float16")
+    new = files(folder)
+    for name, data in old.items():
+        (folder / name).write_bytes(data)
+    left = folder / (writer.WHOLE if after else writer.NEW)
+    left.mkdir()
+    for name, data in new.items():
+        (left / name).write_bytes(data)
+    for name in [CONFIG, WEIGHTS][: max(0, after - 1)]:
+        (left / name).replace(folder / name)
+    assert stzoo.load(folder).stzoo.labels == tuple("vwxyz" if after else "abcde")
+    assert files(folder) == (new if after else old)
+    stzoo.save(model, folder, labels="klmno")
+    assert stzoo.load(folder).stzoo.labels == tuple("klmno")
+    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS}
+
+
+def test_two_writers_and_a_reader(model, tmp_path):
+    other = stzoo.cost_tiny(classes=3, **TINY)
+
+    def save(model):
+        for _ in range(25):
+            stzoo.save(model, tmp_path)
+
+    stzoo.save(model, tmp_path)
+    threads = [threading.Thread(target=save, args=(m,)) for m in (model, other)]
+    for thread in threads:
+        thread.start()
+    seen = set()
+    while any(thread.is_alive() for thread in threads):
+        source = checkpoint.read(tmp_path)
+        tensors = checkpoint.read_tensors(source)
+        assert tensors["fc/bias"].shape == (source.about.classes,)
+        seen.add(source.about.classes)
+    assert seen == {3, 5}
+    assert stzoo.load(tmp_path).stzoo.classes in (3, 5)
+    assert {path.name for path in tmp_path.iterdir()} == {CONFIG, WEIGHTS}
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_files_that_differ_while_they_are_read_are_read_again(
+    folder, monkeypatch, name
+):
+    """As if another save came between the two files, and then another one."""
+    right = files(folder)
+    reads = []
+
+    def read(folder, filename):
+        reads.append(filename)
+        wrong = filename == name and reads.count(name) < 3
+        return (
+            b'{"library": "stzoo", "builder": "a", "sha256": "0"}'
+            if wrong
+            else (right[filename])
+        )
+
+    monkeypatch.setattr(writer, "read", read)
+    assert stzoo.load(folder).stzoo.classes == 5
+
+
+BIG = 10**9
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"classes": BIG, "labels": []},
+        {"options": {"width": 4, "depths": [BIG, 1, 1, 1]}},
+        {"options": {"width": 4, "depths": [1, 1, 1, BIG]}},
+        {"options": {"width": 4, "depths": [40, 1, 1, 1]}},
+        {"options": {"width": 4, "depths": [1] * 10**5}},
+        {"options": {"width": 4, "depths": []}},
+        {"options": {"width": 4, "depths": [0, 0, 0, 0]}},
+        {"options": {"width": 4, "depths": [-1, 1, 1, 1]}},
+        {"options": {"width": BIG, "depths": [1, 1, 1, 1]}},
+        {"options": {"width": 1000, "depths": [1, 1, 1, 1]}},
+        {"options": {"width": 0, "depths": [1, 1, 1, 1]}},
+        {"options": {"width": -4, "depths": [1, 1, 1, 1]}},
+        {"options": {"width": 4, "depths": [1, 1, 1, 1], "variant": "a" * 10**5}},
+        {"options": {"width": 4, "depths": [1, 1, 1, 1], "a" * 10**5: 1}},
+        {"options": {"width": "a" * 10**5}},
+        {"options": {f"a{i}": 1 for i in range(9999)}},
+        {"builder": "stpn_tiny", "options": {"dim": BIG}},
+        {"builder": "stpn_tiny", "options": {"hidden": BIG}},
+        {"builder": "stpn_tiny", "options": {"length": BIG}},
+        {"builder": "cstm_tiny", "options": {"kernel_size": [BIG + 1] * 3}},
+        {"builder": "cstm_tiny", "options": {"kernel_size": [3] * 99}},
+        {"builder": "cstm_tiny", "options": {"reduction": BIG}},
+        {"builder": "cstm_tiny", "options": {"reduction": 0}},
+        {"builder": "cstm_tiny", "options": {"depth": BIG}},
+        {"builder": "p3d_resnet152"},
+        {"fused": True, "options": {"width": 1000, "depths": [1, 1, 1, 1]}},
+    ],
+)
+def test_what_a_config_claims_is_compared_with_its_weights(folder, changed):
+    change_folder(folder, config=lambda values: values.update(changed))
+    before = files(folder)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"^{re.escape(str(folder))}") as info:
+        stzoo.load(folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6
+    assert len(str(info.value)) < 1300
+    assert files(folder) == before
+
+
+def test_a_new_head_may_be_larger_than_the_file(folder):
+    assert stzoo.load(folder, classes=20_000).output_shape == (None, 20_000)
+
+
+def test_more_tensors_than_any_model_has(folder, monkeypatch):
+    monkeypatch.setattr(checkpoint, "TENSORS", 20)
+    with pytest.raises(ValueError, match="model.safetensors: it has .* tensors"):
+        stzoo.load(folder)
+
+
+def change_folder(folder, **changes):
+    """As `change`, for a folder."""
+    where = files(folder)
+    change(where, **changes)
+    for name, data in where.items():
+        (folder / name).write_bytes(data)
 
 
 def test_a_folder_that_is_wrong_stays_as_it_is(folder):
@@ -393,10 +613,10 @@ def test_what_cannot_be_saved(model, folder):
 def test_a_full_disk_leaves_what_was_there(model, folder, monkeypatch):
     before = files(folder)
 
-    def full(path, data):
+    def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         stzoo.save(model, folder)
     assert files(folder) == before
@@ -431,7 +651,6 @@ def test_published_weights_load_and_until_then_the_error_says_how(
     assert published.input_shape == (None, 2, 32, 32, 3)
     assert_same_weights(published, model)
     change(hub.repositories["somebody/cost_tiny.sports"], weights=cut)
-    checkpoint.hub.discard("hf://somebody/cost_tiny.sports")
     with pytest.raises(ValueError, match="somebody/cost_tiny.sports@main/model.safet"):
         build()
 

@@ -1,6 +1,7 @@
 """The records survive a config.json and refuse what they cannot mean."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 
@@ -69,6 +70,76 @@ def test_a_config_that_is_refused(change, message):
         Pretrained.from_config({**FULL.to_config(), **change})
 
 
+def test_a_file_says_its_format_and_who_wrote_it():
+    config = FULL.to_config()
+    assert config["format"] == 1
+    assert config["version"] == version("stzoo")
+    del config["format"], config["version"]
+    assert Pretrained.from_config(config) == FULL
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2, "version": "9.0", "new": 1}, "format 2, written by stzoo '9.0'"),
+        ({"format": 2}, "pip install --upgrade stzoo"),
+        ({"format": 0}, '"format" must be a whole number from 1, not 0'),
+        ({"format": "1"}, '"format" must be a whole number from 1, not .1'),
+        ({"format": True}, '"format" must be'),
+        ({"version": "new"}, '"version" must be like'),
+        ({"version": 2}, '"version" must be like'),
+        ({"version": version("stzoo"), "colour": 1}, "unknown entries: colour"),
+        ({"version": "0.0.1", "colour": 1}, "unknown entries: colour"),
+        ({"clip": {"speed": 2}}, 'unknown entries of "clip": speed'),
+    ],
+)
+def test_another_format_or_version(change, message):
+    with pytest.raises(ValueError, match=message):
+        Pretrained.from_config({**FULL.to_config(), **change})
+
+
+def test_what_a_newer_version_has_added_is_ignored_and_logged(caplog):
+    config = FULL.to_config() | {"version": "9.1", "colour": "red"}
+    assert Pretrained.from_config(config) == FULL
+    (record,) = caplog.records
+    assert "newer stzoo wrote this config.json. Its entries colour" in record.message
+    config = {**config, "clip": {**config["clip"], "speed": 2}}
+    assert Pretrained.from_config(config) == FULL
+    assert 'entries of "clip" speed are ignored' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ('"tag": "a", "tag": "b"', "it has 'tag' twice"),
+        ('"measured": {"top1": NaN}', "'NaN' is no number of JSON"),
+        ('"measured": {"top1": -Infinity}', "'-Infinity' is no number"),
+        ('"measured": {"top1": 1e999}', "'1e999' is no number"),
+        ('"classes": 1' + "0" * 5000, "4300 digits"),
+        ('"options": ' + "[" * 100_000, "nested too deeply"),
+        ('"options": ' + '{"a":' * 100_000, "nested too deeply"),
+        (f'"tag": "{"a" * 2**24}"', "more than 16777216 bytes"),
+        (f'"tag": "{"a" * 101}"', '"tag" is too long'),
+        (f'"builder": "{"a" * 101}"', '"builder" is too long'),
+        (f'"{"a" * 100_000}": 1', "unknown entries: 'aaa"),
+        (", ".join(f'"a{i}": 1' for i in range(9999)), "and 9993 more"),
+        (f'"classes": "{"a" * 100_000}"', '"classes" must be a int'),
+        (f'"labels": {{"{"a" * 100_000}": 1}}', '"labels" must be a list'),
+        (f'"labels": ["a"], "classes": {"9" * 4000}', "classes, but 1 labels"),
+        (f'"clip": {{"mean": [{",".join("1" * 100_000)}]}}', "at most 16"),
+        (f'"clip": {{"order": "{"a" * 100_000}"}}', "order must be"),
+        (f'"clip": {{"flow": [{"[" * 200}{"]" * 200}]}}', "flow must be"),
+        (f'"clip": {{"frames": {"9" * 4000}}}', "frames must be"),
+        (f'"version": "{"9" * 100_000}x"', '"version" must be'),
+    ],
+)
+def test_errors_of_hostile_files_are_short(entry, message):
+    start = "" if '"builder"' in entry else '"builder": "c2d_tiny", '
+    with pytest.raises(ValueError, match=message) as info:
+        Pretrained.from_json(f'{{"library": "stzoo", {start}{entry}}}'.encode())
+    assert len(str(info.value)) < 500
+
+
 @pytest.mark.parametrize("config", [None, [], "stzoo", {}])
 def test_what_is_no_config(config):
     with pytest.raises(ValueError, match='"library": "stzoo"'):
@@ -79,10 +150,14 @@ def test_what_is_no_config(config):
     ("change", "message"),
     [
         ({"order": "RBG"}, 'order must be "RGB" or "BGR". Received: .RBG'),
+        ({"order": ["RGB"]}, "order must be"),
         ({"sampling": "sparse"}, 'sampling must be "dense" or "segments"'),
-        ({"frames": 0}, "frames must be a whole number from 1. Received: 0"),
-        ({"stride": None}, "stride must be a whole number from 1. Received: None"),
-        ({"height": 224.0}, "height must be a whole number from 1. Received: 224.0"),
+        ({"frames": 0}, r"frames must be a whole number from 1 to \d+. Received: 0"),
+        ({"stride": None}, r"stride must be a whole number from 1 to .*Received: None"),
+        (
+            {"height": 224.0},
+            r"height must be a whole number from 1 to .*Received: 224.0",
+        ),
         ({"short_side": "256"}, "short_side must be a whole number"),
         ({"mean": (1, 2)}, "one number for each channel"),
         ({"std": (1, 0, 1)}, "std above 0"),
@@ -90,6 +165,13 @@ def test_what_is_no_config(config):
         ({"mean": "123"}, "mean must be numbers. Received: '123'"),
         ({"std": (1, 1, float("nan"))}, "std must be numbers"),
         ({"mean": 127.5}, "mean must be numbers"),
+        ({"mean": (1,) * 17, "std": (1,) * 17}, "each channel, at most 16, std above"),
+        ({"frames": 10**9}, "frames must be a whole number from 1 to 4096"),
+        ({"stride": 10**9}, "stride must be a whole number from 1 to"),
+        ({"height": 10**9}, "height must be a whole number from 1 to 8192"),
+        ({"width": 10**9}, "width must be a whole number from 1 to 8192"),
+        ({"short_side": 10**9}, "short_side must be a whole number from 1 to 8192"),
+        ({"frames": 129, "height": 2048, "width": 1024}, "x width must be at most 268"),
         ({"snippet": 0}, "snippet must be a whole number from 1"),
         ({"frames": 25, "snippet": 10}, "multiple of snippet=10. Received: 25"),
         ({"flow": "farneback"}, 'flow must be "dis" or "tvl1". Received: .farneback'),

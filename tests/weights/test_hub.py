@@ -1,5 +1,6 @@
 """huggingface_hub's own client against a Hub on loopback."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -8,7 +9,15 @@ import pytest
 from loopback_hub import COMMIT, Handler
 
 import stzoo.weights.hub
-from stzoo.weights.hub import CONFIG, WEIGHTS, discard, fetch, namespace, shipped
+from stzoo.weights.hub import (
+    CONFIG,
+    WEIGHTS,
+    evict,
+    fetch,
+    namespace,
+    shipped,
+    stated_sha256,
+)
 
 WHERE = "hf://zoo/model"
 DATA = bytes(range(256)) * 1000
@@ -163,14 +172,49 @@ def test_a_connection_that_is_always_cut(served, ranges, size):
     assert fetch(WHERE, WEIGHTS).read_bytes() == data
 
 
-def test_discarded_files_are_fetched_anew(served):
+@pytest.mark.parametrize("filename", [CONFIG, WEIGHTS])
+def test_only_a_file_that_is_not_what_its_name_says_is_evicted(served, filename):
+    path = fetch(WHERE, filename)
     fetch(WHERE, CONFIG)
-    fetch(WHERE, WEIGHTS)
-    assert len(cached(served)) == 2
-    discard(WHERE)
-    assert cached(served) == []
-    served.repositories["zoo/model"][WEIGHTS] = b"repaired"
-    assert fetch(WHERE, WEIGHTS).read_bytes() == b"repaired"
+    right = path.read_bytes()
+    assert not evict(WHERE, filename)
+    path.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    assert evict(WHERE, filename)
+    assert not evict(WHERE, filename)
+    assert len(cached(served)) == (filename == WEIGHTS)
+    assert fetch(WHERE, filename).read_bytes() == right
+
+
+def test_nothing_is_evicted_offline(served, monkeypatch):
+    path = fetch(WHERE, WEIGHTS)
+    path.write_bytes(b"damaged")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert not evict(WHERE, WEIGHTS)
+    assert path.read_bytes() == b"damaged"
+
+
+def test_what_has_no_hash_for_a_name_is_not_evicted(served, monkeypatch):
+    """As in a cache without links, or from a mirror with names of its own."""
+    monkeypatch.setattr("loopback_hub.blob_name", lambda *_: "v1")
+    path = fetch(WHERE, WEIGHTS)
+    path.write_bytes(b"damaged")
+    assert not evict(WHERE, WEIGHTS)
+
+
+def test_a_sha1_of_a_mirror_is_a_hash_too(served, monkeypatch):
+    name = hashlib.sha1(b"{}").hexdigest()
+    monkeypatch.setattr("loopback_hub.blob_name", lambda *_: name)
+    path = fetch(WHERE, CONFIG)
+    assert not evict(WHERE, CONFIG)
+    path.write_bytes(b"damaged")
+    assert evict(WHERE, CONFIG)
+
+
+def test_the_cache_states_the_hash_of_weights(served, tmp_path):
+    path = fetch(WHERE, WEIGHTS)
+    assert stated_sha256(path) == hashlib.sha256(DATA).hexdigest()
+    assert stated_sha256(fetch(WHERE, CONFIG)) == ""
+    assert stated_sha256(tmp_path / WEIGHTS) == ""
 
 
 def test_a_folder(tmp_path):
@@ -180,7 +224,7 @@ def test_a_folder(tmp_path):
     folder.mkdir()
     (folder / CONFIG).write_text("{}")
     assert fetch(folder, CONFIG) == fetch(str(folder), CONFIG) == folder / CONFIG
-    discard(folder)
+    assert not evict(folder, CONFIG)
     assert (folder / CONFIG).is_file()
     with pytest.raises(FileNotFoundError, match="config.json.config.json is missing"):
         fetch(folder / CONFIG, CONFIG)

@@ -2,13 +2,20 @@
 
 They are pickles, and unpickling can run anything that a file says. So it is left to
 `torch.load(weights_only=True)`, which builds tensors and refuses the rest; PyTorch has
-to be installed, whatever the backend.
+to be installed, whatever the backend. What a file would become is compared with its
+bytes before any of it is read or copied.
 """
 
 import io
+import pickletools
 import re
+import zipfile
+from reprlib import repr as shortened
 
 import numpy as np
+
+STEPS = 1_000_000  # of a pickle; networks of 1000 tensors take 40,000
+TUPLE = 100  # parts of a tuple and of those in it; those of a tensor are 15
 
 
 def read(data):
@@ -27,14 +34,17 @@ def read(data):
     """
     torch = _torch()
     try:
+        _check(data)
         with torch.serialization.safe_globals(_harmless()):
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        return _named(state.get("state_dict", state))
+        return _named(state.get("state_dict", state), len(data))
     except Exception as error:  # of the archive, of the pickle, of what it holds
         code = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it names {code[1]}, which is not run" if code else str(error).strip()
         reason = reason.partition("\n")[0] or type(error).__name__
-        raise ValueError(reason) from None
+        if isinstance(error, LookupError | TypeError | AttributeError):
+            reason = f"it has no tensors by their names ({reason})"
+        raise ValueError(reason[:300]) from None
 
 
 def read_safetensors(data):
@@ -51,7 +61,7 @@ def read_safetensors(data):
     from safetensors.torch import load
 
     try:
-        return _named(load(data))
+        return _named(load(data), len(data))
     except SafetensorError as error:
         raise ValueError(str(error)) from None
 
@@ -67,10 +77,75 @@ def _torch():
     return torch
 
 
-def _named(state):
-    """NumPy arrays, without the prefix of parallel training."""
-    named = {re.sub(r"^module\.", "", name): t for name, t in state.items()}
-    return {name: tensor.float().numpy() for name, tensor in named.items()}
+def _named(state, size):
+    """NumPy arrays, without the prefix of parallel training.
+
+    Several tensors can be views of the same few numbers, so there is a limit.
+    """
+    named = {}
+    for name, tensor in state.items():
+        if not hasattr(tensor, "numel"):
+            raise ValueError(f"its {shortened(name)} is no tensor")
+        named[re.sub(r"^module\.", "", name)] = tensor
+    numbers = sum(tensor.numel() for tensor in named.values())
+    if numbers > size:
+        raise ValueError(f"its {size} bytes would become {numbers} numbers")
+    return {name: tensor.detach().float().numpy() for name, tensor in named.items()}
+
+
+def _check(data):
+    """Raises an error for a file that would become much larger than it is."""
+    file, pickles = io.BytesIO(data), 5  # an old file: four, and what lies before them
+    if data.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                parts = archive.infolist()
+                size = sum(part.file_size for part in parts)
+                if size > len(data):
+                    raise ValueError(f"its {len(data)} bytes would become {size}")
+                names = [p for p in parts if p.filename.endswith("data.pkl")]
+                file = io.BytesIO(b"".join(map(archive.read, names)))
+                pickles = len(names)
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise ValueError(f"it is no whole zip ({error})") from None
+    for _ in range(pickles):
+        _check_pickle(file)
+
+
+def _check_pickle(file):
+    """Raises an error for tuples that are short in a file and endless to walk through.
+
+    A tuple can hold another one twice, which holds another one twice, and so on. The
+    steps of the pickle are followed with nothing but the sizes of tuples.
+    """
+    stack, memo = [], {}
+    for step, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        name, needs = operation.name, len(operation.stack_before)
+        made = len(operation.stack_after)
+        if pickletools.markobject in operation.stack_before:
+            start = len(stack) - stack[::-1].index("mark") - 1
+            taken, needs = stack[start + 1 :], needs - 2
+            del stack[start:]
+        else:
+            taken = []
+        if needs:
+            taken = stack[-needs:] + taken
+            del stack[-needs:]
+        if name == "MARK":
+            made = ["mark"]
+        elif name == "DUP":
+            made = taken * 2
+        elif name == "MEMOIZE":
+            memo[len(memo)], made = taken[0], taken
+        elif name.endswith("GET"):
+            made = [memo[argument]]
+        else:
+            made = [1 + sum(taken) if "TUPLE" in name else 1] * made
+        stack += made
+        if name.endswith("PUT"):
+            memo[argument] = stack[-1]
+        if step > STEPS or made and made[0] != "mark" and made[0] > TUPLE:
+            raise ValueError("it is a pickle of more than tensors")
 
 
 def _harmless():

@@ -1,0 +1,179 @@
+"""All of the files or none, wherever a process is killed."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from stzoo import writer
+from stzoo.writer import WHOLE, read, recover, write
+
+OLD = {"a": b"old" * 9, "b": b"old" * 999}
+FRESH = {"a": b"new" * 8, "b": b"new" * 888}
+# Writes once in a child of its own for every call that changes a folder or a file, is
+# killed right before that call, and prints what a reader finds then and after the next
+# writer. Files are written in pieces, so that they can be cut.
+KILLED = """
+import json, os, runpy, signal, sys, tempfile
+from pathlib import Path
+from huggingface_hub.utils import WeakFileLock
+
+writer = runpy.run_path(sys.argv[1])
+old, new = ({n: d.encode() for n, d in f.items()} for f in json.loads(sys.argv[2]))
+EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "fsync", "write")
+
+def found(folder):
+    return [writer["read"](folder, name).decode() for name in old]
+
+def child(folder, last):
+    count = 0
+    def step(event, arguments=()):
+        nonlocal count
+        if event not in EVENTS:
+            return
+        count += 1
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def small_pieces(path, mode):
+        file = open(path, mode, buffering=0)
+        class Pieces:
+            def __enter__(self): return self
+            def __exit__(self, *_): file.close()
+            def flush(self): pass
+            def fileno(self): return file.fileno()
+            def write(self, data):
+                for start in range(0, len(data), 1000):
+                    step("write")
+                    file.write(data[start : start + 1000])
+        return Pieces()
+    fsync = os.fsync
+    os.fsync = lambda number: (step("fsync"), fsync(number))
+    writer["write"].__globals__["open"] = small_pieces
+    sys.addaudithook(step)
+    writer["write"](folder, new)
+    os._exit(0)
+
+for last in range(1, 1000):
+    folder = Path(tempfile.mkdtemp(dir=sys.argv[3]))
+    writer["write"](folder, old)
+    if not (process := os.fork()):
+        child(folder, last)
+    killed = os.waitpid(process, 0)[1] == signal.SIGKILL
+    seen = found(folder)
+    if last % 2:
+        writer["recover"](folder)
+        assert found(folder) == seen
+        assert not (folder / writer["WHOLE"]).exists()
+    writer["write"](folder, {"c": b""})
+    assert found(folder) == seen
+    print(json.dumps([killed, seen, sorted(os.listdir(folder))]))
+    if not killed:
+        break
+"""
+
+
+def strings(files):
+    return {name: data.decode() for name, data in files.items()}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_a_kill_before_any_call_leaves_the_old_or_the_new_files(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, writer.__file__]
+        + [json.dumps([strings(OLD), strings(FRESH)]), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert not done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    old, new = ([*strings(files).values()] for files in (OLD, FRESH))
+    seen = [row[1] for row in rows]
+    turn = seen.index(new)
+    assert 10 < turn < len(rows) - 3
+    assert seen == [old] * turn + [new] * (len(rows) - turn)
+    assert [killed for killed, *_ in rows] == [True] * (len(rows) - 1) + [False]
+    assert {tuple(row[2]) for row in rows} <= {("a", "b", "c")}
+
+
+def test_a_folder_has_nothing_but_its_files(tmp_path):
+    write(tmp_path / "new" / "folder", OLD)
+    write(tmp_path / "new" / "folder", FRESH)
+    folder = tmp_path / "new" / "folder"
+    assert sorted(os.listdir(folder)) == ["a", "b"]
+    assert {name: read(folder, name) for name in FRESH} == FRESH
+    with pytest.raises(FileNotFoundError):
+        read(folder, "c")
+
+
+@pytest.mark.parametrize("call", ["fsync", "mkdir"])
+def test_an_error_leaves_what_was_there(tmp_path, monkeypatch, call):
+    write(tmp_path, OLD)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"os.{call}", full)
+        with pytest.raises(OSError, match="No space"):
+            write(tmp_path, FRESH)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    assert {name: read(tmp_path, name) for name in OLD} == OLD
+
+
+def leave_whole(folder):
+    """What a writer leaves that is killed right after its files were whole."""
+    write(folder, OLD)
+    (folder / WHOLE).mkdir()
+    for name, data in FRESH.items():
+        (folder / WHOLE / name).write_bytes(data)
+
+
+def test_a_reader_puts_files_in_their_place_unless_somebody_writes(tmp_path):
+    leave_whole(tmp_path)
+    with writer._locked(tmp_path, 1):
+        recover(tmp_path)
+        assert (tmp_path / WHOLE).is_dir()
+        assert {name: read(tmp_path, name) for name in FRESH} == FRESH
+    recover(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    assert {name: read(tmp_path, name) for name in FRESH} == FRESH
+
+
+def test_who_may_not_write_can_read(tmp_path, monkeypatch):
+    leave_whole(tmp_path)
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("huggingface_hub.utils.WeakFileLock", refused)
+    recover(tmp_path)
+    assert {name: read(tmp_path, name) for name in FRESH} == FRESH
+
+
+def test_who_waits_too_long_gets_an_error(tmp_path, monkeypatch):
+    write(tmp_path, OLD)
+    monkeypatch.setattr(writer, "PATIENCE", 0.1)
+    with writer._locked(tmp_path, 1):
+        with pytest.raises(TimeoutError, match="Another process is writing to"):
+            write(tmp_path, FRESH)
+    assert {name: read(tmp_path, name) for name in OLD} == OLD
+    write(tmp_path, FRESH)
+
+
+def test_writers_do_not_mix_their_files(tmp_path):
+    """Eight threads, whose files are written and moved in turns."""
+
+    def save(number):
+        for _ in range(10):
+            write(tmp_path, {"a": b"%d" % number, "b": b"%d" % number})
+
+    threads = [threading.Thread(target=save, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read(tmp_path, "a") == read(tmp_path, "b")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
