@@ -65,7 +65,8 @@ def classify(model, clips):
 
 def softmax(logits):
     """Probabilities from logits, along the last axis."""
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # infinity is for the caller to see
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
 
