@@ -29,6 +29,8 @@ def prepare():
 
         loaded = keras_backend()
     installed = [name for name in SUPPORTED if is_installed(name)]
+    if not installed and not loaded:
+        return  # `check` says so once a backend is needed
     backend = choose(installed, os.environ, settings, loaded)
     if not loaded and backend != _asked(os.environ, settings):
         os.environ["KERAS_BACKEND"] = backend
@@ -41,6 +43,16 @@ def prepare():
     os.environ.update(needed)
 
 
+def check():
+    """Raises an `ImportError` if no backend is installed."""
+    if not any(map(is_installed, SUPPORTED)):
+        raise ImportError(
+            "Keras needs TensorFlow, JAX or PyTorch, and none of them is installed. "
+            'Install one, for example with `pip install "stzoo[tensorflow]"` (or '
+            '"stzoo[jax]", "stzoo[torch]").'
+        )
+
+
 def choose(installed, environ, settings, loaded=None):
     """Chooses the backend as Keras does, among those that are supported.
 
@@ -49,7 +61,8 @@ def choose(installed, environ, settings, loaded=None):
     not installed, the first backend that is installed takes its place.
 
     Args:
-        installed: list of strings, those of `SUPPORTED` that are installed.
+        installed: list of strings, those of `SUPPORTED` that are installed; at least
+            one.
         environ: dict, the environment variables.
         settings: dict, the content of keras.json; empty where there is none.
         loaded: string, the backend of a Keras that is imported already, or `None`.
@@ -63,12 +76,6 @@ def choose(installed, environ, settings, loaded=None):
     name = loaded or _asked(environ, settings)
     if name in installed or loaded in SUPPORTED:
         return name
-    if not installed:
-        raise ImportError(
-            "Keras needs TensorFlow, JAX or PyTorch, and none of them is installed. "
-            'Install one, for example with `pip install "stzoo[tensorflow]"` (or '
-            '"stzoo[jax]", "stzoo[torch]").'
-        )
     file = settings_file(environ)
     if name == DEFAULT and not environ.get("KERAS_BACKEND"):
         logger.info(

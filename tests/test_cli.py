@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 import stzoo
-from stzoo.cli import MODEL, main
+from stzoo.cli import main
+from stzoo.cli.options import MODEL
 from stzoo.data import motions
 
 

@@ -6,7 +6,14 @@ import logging
 import pytest
 
 from stzoo import _environment
-from stzoo._environment import SUPPORTED, choose, read_settings, variables
+from stzoo._environment import (
+    SUPPORTED,
+    check,
+    choose,
+    prepare,
+    read_settings,
+    variables,
+)
 
 HOME = {"KERAS_HOME": "/home/me"}
 FILE = "/home/me/keras.json"
@@ -45,7 +52,6 @@ def test_another_one_than_the_default_is_logged(caplog):
 @pytest.mark.parametrize(
     ("installed", "environ", "settings", "loaded", "parts"),
     [
-        ([], {}, {}, None, ["none of them is installed", 'pip install "stzoo[tens']),
         (["jax"], {"KERAS_BACKEND": "numpy"}, {}, None, ["KERAS_BACKEND=numpy, but"]),
         (["jax"], {}, {"backend": "openvino"}, None, [FILE, '"backend": "openvino"']),
         (["jax"], {}, {"backend": 5}, None, [FILE, '"backend": 5', "installed: jax."]),
@@ -112,3 +118,10 @@ def test_what_a_backend_needs_is_set_once():
     assert needed == {"XLA_FLAGS": f"--mine {flag}"}
     assert variables("jax", off | needed, jaxlib="0.10.2") == {}
     assert variables("jax", off, jaxlib="0.10.2") == {"XLA_FLAGS": flag}
+
+
+def test_without_a_backend_the_error_names_the_command(monkeypatch):
+    monkeypatch.setattr("stzoo._environment.is_installed", lambda name: False)
+    prepare()  # a command that needs no backend runs
+    with pytest.raises(ImportError, match=r'pip install "stzoo\[tensorflow\]"'):
+        check()

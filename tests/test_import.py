@@ -86,3 +86,32 @@ def pool(x):
 print(np.array_equal(jax.jit(pool)(x), pool(x)))
 """
     assert run(code, KERAS_BACKEND="jax").stdout.strip() == "True"
+
+
+def test_help_needs_no_backend():
+    code = """
+import sys
+from click.testing import CliRunner
+import stzoo
+from stzoo.cli import main
+for command in ([], ["finetune"], ["predict"]):
+    assert CliRunner().invoke(main, [*command, "--help"]).exit_code == 0
+print({"keras", "numpy", "tensorflow", "rich"} & set(sys.modules))
+"""
+    assert run(code).stdout.strip() == "set()"
+
+
+def test_all_public_names_are_there():
+    code = """
+import inspect
+import stzoo
+assert set(dir(stzoo)) == {*stzoo.__all__, "__version__"}
+for name in stzoo.__all__:
+    assert inspect.getdoc(getattr(stzoo, name)), name
+assert {"predict", "evaluate", "finetune", "read_videos", "cost_tiny"} <= {*dir(stzoo)}
+assert stzoo.cost_tiny is stzoo.zoo.BUILDERS["cost_tiny"]
+assert stzoo.__version__[0].isdigit() and not hasattr(stzoo, "nothing")
+from stzoo import *
+print(cost_tiny.__name__)
+"""
+    assert run(code).stdout.strip() == "cost_tiny", run(code).stderr

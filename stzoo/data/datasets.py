@@ -94,8 +94,8 @@ def read(
     Example:
 
     ```python
-    train = stzoo.data.datasets.read("kinetics/train.csv", root="videos", skip=True)
-    test = stzoo.data.datasets.read("my/test", classes=train.classes)
+    train = stzoo.read_videos("kinetics/train.csv", root="videos", skip=True)
+    test = stzoo.read_videos("my/test", classes=train.classes)
     ```
     """
     source = os.fspath(source)

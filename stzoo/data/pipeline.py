@@ -88,7 +88,7 @@ def clips(
     ```python
     from stzoo.data.pipeline import clips, steps
 
-    train = stzoo.data.datasets.read("videos/train")
+    train = stzoo.read_videos("videos/train")
     model.fit(
         clips(train, model.stzoo.clip, batch_size=8, train=True),
         steps_per_epoch=steps(train, 8),
@@ -215,7 +215,7 @@ def with_layer(dataset, layer, classes, start=0):
     ```python
     from stzoo.data.pipeline import clips, with_layer
 
-    videos = stzoo.data.datasets.read("videos/train")
+    videos = stzoo.read_videos("videos/train")
     batches = clips(videos, model.stzoo.clip, batch_size=8, train=True)
     mixed = with_layer(batches, keras.layers.MixUp(seed=1), len(videos.classes))
     views, probabilities = next(iter(mixed))

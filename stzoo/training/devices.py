@@ -34,7 +34,7 @@ def distribute():
     keras.utils.set_random_seed(0)
     keras.distribution.initialize("10.0.0.1:1234", 2, process)  # none for one machine
     distribute()
-    train = stzoo.data.datasets.read("videos/train")
+    train = stzoo.read_videos("videos/train")
     model = stzoo.cost_resnet50(pretrained="imagenet", classes=len(train.classes))
     recipe = RECIPES["cost"].resized(epochs=20, batch=8)
     finetune(model, train, "/shared/runs/mine", recipe)

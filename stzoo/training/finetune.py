@@ -96,7 +96,7 @@ def finetune(
     from stzoo.training.finetune import finetune
     from stzoo.training.recipes import RECIPES
 
-    train = stzoo.data.datasets.read("videos/train")
+    train = stzoo.read_videos("videos/train")
     model = stzoo.cost_resnet50(pretrained="imagenet", classes=len(train.classes))
     recipe = RECIPES["cost"].resized(epochs=20, batch=8)
     finetune(model, train, "runs/mine", recipe)

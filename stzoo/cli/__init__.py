@@ -1,0 +1,39 @@
+"""The `stzoo` command: thin, and quick to start, as no command imports a backend before
+it needs one.
+"""
+
+import sys
+from importlib import import_module
+
+import click
+
+COMMANDS = {  # in the order of `stzoo --help`
+    "list": "answers:list_models",
+    "demo": "answers:demo",
+    "predict": "answers:predict",
+    "finetune": "training:finetune",
+    "evaluate": "measuring:evaluate",
+    "extract": "measuring:extract",
+    "explain": "measuring:explain",
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx):
+        return list(COMMANDS)
+
+    def get_command(self, ctx, name):
+        if name not in COMMANDS:
+            return None
+        module, function = COMMANDS[name].split(":")
+        return getattr(import_module(f"stzoo.cli.{module}"), function)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stzoo")
+def main():
+    """Video action recognition with the models of stzoo."""
+    # A byte of a file name that is not UTF-8 is written as "\\udce9", as in JSON.
+    sys.stdout.reconfigure(errors="backslashreplace")

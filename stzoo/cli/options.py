@@ -1,0 +1,154 @@
+"""What the commands share: options, models, errors, tables."""
+
+import logging
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+MODEL = "cost_tiny.motions"  # comes with the package
+
+
+class Known(click.ParamType):
+    """A name out of a dict of the package, which is imported when it is needed."""
+
+    name = "name"
+
+    def __init__(self, module, names):
+        self.module, self.names = module, names
+
+    def convert(self, value, param, ctx):
+        known = getattr(import_module(self.module), self.names)
+        if value not in known:
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, known))}.")
+        return value
+
+    def shell_complete(self, ctx, param, incomplete):
+        known = getattr(import_module(self.module), self.names)
+        names = [name for name in known if name.startswith(incomplete)]
+        return [click.shell_completion.CompletionItem(name) for name in names]
+
+
+def check_views(context, option, views):
+    from stzoo.data.sampling import parse_views
+
+    try:
+        parse_views(views)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return views
+
+
+def check_shard(context, option, shard):
+    """From "3/16" to (2, 16)."""
+    number, slash, count = shard.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise click.BadParameter(f'it is written as "3/16". Received: {shard!r}.')
+    if not 1 <= int(number) <= int(count):
+        raise click.BadParameter(f"shards go from 1/{count} to {count}/{count}.")
+    return int(number) - 1, int(count)
+
+
+def options(*options):
+    """Several options as one decorator."""
+
+    def decorate(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+views = click.option(
+    "--views",
+    default="1x1",
+    show_default=True,
+    callback=check_views,
+    help="Clips x crops; the papers average 10x3.",
+)
+engine = click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    type=click.Choice(("local", "ray")),
+    help="ray: on the cluster in RAY_ADDRESS, or one that is started here.",
+)
+out = partial(click.option, "--out", type=click.Path(file_okay=False, path_type=Path))
+reading = (
+    click.option("--root", help="Folder of the videos; that of the list by default."),
+    click.option(
+        "--format",
+        type=Known("stzoo.data.annotations", "READERS"),
+        help="Of the list; by default what it looks like.",
+    ),
+    click.option("--label", help="Column of the class, if a list has several."),
+    click.option("--split", help="Part of a list that has several."),
+    click.option("--skip", is_flag=True, help="Leave out what is wrong in the data."),
+    click.option("--workers", default=4, show_default=True, type=click.IntRange(1)),
+)
+data = options(click.argument("source", metavar="DATA"), *reading)
+
+
+@contextmanager
+def one_line():
+    """Errors of what the user gave, without a traceback."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def log_shown():
+    """Lines of the log on stderr: how the data were understood."""
+    logger, handler = logging.getLogger("stzoo"), logging.Handler()
+    handler.emit = lambda record: click.echo(record.getMessage(), err=True)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def progress(description):
+    """A function that yields what it is given and shows how far it is, on stderr."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        yield partial(bar.track, description=description)
+
+
+def load_model(name, **options):
+    import stzoo
+
+    try:
+        if name.startswith("hf://") or Path(name).is_dir():
+            return stzoo.load(name, **options)
+        if "." not in name:  # would be a model with random weights
+            tags = ", ".join(stzoo.list_models(f"{name}.*", pretrained=True)) or "none"
+            raise ValueError(f"{name!r} does not say which weights. Known: {tags}.")
+        return stzoo.create(name, **options)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def show(title, answers):
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("Class")
+    table.add_column("Probability", justify="right")
+    for label, probability in answers:
+        table.add_row(Text(str(label)), f"{100 * probability:.1f} %")
+    console = Console()
+    console.print(Text(title, "bold"), soft_wrap=True)
+    console.print(table)
