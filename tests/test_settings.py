@@ -49,7 +49,7 @@ def build(family):
     """A model that starts the same each time, and clips for it."""
     name, options, clip = FAMILIES[family]
     keras.utils.set_random_seed(0)
-    model = stzoo.create(name, clip=clip, **options)
+    model = stzoo.create(name, input_shape=clip, **options)
     x = np.random.default_rng(0).integers(0, 256, (2, *clip)).astype("uint8")
     return model, x
 

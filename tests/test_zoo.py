@@ -1,9 +1,13 @@
 """From a name to a model."""
 
+import json
+from inspect import signature
+
 import pytest
 
 import stzoo
 from stzoo import zoo
+from stzoo.models.family import SHARED
 
 TINY = {"width": 4, "depths": (1, 1, 1, 1), "input_shape": (2, 32, 32, 3)}
 
@@ -35,10 +39,19 @@ def test_every_name_is_public():
         assert getattr(stzoo, name) is builder
 
 
-def test_every_option_can_be_kept_in_a_file():
-    for name in zoo.BUILDERS:
-        options = zoo.default_options(name)
-        assert zoo.check_options(name, options) == options
+@pytest.mark.parametrize("name", zoo.BUILDERS)
+def test_every_option_can_be_kept_in_a_file(name):
+    options = dict(signature(zoo.BUILDERS[name]).parameters)
+    options = {
+        key: parameter.default
+        for key, parameter in options.items()
+        if key not in SHARED
+    }
+    kept = json.loads(json.dumps(options))
+    assert zoo.check_options(name, kept) == zoo.default_options(name) == options
+    for key in options:
+        with pytest.raises(ValueError, match=f"option {key} must be like"):
+            zoo.check_options(name, {**kept, key: {}})
 
 
 def test_create():

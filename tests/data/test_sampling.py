@@ -42,8 +42,47 @@ def test_segments_are_the_test_sampling_of_tsn(total):
     assert segments(total, 8, clips=2).tolist() == [middles, beginnings]
 
 
+def test_snippets_of_dense_clips_are_stride_apart():
+    """STPN: neighbouring frames, then the next ones `stride` later."""
+    # Three snippets of two frames span 2 * 5 + 2 frames, or 3 * 5: 6 starts of 20.
+    assert dense(20, 6, 5, snippet=2).tolist() == [[3, 4, 8, 9, 13, 14]]
+    assert dense(20, 6, 5, clips=2, snippet=2)[:, 0].tolist() == [1, 4]
+    # A stride below the snippet: the last snippet has to fit as well.
+    assert dense(8, 6, 1, snippet=3).tolist() == [[2, 3, 4, 3, 4, 5]]
+    assert dense(4, 6, 1, snippet=3).tolist() == [[0, 1, 2, 1, 2, 3]]
+    drawn = [dense(8, 6, 1, rng=np.random.default_rng(n), snippet=3) for n in range(99)]
+    assert {int(indices[0, 0]) for indices in drawn} == set(range(5))
+
+
+def test_random_dense_clips_start_in_their_parts():
+    rng = np.random.default_rng(0)
+    drawn = np.stack([dense(40, 2, 5, clips=3, rng=rng)[:, 0] for _ in range(500)])
+    starts = np.arange(31) * 3 // 31  # which third of the 31 starts each one begins
+    for number in range(3):
+        seen = set(drawn[:, number].tolist())
+        assert seen >= set(np.flatnonzero(starts == number).tolist()[1:])
+        assert max(seen) - min(seen) <= 11
+    assert (np.diff(drawn, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("total", [5, 8, 30])
+def test_snippets_of_segments(total):
+    """One snippet of 5 frames for each third of the starts that leave room for it."""
+    room = max(total - 5 + 1, 1)
+    expected = [
+        min(int((count + 0.5) * room / 3) + frame, total - 1)
+        for count in range(3)
+        for frame in range(5)
+    ]
+    assert segments(total, 15, snippet=5).tolist() == [expected]
+
+
+def test_a_snippet_longer_than_the_video_ends_with_its_last_frame():
+    assert segments(3, 10, snippet=5).tolist() == [[0, 1, 2, 2, 2] * 2]
+
+
 def test_segments_of_more_clips_are_evenly_spread():
-    assert sorted(segments(80, 2, clips=4)[:, 0]) == [0, 10, 20, 30]
+    assert segments(80, 2, clips=4)[:, 0].tolist() == [20, 30, 0, 10]
 
 
 def test_segments_of_short_videos_repeat_in_order():
@@ -62,14 +101,27 @@ def test_segments_at_random_stay_in_their_segments():
 @pytest.mark.parametrize("sample", [dense, segments])
 def test_counts_below_one_are_errors(sample):
     stride = (8,) if sample is dense else ()
-    for total, frames, clips in [(0, 8, 1), (9, 0, 1), (9, 8, 0)]:
-        with pytest.raises(ValueError, match="must be a whole number from 1, got 0"):
+    for total, frames, clips, name in [
+        (0, 8, 1, "total"),
+        (9, 0, 1, "frames"),
+        (9, 8, 0, "clips"),
+    ]:
+        message = f"^{name} must be a whole number from 1, got 0.$"
+        with pytest.raises(ValueError, match=message):
             sample(total, frames, *stride, clips)
+    if stride:
+        with pytest.raises(ValueError, match="^stride must be .* got 0.$"):
+            sample(9, 8, 0)
 
 
 def test_views():
     assert parse_views("10x3") == (10, 3)
     assert parse_views("1x1") == (1, 1)
+    assert parse_views("123x45") == (123, 45)
     for views in ("10", "0x3", "3x", "axb", "10x3x2", "-1x3", "", None, (10, 3)):
-        with pytest.raises(ValueError, match="clips x crops"):
+        with pytest.raises(ValueError) as error:
             parse_views(views)
+        assert str(error.value) == (
+            'views must be two whole numbers from 1, clips x crops, such as "10x3". '
+            f"Received: {views!r}."
+        )

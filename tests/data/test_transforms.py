@@ -13,6 +13,8 @@ from stzoo.data.transforms import (
     clip_views,
     crop,
     jitter,
+    length,
+    read_clips,
     resize,
     scaled_crop,
     training_clip,
@@ -34,6 +36,12 @@ def frames():
 def corner(view):
     """First row, first column, and the frames, as the picture tells them."""
     return view[0, 0, 0, 0], view[0, 0, 0, 1], view[:, 0, 0, 2].tolist()
+
+
+def refused(function, *args, **kwargs):
+    with pytest.raises(ValueError) as error:
+        function(*args, **kwargs)
+    return str(error.value)
 
 
 def test_one_view_is_the_middle(frames):
@@ -71,14 +79,65 @@ def test_views_are_cut_when_they_are_asked_for(frames):
     assert len(held) == 30
 
 
+def test_random_views_are_of_a_generator(frames):
+    """One clip from each half of the 29 starts, and the middle of the frame."""
+    clip = Clip(frames=4, stride=3, height=32, width=32, short_side=48)
+    seen = []
+    for seed in range(60):
+        views = clip_views(frames, clip, "2x1", np.random.default_rng(seed))
+        drawn = Views(frames, clip, "2x1", np.random.default_rng(seed))
+        np.testing.assert_array_equal(drawn[:], views)
+        tops, lefts, numbers = zip(*map(corner, views), strict=True)
+        assert (tops, lefts) == ((8, 8), (16, 16))
+        assert all(np.diff(part).tolist() == [3, 3, 3] for part in numbers)
+        seen.append([part[0] for part in numbers])
+    first, second = np.transpose(seen)
+    assert first.max() <= 14 <= second.min() and second.max() == 28
+    assert len(set(first)) > 8 and len(set(second)) > 8
+    one = Views(frames, clip)
+    np.testing.assert_array_equal(one[:], clip_views(frames, clip, "1x1"))
+    assert len(one) == 1
+
+
+def test_clips_of_chosen_frames(frames):
+    clip = Clip(frames=3, height=8, width=8, short_side=24)
+    indices = np.array([[7, 0, 7], [39, 3, 1]])
+    found = read_clips(frames, clip, indices)
+    assert found.shape == (2, 3, 24, 32, 3)
+    small = resize(frames, 24)
+    for row, numbers in zip(found, indices, strict=True):
+        np.testing.assert_array_equal(row, small[numbers])
+    flowing = np.concatenate([frames, frames[..., :2] + 100], -1)
+    np.testing.assert_array_equal(read_clips(flowing, clip, indices), found)
+    two = Clip(3, 1, 8, 8, 24, mean=(128, 128), std=(1, 1))
+    five = Clip(3, 1, 8, 8, 24, mean=(128,) * 5, std=(1,) * 5)
+    both = read_clips(flowing, five, indices)
+    assert both.shape == (2, 3, 24, 32, 5)
+    np.testing.assert_array_equal(both[..., :3], found)
+    np.testing.assert_array_equal(both[..., 3:], read_clips(flowing, two, indices))
+    assert abs(both[..., 3:].astype(int) - found[..., :2] - 100).max() <= 1
+
+
+def test_frames_with_a_next_one():
+    clip, flow = Clip(), Clip(mean=(128, 128), std=(1, 1))
+    for total in (1, 2, 9):
+        video = np.zeros((total, 16, 16, 3), np.uint8)
+        assert length(video, clip) == total
+        assert length(video, flow) == max(total - 1, 1)
+        known = np.zeros((total, 16, 16, 5), np.uint8)
+        assert length(known, clip) == length(known, flow) == total
+
+
 def test_segments_and_whole_frames(frames):
     clip = Clip(frames=4, height=None, width=None, short_side=48, sampling="segments")
     views = clip_views(frames, clip, "2x1")
     assert views.shape == (2, 4, 48, 64, 3)
     assert corner(views[0]) == (0, 0, [5, 15, 25, 35])
     assert corner(views[1]) == (0, 0, [0, 10, 20, 30])
-    with pytest.raises(ValueError, match='"2x1"'):
-        clip_views(frames, clip, "2x3")
+    assert refused(clip_views, frames, clip, "2x3") == (
+        "views='2x3' asks for 3 crops, but this model takes the whole frame. Pass "
+        'views="2x1".'
+    )
 
 
 def test_short_videos(frames):
@@ -168,19 +227,50 @@ def test_crop():
     assert crop(frames, 3, 3, 0)[0, 0, 0] == 1 * 7 + 0
     assert crop(frames, 3, 3, 1)[0, 0, 0] == 1 * 7 + 4
     assert crop(frames, None, None).shape == frames.shape
-    with pytest.raises(ValueError, match="6x3 .* does not fit into frames of 5x7"):
-        crop(frames, 6, 3)
+    assert crop(frames, 5, 7).shape == frames.shape
+    np.testing.assert_array_equal(crop(frames, 3, None), frames[:, 1:4])
+    np.testing.assert_array_equal(crop(frames, None, 3), frames[:, :, 2:5])
+    for size, text in [((6, 3), "6x3"), ((3, 8), "3x8"), ((6, 8), "6x8")]:
+        assert refused(crop, frames, *size) == (
+            f"A crop of {text} (height x width) does not fit into frames of 5x7. "
+            "Choose a larger short_side."
+        )
+
+
+def test_crops_along_the_longer_side():
+    wide = np.arange(5 * 7).reshape(1, 5, 7, 1)
+    tall, square = wide.transpose(0, 2, 1, 3), np.arange(49).reshape(1, 7, 7, 1)
+    for place, start in [(0, 0), (0.5, 2), (1, 4)]:
+        assert crop(wide, 3, 3, place)[0, 0, 0] == 7 + start
+        assert crop(tall, 3, 3, place)[0, 0, 0] == 7 + start
+        assert crop(square, 3, 3, place)[0, 0, 0] == 2 * 7 + start  # along its rows
+    drawn = [
+        crop(wide, 3, 3, "random", np.random.default_rng(seed))[0, 0, 0]
+        for seed in range(300)
+    ]
+    assert {int(value) for (value,) in drawn} == {
+        7 * row + column for row in range(3) for column in range(5)
+    }
 
 
 def test_arrays_that_are_no_frames(frames):
     clip = Clip(frames=2, stride=1, height=None, width=None, short_side=48)
-    for array in (frames[0], frames[..., :2], frames.astype("f4")):
-        with pytest.raises(ValueError, match="must be a uint8 array"):
-            clip_views(array, clip)
-    with pytest.raises(ValueError, match="total must be a whole number from 1, got 0"):
+    for array in (
+        frames[0],
+        frames[..., :2],
+        frames[..., [0] * 4],
+        frames.astype("f4"),
+    ):
+        assert refused(clip_views, array, clip) == (
+            "The frames of a video must be a uint8 array (frames, height, width, 3), "
+            "or 5 with optical flow, of at least one frame and one pixel. "
+            f"Received: {array.dtype} {array.shape}."
+        )
+    with pytest.raises(ValueError, match="at least one frame and one pixel"):
         clip_views(frames[:0], clip)
-    with pytest.raises(ValueError, match="Clip.frames is None"):
-        clip_views(frames, Clip(frames=None))
+    assert refused(clip_views, frames, Clip(frames=None)) == (
+        "Clip.frames is None: give it the number of frames of a clip."
+    )
 
 
 TSN = (1, 0.875, 0.75, 0.66)
@@ -221,8 +311,25 @@ def test_crops_of_tsn_keep_the_shape_of_the_clip():
     frames = np.zeros((1, 64, 100, 3), np.uint8)
     rng = np.random.default_rng(0)
     assert scaled_crop(frames, 30, 60, (1,), rng).shape == (1, 30, 60, 3)
-    with pytest.raises(ValueError, match="has no height and width"):
-        scaled_crop(frames, None, None, TSN, rng)
+    assert scaled_crop(frames, 60, 30, (1,), rng).shape == (1, 60, 30, 3)
+    for size in [(None, None), (None, 32), (32, None)]:
+        assert refused(scaled_crop, frames, *size, TSN, rng) == (
+            "Crops in several scales are resized to the size of the clip, but the clip "
+            "has no height and width. Give it both, or leave out `scales`."
+        )
+
+
+def test_the_largest_crop_that_fits_keeps_the_shape_of_the_clip(monkeypatch):
+    """The part that is cut out, before it is resized: rows of twice the columns."""
+    monkeypatch.setattr("stzoo.data.transforms._scale", lambda part, *size: part)
+    rng = np.random.default_rng(0)
+    for size, clip, part in [
+        ((64, 100), (20, 40), (50, 100)),
+        ((64, 100), (40, 20), (64, 32)),
+        ((90, 60), (15, 15), (60, 60)),
+    ]:
+        frames = np.zeros((1, *size, 3), np.uint8)
+        assert scaled_crop(frames, *clip, (1,), rng).shape[1:3] == part
 
 
 def test_training_with_the_crops_of_tsn_shows_a_part_of_a_motion():
@@ -243,8 +350,10 @@ def test_training_with_the_crops_of_tsn_shows_a_part_of_a_motion():
 def test_jitter_is_one_for_the_clip_and_changes_what_it_says():
     frames = motions.render(2)[0]
     np.testing.assert_array_equal(jitter(frames, 0, np.random.default_rng(0)), frames)
-    still = frames[:1].repeat(4, 0)
-    for seed in range(5):
+    noise = np.random.default_rng(0).integers(0, 256, (1, 12, 12, 3), np.uint8)
+    beyond = 0
+    for seed in range(10):
+        still = (frames[:1], noise)[seed % 2].repeat(4, 0)
         view = jitter(still, 0.4, np.random.default_rng(seed))
         assert view.dtype == np.uint8 and (view == view[:1]).all()
         assert (view != still).any()
@@ -255,6 +364,8 @@ def test_jitter_is_one_for_the_clip_and_changes_what_it_says():
         grey = (x @ [0.299, 0.587, 0.114])[..., None]
         x = (x - grey) * s + grey  # saturation, about the grey of the pixel
         assert abs(view - x.clip(0, 255)).max() <= 0.51
+        beyond += (x < -5).any() and (x > 260).any()
+    assert beyond > 1, "what is too dark or too bright is cut off"
 
 
 def middle(frames):
@@ -291,9 +402,60 @@ def test_a_mirrored_motion_has_the_label_of_what_it_shows():
 
 
 def test_what_cannot_be_varied():
-    with pytest.raises(ValueError, match="two ways to crop"):
-        Augment(short_sides=(256, 320), scales=TSN)
-    with pytest.raises(ValueError, match="scales must be above 0"):
-        Augment(scales=(1.5,))
-    with pytest.raises(ValueError, match="jitter"):
-        Augment(jitter=2)
+    assert refused(Augment, short_sides=(256, 320), scales=(1, 0.5)) == (
+        "Augment: short_sides and scales are two ways to crop. Choose one. "
+        "Received: (256, 320) and (1, 0.5)."
+    )
+    for scales in [(1.5,), (1, 1.01), (0.5, 0), (-0.1,)]:
+        assert refused(Augment, scales=scales) == (
+            f"Augment: scales must be above 0, and at most 1. Got {scales}."
+        )
+    for strength in (2, 1.01, -0.01):
+        assert refused(Augment, jitter=strength) == (
+            f"Augment: jitter must be in 0 to 1. Got {strength}."
+        )
+    assert Augment(scales=(1, 0.01), jitter=1).jitter == 1
+    assert Augment() == Augment(None, (), True, None, 0.0)
+
+
+def test_a_clip_without_label_is_mirrored_whatever_the_pairs_say(frames):
+    clip = Clip(frames=4, stride=3, height=32, width=32, short_side=48)
+    augment = Augment((48, 48), pairs={0: None, 1: 2})
+    flips = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        view, label = training_clip(frames, clip, rng, augment)
+        assert label is None
+        flips.append(bool(view[0, 0, 0, 1] > view[0, 0, -1, 1]))
+    assert 15 < sum(flips) < 45
+
+
+def test_half_of_all_clips_are_mirrored(frames):
+    clip = Clip(frames=1, stride=1, height=32, width=32, short_side=48)
+    rng, count = np.random.default_rng(0), 2000
+    views = [
+        training_clip(frames, clip, rng, Augment((48, 48)))[0] for _ in range(count)
+    ]
+    share = np.mean([view[0, 0, 0, 1] > view[0, 0, -1, 1] for view in views])
+    assert abs(share - 0.5) < 0.035  # three standard deviations
+
+
+def test_jitter_of_a_training_clip_is_that_of_its_colours(frames):
+    """With flow, colours change and flow stays; flow alone stays as it is."""
+    flowing = np.concatenate([frames, frames[..., :2] + 100], -1)
+    for mean in [(0,) * 3, (0,) * 5, (0,) * 2]:
+        clip = Clip(2, 1, 48, 64, 48, mean=mean, std=(1,) * len(mean))
+        video = frames if len(mean) == 3 else flowing
+        plain = Augment((48, 48), flip=False)
+        varied = Augment((48, 48), flip=False, jitter=0.5)
+        straight, _ = training_clip(video, clip, np.random.default_rng(1), plain)
+        found, _ = training_clip(video, clip, np.random.default_rng(1), varied)
+        if len(mean) == 2:
+            np.testing.assert_array_equal(found, straight)
+            continue
+        state = np.random.default_rng(1)
+        training_clip(video, clip, state, plain)  # `flip=False` draws nothing
+        expected = jitter(straight[..., :3], 0.5, state)
+        np.testing.assert_array_equal(found[..., :3], expected)
+        assert (expected != straight[..., :3]).any()
+        np.testing.assert_array_equal(found[..., 3:], straight[..., 3:])

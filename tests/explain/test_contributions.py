@@ -3,6 +3,7 @@ import io
 
 import keras
 import numpy as np
+import pandas
 import pytest
 from harness import close, numpy, randomize
 from twins import cost_views, softmax
@@ -97,7 +98,6 @@ def test_clips_without_weight_do_not_count(model, data):
 
 
 def test_the_table_is_one_of_numbers(model, data):
-    pandas = pytest.importorskip("pandas")
     found = contributions(model, batches(*data, 10))
     rows = list(csv.DictReader(io.StringIO(found.to_csv())))
     assert [row["scope"] for row in rows] == ["layer"] * 2 + ["all"] + ["class"] * 3

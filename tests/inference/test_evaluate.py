@@ -1,9 +1,14 @@
 import csv
+import dataclasses
 import json
+import types
+from importlib import metadata
 
+import av
 import keras
 import numpy as np
 import pytest
+import sklearn.metrics
 from harness import close, numpy
 from PIL import Image
 
@@ -14,6 +19,7 @@ from stzoo.data.transforms import clip_views
 from stzoo.inference import evaluate as evaluation
 from stzoo.inference import parts, views
 from stzoo.inference.predict import classify
+from stzoo.weights.config import Clip
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +70,12 @@ def test_a_model_without_labels_answers_with_indices():
 
 
 def test_a_model_from_elsewhere_is_refused():
-    with pytest.raises(ValueError, match="Build or load it with stzoo"):
-        stzoo.predict(keras.Sequential(), "video.mp4")
+    with pytest.raises(ValueError) as error:
+        stzoo.predict(keras.Sequential(name="mine"), "video.mp4")
+    assert str(error.value) == (
+        "The model 'mine' does not say how videos are prepared for it. Build or "
+        "load it with stzoo."
+    )
 
 
 @pytest.fixture
@@ -76,28 +86,295 @@ def videos(one_broken):
     return Videos(one_broken.paths, labels, motions.CLASSES)
 
 
-def test_evaluate(model, videos, tmp_path):
-    answer = evaluation.evaluate(model, videos)
-    assert (answer.videos, len(answer.failed)) == (6, 1)
-    assert "broken.mp4" in answer.failed[0]["video"]
-    right = 0
-    for path, label in zip(videos.paths, videos.labels, strict=True):
-        if "broken" not in path:
-            best = stzoo.predict(model, path, top=1)[0][0]
-            right += best == motions.CLASSES[label]
-            row = answer.classes[label]
-            assert row["videos"] == 3
-    assert answer.top1 == pytest.approx(right / 6)
-    assert answer.confusion.sum() == 6
-    assert answer.classes[0]["accuracy"] is None
+def measured(scores, labels, classes, failed=()):
+    """The record of scores, as an evaluation makes it."""
+    names = tuple(f"{number}.mp4" for number in range(len(labels)))
+    paths = (*names, *(row["video"] for row in failed))
+    errors = [""] * len(labels) + [row["error"] for row in failed]
+    videos = Videos(paths, (*labels, *[0] * len(failed)), tuple(classes))
+    rows = [*scores, *[None] * len(failed)]
+    return evaluation._measured("cost_tiny.mine", "2x3", videos, rows, errors)
 
-    answer.save(tmp_path)
-    saved = json.loads((tmp_path / "evaluation.json").read_text())
-    assert saved["top1"] == answer.top1 and saved["views"] == "1x1"
-    assert saved["decoder"].startswith("av ") and saved["model"] == "cost_tiny.motions"
-    table = list(csv.DictReader((tmp_path / "classes.csv").read_text().splitlines()))
-    assert [row["label"] for row in table] == list(motions.CLASSES)
-    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+def test_every_figure_is_scikit_learns():
+    """Seven classes, one of them without videos; scores in steps, so with ties."""
+    rng = np.random.default_rng(3)
+    classes = tuple("abcdefg")
+    labels = np.append(rng.integers(0, 6, 79), 5)
+    scores = rng.random((80, 7)) + 0.3 * np.eye(7)[labels]
+    answers = scores.argmax(-1)
+    found = measured(scores, labels, classes, [{"video": "x", "error": "y"}])
+
+    assert found.model == "cost_tiny.mine" and found.views == "2x3"
+    assert found.videos == 80 and found.failed == [{"video": "x", "error": "y"}]
+    numbers = range(7)
+    top1 = sklearn.metrics.accuracy_score(labels, answers)
+    top5 = sklearn.metrics.top_k_accuracy_score(labels, scores, k=5, labels=numbers)
+    matrix = sklearn.metrics.confusion_matrix(labels, answers, labels=numbers)
+    assert found.top1 == pytest.approx(top1)
+    assert found.top5 == pytest.approx(top5)
+    assert 0.1 < found.top1 < found.top5 < 1
+    np.testing.assert_array_equal(found.confusion, matrix)
+    recalls = sklearn.metrics.recall_score(
+        labels, answers, labels=range(6), average=None
+    )
+    assert found.mean_class_accuracy == pytest.approx(recalls.mean())
+    assert abs(found.mean_class_accuracy - found.top1) > 1e-3
+    precisions = []
+    for number in range(6):
+        precision, recall, _ = sklearn.metrics.precision_recall_curve(
+            labels == number, scores[:, number]
+        )
+        best = np.maximum.accumulate(precision)  # recall falls along the curve
+        precisions.append(-(np.diff(recall) * best[:-1]).sum())
+    assert found.mean_average_precision == pytest.approx(np.mean(precisions))
+
+    assert [row["label"] for row in found.classes] == list(classes)
+    assert [row["videos"] for row in found.classes] == np.bincount(
+        labels, minlength=7
+    ).tolist()
+    for number, row in enumerate(found.classes[:6]):
+        assert list(row) == COLUMNS
+        assert row["accuracy"] == pytest.approx(recalls[number])
+        assert row["average_precision"] == pytest.approx(precisions[number])
+        wrong = [answer for answer in answers[labels == number] if answer != number]
+        most = max(set(wrong), key=lambda answer: (wrong.count(answer), -answer))
+        assert row["mistaken_for"] == classes[most]
+    assert found.classes[6] == dict(
+        zip(COLUMNS, ("g", 0, None, None, None), strict=True)
+    )
+
+
+COLUMNS = ["label", "videos", "accuracy", "average_precision", "mistaken_for"]
+
+
+def test_figures_by_hand():
+    scores = np.array(
+        [[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0, 0.4, 0.6]]
+    )
+    found = measured(scores, np.array([0, 0, 1, 0]), ("a", "b", "c"))
+    assert (found.videos, found.failed) == (4, [])
+    assert (found.top1, found.top5) == (0.5, 1.0)
+    assert found.confusion.tolist() == [[1, 1, 1], [0, 1, 0], [0, 0, 0]]
+    assert found.mean_class_accuracy == pytest.approx((1 / 3 + 1) / 2)
+    # Of class a at places 1, 2 and 4; of class b at place 1.
+    assert found.mean_average_precision == pytest.approx(((1 + 1 + 3 / 4) / 3 + 1) / 2)
+    assert [tuple(row.values()) for row in found.classes] == [
+        ("a", 3, pytest.approx(1 / 3), pytest.approx(11 / 12), "b"),
+        ("b", 1, 1.0, 1.0, None),
+        ("c", 0, None, None, None),
+    ]
+    assert type(found.classes[0]["videos"]) is int
+    assert found.backend == keras.backend.backend()
+    assert found.versions == {
+        "stzoo": metadata.version("stzoo"),
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+    assert found.decoder == f"av {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+
+
+def test_the_files_of_an_evaluation_hold_all_of_it(tmp_path):
+    scores = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
+    failed = [{"video": "größe.mp4", "error": "no video"}]
+    found = measured(scores, np.array([0, 0]), ("a", "é,", "c"), failed)
+    folder = tmp_path / "new" / "folder"
+    found.save(str(folder))
+    names = {"evaluation.json", "classes.csv", "confusion.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    text = (folder / "evaluation.json").read_text("utf-8")
+    saved = json.loads(text)
+    assert saved.keys() == {field.name for field in dataclasses.fields(found)}
+    assert saved.pop("confusion") == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
+    for key, value in saved.items():
+        assert value == getattr(found, key), key
+    assert "größe.mp4" in text and text.startswith('{\n "model"')
+    assert text.endswith("}\n")
+    rows = list(csv.reader((folder / "classes.csv").read_text("utf-8").splitlines()))
+    assert rows == [
+        COLUMNS,
+        ["a", "2", "0.5", "1.0", "é,"],
+        ["é,", "0", "", "", ""],
+        ["c", "0", "", "", ""],
+    ]
+    assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(evaluation, "find_spec", lambda name: None)
+    measured(np.eye(2), np.arange(2), ("a", "b")).save(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"evaluation.json", "classes.csv"}
+    assert caplog.messages == [
+        'No confusion.png: it needs `pip install "stzoo[plots]"`.'
+    ]
+
+
+def test_evaluate(model, videos):
+    answer = evaluation.evaluate(model, videos)
+    broken = [path for path in videos.paths if "broken" in path]
+    assert [row["video"] for row in answer.failed] == broken and len(broken) == 1
+    assert "broken.mp4" in answer.failed[0]["error"]
+    assert (answer.model, answer.views) == ("cost_tiny.motions", "1x1")
+    rows = {
+        path: dict(stzoo.predict(model, path, top=12))
+        for path in videos.paths
+        if path not in broken
+    }
+    scores = np.array(
+        [[row[name] for name in motions.CLASSES] for row in rows.values()]
+    )
+    labels = [videos.labels[videos.paths.index(path)] for path in rows]
+    expected = measured(scores, np.array(labels), motions.CLASSES, answer.failed)
+    for field in dataclasses.fields(answer)[2:]:
+        found, wanted = getattr(answer, field.name), getattr(expected, field.name)
+        assert np.array_equal(found, wanted), field.name
+    assert answer.confusion.sum() == answer.videos == 6
+
+
+class Bright:
+    """A stand-in for a model of the zoo: it tells dark, grey and bright clips apart."""
+
+    name = "bright"
+
+    def __init__(self, **about):
+        values = {"name": "bright.mine", "labels": (), "classes": 3, **about}
+        clip = Clip(frames=2, stride=1, height=8, width=8, short_side=8)
+        self.stzoo = types.SimpleNamespace(clip=clip, **values)
+        self.weights = ()
+        self.seen = []
+
+    def predict_on_batch(self, clips):
+        assert clips.dtype == np.uint8 and clips.shape[1:] == (2, 8, 8, 3)
+        self.seen.append(len(clips))
+        light = clips.mean((1, 2, 3, 4)) / 255
+        logits = -30 * (light[:, None] - np.array([0, 0.5, 1])) ** 2
+        return keras.ops.convert_to_tensor(logits.astype("float32"))
+
+
+def probabilities(light):
+    powers = np.exp(-30 * (light - np.array([0, 0.5, 1])) ** 2)
+    return powers / powers.sum()
+
+
+@pytest.fixture
+def lights(tmp_path):
+    """Folders of frames, each of one brightness, and a text that is none."""
+    paths = []
+    for number, light in enumerate((0, 255, 128, 255, 128)):
+        folder = tmp_path / "videos" / str(number)
+        folder.mkdir(parents=True)
+        for frame in range(3):
+            image = np.full((8, 12, 3), light, np.uint8)
+            Image.fromarray(image).save(folder / f"{frame:05}.png")
+        paths.append(str(folder))
+    broken = tmp_path / "videos" / "broken.mp4"
+    broken.write_text("no video")
+    paths.insert(2, str(broken))
+    return Videos(tuple(paths), (0, 2, 1, 1, 1, 0), ("dark", "grey", "bright"))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_evaluation_of_a_model_of_brightness(lights, tmp_path, kept):
+    """Right, right, broken, right, bright for grey, grey for dark."""
+    model, seen = Bright(), []
+
+    def progress(things):
+        seen.extend(things)
+        return iter(things)
+
+    folder = tmp_path / "kept" if kept else None
+    found = evaluation.evaluate(
+        model, lights, views="1x3", folder=folder, num_workers=2, progress=progress
+    )
+    assert found.confusion.tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 1]]
+    assert (found.videos, found.top1, found.views) == (5, 3 / 5, "1x3")
+    assert found.model == "bright.mine"
+    assert [row["mistaken_for"] for row in found.classes] == ["grey", "bright", None]
+    assert [row["video"] for row in found.failed] == [lights.paths[2]]
+    assert seen == ([0] if kept else list(lights.paths))
+    if kept:
+        run = json.loads((folder / "run.json").read_text())
+        assert (run["layer"], run["views"]) == ("probabilities", "1x3")
+        paths, rows, errors = parts.read_part(folder / "part-000000.npz")
+        assert paths == list(lights.paths) and rows.shape == (6, 3)
+        assert [bool(error) for error in errors] == [False] * 2 + [True] + [False] * 3
+        close(rows[5], probabilities(128 / 255))
+
+
+def test_predict_has_the_probabilities_of_the_logits():
+    for light in (0, 40, 128, 255):
+        video = np.full((5, 8, 12, 3), light, np.uint8)
+        answer = stzoo.predict(Bright(), video)
+        expected = probabilities(light / 255)
+        order = np.argsort(-expected, kind="stable").tolist()
+        assert [label for label, _ in answer] == order
+        assert [p for _, p in answer] == pytest.approx(expected[order], rel=1e-4)
+        assert all(type(probability) is float for _, probability in answer)
+    labelled = Bright(labels=("dark", "grey", "bright"))
+    assert stzoo.predict(labelled, video, top=1)[0][0] == "bright"
+    assert len(stzoo.predict(labelled, video, top=2)) == 2
+    assert len(stzoo.predict(Bright(classes=3), video)) == 3
+
+
+def test_five_answers_of_many_and_the_first_of_equals():
+    class Equal(Bright):
+        def predict_on_batch(self, clips):
+            self.seen.append(len(clips))
+            return keras.ops.zeros((len(clips), 40))
+
+    model = Equal(classes=40)
+    answer = stzoo.predict(model, np.zeros((9, 8, 12, 3), np.uint8))
+    assert answer == [(number, pytest.approx(1 / 40)) for number in range(5)]
+    assert sum(model.seen) == 1
+    video = np.zeros((9, 8, 12, 3), np.uint8)
+    stzoo.predict(model, video, views="2x3")
+    assert sum(model.seen) == 7
+
+
+def test_large_logits_have_probabilities():
+    class Large(Bright):
+        def predict_on_batch(self, clips):
+            rows = [[2000.0, 2001.0, -2000.0], [-2000.0, -2000.0, -2001.0]]
+            return keras.ops.convert_to_tensor(rows[: len(clips)])
+
+    found = classify(Large(), np.zeros((2, 1)))
+    e = np.e
+    expected = [
+        [1 / (1 + e), e / (1 + e), 0],
+        [e / (2 * e + 1)] * 2 + [1 / (2 * e + 1)],
+    ]
+    close(found, np.array(expected))
+
+
+def refused(model, videos, **kwargs):
+    with pytest.raises(ValueError) as error:
+        evaluation.evaluate(model, videos, **kwargs)
+    return str(error.value)
+
+
+def test_what_cannot_be_evaluated(lights, tmp_path):
+    unlabelled = dataclasses.replace(lights, labels=())
+    assert refused(Bright(), unlabelled) == (
+        "The videos have no classes, so nothing can be measured."
+    )
+    four = Bright(labels=("grey", "dark", "bright", "white"), classes=4)
+    assert refused(four, lights) == (
+        "The classes of the videos are not those of the model, in its order. Read the "
+        "videos with classes=model.stzoo.labels. Videos: dark, grey, bright. "
+        "Model: grey, dark, bright, ... (4)."
+    )
+    assert refused(Bright(classes=4), lights) == (
+        "The videos are of 3 classes, the model of 4."
+    )
+    assert refused(Bright(), lights, engine="ray") == (
+        "engine='ray' computes parts: it needs a folder."
+    )
+    broken = Videos(lights.paths[2:3] * 2, (0, 1), lights.classes)
+    message = refused(Bright(), broken)
+    assert message.startswith("No video could be decoded. The first: ")
+    assert "broken.mp4" in message
+    assert not (tmp_path / "kept").exists()
 
 
 def test_evaluation_goes_on_where_it_was_interrupted(
@@ -121,7 +398,9 @@ def test_evaluation_goes_on_where_it_was_interrupted(
     again = evaluation.evaluate(model, videos, folder=tmp_path, progress=record)
     assert rest == [1, 2]
     assert again.failed == whole.failed
-    assert again.classes == whole.classes
+    for field in dataclasses.fields(whole):
+        found, expected = getattr(again, field.name), getattr(whole, field.name)
+        assert np.array_equal(found, expected), field.name
 
 
 def test_classes_in_another_order_are_refused(model, one_broken):

@@ -25,6 +25,14 @@ def test_top_k_is_scikit_learns():
     for k in (1, 5):
         expected = top_k_accuracy_score(labels, scores, k=k, labels=range(6))
         assert metrics.top_k(scores, labels, k) == pytest.approx(expected)
+    assert metrics.top_k(scores, labels) == metrics.top_k(scores, labels, 1)
+
+
+def test_of_classes_with_one_score_the_first_are_the_best():
+    scores = np.zeros((40, 40))
+    assert metrics.top_k(scores, range(40), 1) == 1 / 40
+    for label in range(40):
+        assert metrics.top_k(scores[:1], [label], 5) == (label < 5)
 
 
 def test_confusion_and_class_accuracy_are_scikit_learns(scored):
@@ -34,10 +42,19 @@ def test_confusion_and_class_accuracy_are_scikit_learns(scored):
     np.testing.assert_array_equal(
         matrix, confusion_matrix(labels, answers, labels=range(6))
     )
+    assert matrix.dtype.kind == "i"
     accuracy = metrics.class_accuracy(matrix)
     assert np.isnan(accuracy[5])
     expected = balanced_accuracy_score(labels, answers)
     assert np.nanmean(accuracy) == pytest.approx(expected)
+    for number in range(5):
+        mine = labels == number
+        assert accuracy[number] == pytest.approx((answers[mine] == number).mean())
+
+
+def test_accuracy_of_a_class_with_one_video():
+    accuracy = metrics.class_accuracy(np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0]]))
+    np.testing.assert_array_equal(accuracy, [1, 0, np.nan])
 
 
 def test_average_precision_is_the_area_under_the_best_precision(scored):

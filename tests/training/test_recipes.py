@@ -1,12 +1,14 @@
 import dataclasses
 import math
 
+import keras
 import numpy as np
 import pytest
 from harness import numpy
 
 import stzoo
 from stzoo.data import motions
+from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import clip_views, training_clip
 from stzoo.training.recipes import RECIPES, Recipe
 
@@ -45,6 +47,76 @@ def test_warmup_and_cosine():
     assert expected[0] == pytest.approx(1e-3) and expected[240] == 0
 
 
+# Of each source: rate, batch, length (epochs or iterations), where the rate drops,
+# warm-up, decay, clipping, rate of the head and of biases, dropout, frozen, views.
+SOURCES = {
+    "cost": (0.01, 64, 160, (80, 120), 0, 1e-4, 40, 1, 1, 0.5, False, "10x3"),
+    "cost_paper": (
+        *(0.005, 32, 600_000, (300_000, 450_000), 0, 1e-4),
+        *(None, 1, 1, 0.5, False, "10x1"),
+    ),
+    "p3d_ucf101": (
+        *(0.001, 128, 7_500, (3_000, 6_000), 0, 1e-4, None, 1, 1, 0.9, True, "20x1"),
+    ),
+    "p3d_sports1m": (
+        *(0.001, 128, 150_000, (60_000, 120_000), 0, 1e-4),
+        *(None, 1, 1, 0.1, True, "20x1"),
+    ),
+    "tsn_ucf101": (0.001, 128, 80, (30, 60), 0, 5e-4, 20, 1, 2, 0.8, True, "1x1"),
+    "tsm": (0.02, 128, 50, (20, 40), 0, 1e-4, 20, 5, 2, 0.5, False, "1x1"),
+    "tsm_ucf101": (0.001, 64, 25, (10, 20), 0, 5e-4, 20, 5, 2, 0.8, True, "1x1"),
+    "gsm": (0.01, 32, 60, (), 10, 5e-4, 20, 1, 2, 0.5, False, "2x3"),
+    "cstm": (0.01, 32, 60, (), 10, 5e-4, 20, 1, 2, 0.5, False, "2x3"),
+}
+CROPS = {"tsn_ucf101", "tsm", "tsm_ucf101", "gsm", "cstm"}
+INFERRED = {
+    "cost": set(),
+    "cost_paper": {"dropout", "flip"},
+    "p3d_ucf101": {"batch", "momentum", "decay"},
+    "p3d_sports1m": {"batch", "momentum", "decay"},
+    "tsn_ucf101": {"views"},
+    "tsm": set(),
+    "tsm_ucf101": set(),
+    "gsm": {"views"},
+    "cstm": {"all"},
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_recipes_have_the_numbers_of_their_sources(name):
+    recipe = RECIPES[name]
+    length = recipe.epochs or recipe.iterations
+    assert (recipe.epochs is None) == (length > 1000)
+    found = (
+        *(recipe.rate, recipe.batch, length, tuple(x * length for x in recipe.drops)),
+        *(recipe.warmup * length, recipe.decay, recipe.clipnorm, recipe.head_rate),
+        *(recipe.bias_rate, recipe.dropout, recipe.frozen, recipe.views),
+    )
+    assert found == SOURCES[name]
+    assert recipe.scales == ((1, 0.875, 0.75, 0.66) if name in CROPS else ())
+    assert recipe.short_sides == ((1, 1) if name.startswith("p3d") else None)
+    assert (recipe.momentum, recipe.flip) == (0.9, True)
+    assert set(recipe.inferred) == INFERRED[name]
+
+
+def test_each_recipe_tells_its_name_and_its_source():
+    assert RECIPES.keys() == SOURCES.keys()
+    assert {name: recipe.name for name, recipe in RECIPES.items()} == {
+        name: name for name in SOURCES
+    }
+    sources = {
+        "cost": "https://github.com/hikvision-research/cost, Kinetics-400",
+        "cost_paper": "CoST, Section 4.2",
+        "p3d_ucf101": "P3D, Section 3.3",
+        "p3d_sports1m": "P3D, Section 4.1",
+        "tsn_ucf101": "https://github.com/yjxiong/tsn-pytorch, UCF101, RGB",
+        "tsm": "https://github.com/mit-han-lab/temporal-shift-module, Kinetics-400",
+        "gsm": "https://github.com/swathikirans/GSM, Something-Something v1",
+    }
+    assert {name: RECIPES[name].source for name in sources} == sources
+    assert RECIPES["cstm"].source.startswith("none")
+
+
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_recipes_shrink_to_few_steps(recipe):
     small = recipe.resized(epochs=2, batch=recipe.batch // 4)
@@ -58,22 +130,79 @@ def test_recipes_shrink_to_few_steps(recipe):
 def test_another_batch_sees_as_many_clips():
     small = RECIPES["p3d_ucf101"].resized(batch=32)
     assert (small.batch, small.iterations) == (32, 30_000)
+    large = RECIPES["p3d_ucf101"].resized(batch=10**7)
+    assert (large.iterations, large.epochs) == (1, None)
+    longer = RECIPES["p3d_ucf101"].resized(epochs=3)
+    assert (longer.epochs, longer.iterations, longer.rate) == (3, None, 0.001)
+    assert (longer.batch, longer.steps(7)) == (128, 21)
+    both = RECIPES["cost"].resized(epochs=3, batch=32)
+    assert (both.epochs, both.iterations, both.batch, both.rate) == (3, None, 32, 0.005)
     assert RECIPES["cost"].resized() == RECIPES["cost"]
+
+
+LENGTH = "Recipe mine: give the length in epochs or in iterations. Received: "
+COUNT = "Recipe mine: {} must be a whole number from 1. Received: {}."
+SHARES = (
+    "Recipe mine: drops and warmup are shares of the training, between 0 and 1. "
+    "Received: {}, {}."
+)
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (dict(epochs=3, iterations=3), "in epochs or in iterations"),
-        (dict(), "in epochs or in iterations"),
-        (dict(epochs=0), "epochs must be a whole number from 1"),
-        (dict(epochs=3, drops=(20, 40)), "shares of the training"),
-        (dict(epochs=3, drops=(0.5,), warmup=0.1), "only a cosine"),
+        (dict(epochs=3, iterations=3), LENGTH + "epochs=3, iterations=3."),
+        (dict(), LENGTH + "epochs=None, iterations=None."),
+        (dict(epochs=0), COUNT.format("epochs", 0)),
+        (dict(epochs=2.0), COUNT.format("epochs", 2.0)),
+        (dict(iterations=-1), COUNT.format("iterations", -1)),
+        (dict(epochs=3, batch=0), COUNT.format("batch", 0)),
+        (dict(epochs=3, batch=True), COUNT.format("batch", True)),
+        (dict(epochs=3, drops=(20, 40)), SHARES.format((20, 40), 0.0)),
+        (dict(epochs=3, drops=(0,)), SHARES.format((0,), 0.0)),
+        (dict(epochs=3, drops=(0.5, 1)), SHARES.format((0.5, 1), 0.0)),
+        (dict(epochs=3, warmup=1), SHARES.format((), 1)),
+        (dict(epochs=3, warmup=1.5), SHARES.format((), 1.5)),
+        (
+            dict(epochs=3, drops=(0.5,), warmup=0.1),
+            "Recipe mine: only a cosine has a warm-up. Leave out drops or warmup.",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        Recipe("mine", "me", rate=0.1, batch=8, **wrong)
+    with pytest.raises(ValueError) as error:
+        Recipe("mine", "me", **{"rate": 0.1, "batch": 8, **wrong})
+    assert str(error.value) == message
+
+
+def test_the_smallest_recipe():
+    recipe = Recipe("mine", "me", rate=0.1, batch=1, iterations=1)
+    assert rates(recipe.schedule(5), [0]) == pytest.approx([0.1])
+    assert Recipe("mine", "me", rate=0.1, batch=1, epochs=1).steps(5) == 5
+
+
+def test_a_cosine_without_warmup_starts_at_the_rate():
+    schedule = Recipe("mine", "me", rate=0.1, batch=1, epochs=2).schedule(4)
+    expected = [0.05 * (1 + math.cos(math.pi * step / 8)) for step in range(9)]
+    assert rates(schedule, range(9)) == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_warmup_leaves_a_step_for_the_cosine():
+    """Of two steps, nine tenths round to two."""
+    recipe = Recipe("mine", "me", rate=0.1, batch=1, iterations=2, warmup=0.9)
+    assert rates(recipe.schedule(9), (0, 1, 2)) == pytest.approx([0.01, 0.1, 0])
+
+
+def test_batch_norms_of_other_recipes_learn():
+    model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    RECIPES["cost"].prepare(model)
+    assert model.get_layer("dropout").rate == 0.5
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert len(norms) > 3 and all(norm.trainable for norm in norms)
+    RECIPES["p3d_sports1m"].prepare(model)
+    assert model.get_layer("dropout").rate == 0.1
+    frozen = [norm.trainable for norm in norms]
+    assert frozen == [True] + [False] * (len(norms) - 1)
 
 
 def test_all_batch_norms_but_the_first_freeze():
@@ -94,6 +223,12 @@ def test_all_batch_norms_but_the_first_freeze():
 def test_the_optimizer_has_the_rates_and_the_decay_of_the_recipe():
     optimizer = RECIPES["tsm"].optimizer(10)
     assert optimizer.rates == {"^fc/": 5.0, "bias$": 2.0}
+    assert float(numpy(optimizer.learning_rate)) == pytest.approx(0.02)
+    other = dataclasses.replace(RECIPES["tsm"], momentum=0.3, decay=0.2)
+    assert (other.optimizer(1).momentum, other.optimizer(1).decay) == (0.3, 0.2)
+    late = other.optimizer(1)
+    late.iterations.assign(45)
+    assert float(numpy(late.learning_rate)) == pytest.approx(0.0002)
     assert (optimizer.momentum, optimizer.decay) == (0.9, 1e-4)
     assert optimizer.global_clipnorm == 20
     assert RECIPES["cost"].optimizer(10).rates == {}
@@ -132,6 +267,14 @@ def test_short_sides_follow_the_clip():
     assert RECIPES["p3d_ucf101"].augment(clip).short_sides == (72, 72)
     assert RECIPES["gsm"].augment(clip).scales == (1, 0.875, 0.75, 0.66)
     assert RECIPES["cost"].augment(clip).short_sides is None  # 1 to 5 / 4 of it
+    wide = dataclasses.replace(RECIPES["cost"], short_sides=(1, 1.25))
+    assert wide.augment(clip).short_sides == (72, 90)
+    paired = RECIPES["cost"].augment(clip, motions.CLASSES)
+    assert (paired.flip, paired.jitter, paired.scales) == (True, 0, ())
+    assert paired.pairs == mirror_pairs(motions.CLASSES) != {}
+    straight = dataclasses.replace(RECIPES["cost"], flip=False)
+    augment = straight.augment(clip, motions.CLASSES)
+    assert (augment.flip, augment.pairs) == (False, None)
 
 
 def test_views_of_the_shifting_line_keep_the_direction_of_a_motion():
