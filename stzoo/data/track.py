@@ -13,7 +13,6 @@ with damage, from their beginning.
 import bisect
 import contextlib
 import itertools
-import math
 from collections import namedtuple
 
 from stzoo.data import bitstream
@@ -49,7 +48,7 @@ class Track:
         self._container = None
         self._positions = None  # of the frames among the packets, if that is reliable
         self._ahead, self._passed, self._kept, self._is_whole = None, 0, {}, True
-        self.decoded = self._failed = 0
+        self.decoded = 0
         try:
             self._open()
             if listed is not None:
@@ -74,10 +73,9 @@ class Track:
     def frames(self, wanted):
         """Yields `(index, frame)` for all indices in the sorted list `wanted`."""
         missing, runs = list(wanted), self.runs(wanted)
-        if runs and not self._is_strict:
-            self._open()
-            self._begin()
         for start, last, indices in runs:
+            if self._positions is None:  # the run before has shown that they are wrong
+                break
             for frame in self._run(start, last, indices):
                 missing.remove(indices[frame.pts])
                 yield indices.pop(frame.pts), frame
@@ -110,6 +108,22 @@ class Track:
 
         It ends early where they may differ from those of a complete decode.
         """
+        held = None  # until the next one shows that the order is right
+        for frame in self._decode_from(start, last, wanted):
+            # Damage may be concealed with what stands before the key frame.
+            if frame.is_corrupt or frame.pts is None:
+                return
+            if held is not None and frame.pts <= held.pts:
+                self._positions = None
+                return
+            if held is not None and held.pts in wanted:
+                yield held
+            held = frame
+        if held is not None and held.pts in wanted:
+            yield held
+
+    def _decode_from(self, start, last, wanted):
+        """Yields all frames of some packets, but for some that are not wanted."""
         import av
 
         # Some containers seek by the time of showing, others by that of decoding.
@@ -118,7 +132,7 @@ class Track:
                 continue
             with contextlib.suppress(av.FFmpegError):
                 self._container.seek(stamp, stream=self._stream)
-            started, shown = False, -math.inf
+            started = False
             for packet in self._packets():
                 number = self._numbers.get((packet.pts, packet.size), -1)
                 if not started and number > start:  # landed too late
@@ -132,23 +146,9 @@ class Track:
                 self._stream.codec_context.skip_frame = (
                     "DEFAULT" if packet.pts in wanted else "NONREF"
                 )
-                failed = self._failed
-                frames = self._decode(packet)
-                if self._failed > failed and packet.pts > self._listed[start].pts:
-                    return
+                yield from self._decode(packet)
                 if number == last:
-                    frames += self._decode(None)
-                for frame in frames:
-                    # Damage may be concealed with what stands before the key frame.
-                    if frame.is_corrupt or frame.pts is None:
-                        return
-                    if frame.pts <= shown:  # the times are not those of showing
-                        self._positions = None
-                        return
-                    shown = frame.pts
-                    if shown in wanted:
-                        yield frame
-                if number == last:
+                    yield from self._decode(None)
                     return
 
     def _by_time(self, missing):
@@ -230,7 +230,6 @@ class Track:
             frames = self._stream.decode(packet)
         except av.FFmpegError:  # a damaged packet shows nothing
             frames = []
-            self._failed += 1
         self.decoded += len(frames)
         return frames
 
@@ -280,16 +279,11 @@ class Track:
                 "smaller size, or copy it anew if that size is not true."
             )
         codec.options = bound
-        self._is_used = self._is_strict = False
+        self._is_used = False
 
     def _begin(self):
-        """Decodes the first frame; returns the packets and all frames of that.
-
-        What is damaged is an error from here on, instead of being concealed.
-        """
+        """Decodes the first frame; returns the packets and all frames of that."""
         packets, frames = [], []
-        self._stream.codec_context.options |= {"err_detect": "explode"}
-        self._is_strict = True
         for packet in self._packets():
             packets.append(packet)
             frames += self._decode(packet)
@@ -321,8 +315,6 @@ class Track:
         ):
             return False
         begun, frames = self._begin()
-        if self._failed:
-            return False
         self.first = frames[0] if frames else None
         self._check_first()
         header = self._stream.codec_context.extradata

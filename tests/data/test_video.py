@@ -100,6 +100,14 @@ FORMATS = {
     "grey_16.mkv": {"codec": "ffv1", "pixels": "gray16le"},
     "ten_bits.mkv": {"codec": "ffv1", "pixels": "yuv420p10le"},
     "jpeg.avi": {"codec": "mjpeg", "pixels": "yuvj420p"},
+    "windows.wmv": {"codec": "wmv2", "g": "12"},
+    "times_change.mkv": {"codec": "mpeg2video", "bf": "2", "g": "12"},
+    "b_frames.mkv": {"codec": "mpeg4", "bf": "2", "g": "12"},
+    "hidden.webm": {"codec": "libvpx", "auto-alt-ref": "1", "lag-in-frames": "16"},
+    "layers.mp4": {
+        "codec": "libx265",
+        "x265-params": "log-level=none:keyint=12:temporal-layers=3:open-gop=1",
+    },
 }
 
 
@@ -117,6 +125,198 @@ def test_frames_are_those_of_a_complete_decode(tmp_path, name):
             indices = rng.integers(0, 40, 4)
             np.testing.assert_array_equal(video.read(indices), expected[indices])
         np.testing.assert_array_equal(video.read(range(40)), expected)
+
+
+def encode(codec, frames, **options):
+    """The packets of a codec: `[bytes, pts, dts, is_keyframe]` in frames."""
+    context = av.CodecContext.create(codec, "w")
+    context.height, context.width = frames[0].shape[:2]
+    context.pix_fmt, context.options = "yuv420p", options
+    context.time_base, context.framerate = Fraction(1, 30), Fraction(30)
+    packets = []
+    for count, frame in enumerate([*frames, None]):
+        if frame is not None:
+            frame = av.VideoFrame.from_ndarray(frame, "rgb24")
+            frame.pts = count
+        for packet in context.encode(frame):
+            times = packet.pts, packet.dts, packet.is_keyframe
+            packets.append([bytes(packet), *times])
+    return packets
+
+
+def write_packets(path, codec, packets):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for data, pts, dts, key in packets:
+            packet = av.Packet(data)
+            packet.stream, packet.time_base = stream, Fraction(1, 30)
+            packet.pts, packet.dts, packet.is_keyframe = pts, dts, key
+            container.mux(packet)
+    return path
+
+
+def check_against_a_complete_decode(path, numbers=range(60)):
+    """Each frame alone, in an order at random, and all at once."""
+    expected = np.stack(decode_all(path))
+    assert [number(frame) for frame in expected] == list(numbers)
+    with Video(path) as video:
+        assert len(video) == len(numbers)
+        for index in np.random.default_rng(0).permutation(len(numbers)):
+            np.testing.assert_array_equal(video.read([index])[0], expected[index])
+    with Video(path) as video:
+        np.testing.assert_array_equal(video.read(range(len(video))), expected)
+
+
+PICTURE = b"\0\0\1\xb6"  # begins a picture of MPEG-4; two bits with its kind follow
+NOT_CODED = PICTURE + b"\x52\xdf\xff"  # a P-frame; its last bit, of 11, is 0
+
+
+def packed(packets):
+    """As DivX and XviD write B-frames to .avi: the first one with the P-frame."""
+    data = [packet[0] for packet in packets]
+    at = min(data[0].index(mark) for mark in (b"\0\0\1\xb3", PICTURE))
+    data[0] = data[0][:at] + b"\0\0\1\xb2DivX503b1393p" + data[0][at:]
+    kinds = [each[each.index(PICTURE) + 4] >> 6 for each in data]  # 0 I, 1 P, 2 B
+    count = 0
+    while count < len(data):
+        if kinds[count : count + 2] in ([0, 2], [1, 2]):
+            yield data[count] + data[count + 1], kinds[count] == 0
+            count += 2
+            while kinds[count : count + 1] == [2]:
+                yield data[count], False
+                count += 1
+            yield NOT_CODED, False
+        else:
+            yield data[count], kinds[count] == 0
+            count += 1
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "mp4"])
+@pytest.mark.parametrize("between", ["1", "2"])
+def test_packed_b_frames(tmp_path, suffix, between):
+    packets = encode("mpeg4", pictures(60), bf=between, g="12")
+    packets = [(data, at, at, key) for at, (data, key) in enumerate(packed(packets))]
+    path = write_packets(tmp_path / f"divx.{suffix}", "mpeg4", packets)
+    check_against_a_complete_decode(path)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
+def test_key_frames_that_are_none(tmp_path, codec):
+    options = {"x265-params": "log-level=none:bframes=0:keyint=20"}
+    packets = encode(codec, pictures(60), bf="0", g="20", **options)
+    packets = [(data, pts, dts, True) for data, pts, dts, _ in packets]
+    path = write_packets(tmp_path / "all_keys.mp4", codec, packets)
+    check_against_a_complete_decode(path)
+    with Video(path) as video:
+        before = video.decoded
+        video.read([50])
+        assert video.decoded - before < 20, "the true key frames are known"
+
+
+@pytest.mark.parametrize("where", [0, 24])
+def test_times_that_are_not_those_of_showing(tmp_path, where):
+    packets = encode("libx264", pictures(60), bf="2", g="12")
+    swapped = {where + 1: where + 2, where + 2: where + 1}
+    packets = [(data, swapped.get(pts, pts), *rest) for data, pts, *rest in packets]
+    path = write_packets(tmp_path / "swapped.mp4", "libx264", packets)
+    expected = np.stack(decode_all(path))
+    assert [number(frame) for frame in expected] == list(range(60))
+    with Video(path) as video:
+        np.testing.assert_array_equal(video.read(range(60)), expected)
+        np.testing.assert_array_equal(video.read([25, 26]), expected[25:27])
+    with Video(path) as video:
+        np.testing.assert_array_equal(video.read([where + 1])[0], expected[where + 1])
+
+
+def test_b_frames_that_are_packed_later(tmp_path):
+    packets = encode("mpeg4", pictures(48), bf="2", g="12")
+    data = encode("mpeg4", pictures(12), bf="0", g="12")
+    data = [(each[0], each[3]) for each in data] + list(packed(packets))
+    packets = [(each, at, at, key) for at, (each, key) in enumerate(data)]
+    path = write_packets(tmp_path / "divx.mkv", "mpeg4", packets)
+    expected = np.stack(decode_all(path))
+    with Video(path) as video:
+        assert len(video) == len(expected)
+        np.testing.assert_array_equal(video.read(range(len(video))), expected)
+        for index in (17, 20, 33):
+            np.testing.assert_array_equal(video.read([index])[0], expected[index])
+
+
+def test_no_picture_in_a_packet(tmp_path):
+    """XviD leaves a frame out that is like the one before it."""
+    packets = encode("mpeg4", pictures(60), bf="0", g="12")
+    for at in (5, 33):
+        packets[at][0] = NOT_CODED
+    path = write_packets(tmp_path / "static.mp4", "mpeg4", packets)
+    shown = [number(frame) for frame in decode_all(path)]
+    assert len(shown) == 58
+    with Video(path) as video:
+        assert len(video) == 58
+        assert [number(frame) for frame in video.read(range(58))] == shown
+
+
+def test_what_only_the_first_packet_tells(tmp_path, monkeypatch):
+    """FFmpeg decodes 4:4:4 of old versions of x264 in another way."""
+    options = {"pixels": "yuv444p", "x264-params": "keyint=24:scenecut=0"}
+    data = write(tmp_path / "new.mp4", pictures(288), **options).read_bytes()
+    at = data.index(b"x264 - core ") + len(b"x264 - core ")
+    path = tmp_path / "old.mp4"
+    path.write_bytes(data[:at] + b"148" + data[at + 3 :])
+    # They are damaged by that, so their pictures are not always the same ones.
+    others = np.stack(decode_all(tmp_path / "new.mp4"))
+    changed = (np.stack(decode_all(path)) != others).any((1, 2, 3))
+    indices = list(range(21, 288, 24))
+    assert changed[indices[6:]].any(), "the version makes a difference"
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with Video(path) as video:
+        found = (video.read(indices) != others[indices]).any((1, 2, 3))
+        assert len(video._tracks) == 2
+        np.testing.assert_array_equal(found, changed[indices])
+
+
+def test_decoding_in_order_goes_on_where_it_was(tmp_path, monkeypatch):
+    path = write(tmp_path / "video.ts", pictures(60), g="12")
+    with Video(path) as video:
+        assert video.decoded == 60, "opening counts the frames"
+        indices = [40, 3, 17, 59]
+        assert [number(frame) for frame in video.read(indices)] == indices
+        assert video.decoded == 60, "a short video is kept"
+    size = 64 * 48 * 3 // 2
+    monkeypatch.setattr("stzoo.data.track.KEPT", 8 * size)
+    with Video(path) as video:
+        for start in range(0, 60, 10):
+            part = range(max(start - 4, 0), start + 10)
+            assert [number(frame) for frame in video.read(part)] == list(part)
+        assert video.decoded == 120
+        assert number(video.read([2])[0]) == 2
+
+
+def test_damage_in_a_key_frame(tmp_path):
+    """It is concealed by what was there before the key frame."""
+    packets = encode("mpeg4", pictures(60), bf="0", g="12")
+    data = packets[24][0]
+    packets[24][0] = data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+    path = write_packets(tmp_path / "damaged.mkv", "mpeg4", packets)
+    expected = decode_all(path)
+    assert len(expected) == 60
+    for index in (24, 30, 20, 40):
+        with Video(path) as video:
+            np.testing.assert_array_equal(video.read([index])[0], expected[index])
+
+
+def test_damage_in_order(tmp_path):
+    """What conceals it is what the decoder finds in the frames it has got back."""
+    path = write(tmp_path / "damaged.avi", pictures(60, 96, 128), g="20")
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0)]
+    data = path.read_bytes()
+    for packet in packets[10:50:7]:
+        data = data.replace(packet, packet[:40].ljust(len(packet), b"\0"))
+    path.write_bytes(data)
+    expected = decode_all(path)
+    with Video(path) as video:
+        np.testing.assert_array_equal(video.read(range(len(video))), expected)
 
 
 @pytest.mark.parametrize("size", [(49, 65), (48, 65), (49, 64), (17, 71)])
@@ -221,6 +421,8 @@ def test_edit_list(tmp_path):
         frames = video.read(range(len(video)))
     np.testing.assert_array_equal(frames, expected)
     assert [number(frame) for frame in frames] == list(range(17, 47))
+    with Video(path) as video:
+        assert video.decoded < 10, "the times of the packets tell which are shown"
 
 
 def test_several_video_streams(tmp_path):
@@ -347,14 +549,16 @@ def test_threads_with_a_video_each(tmp_path):
 
 
 def test_threads_in_one_video(tmp_path, monkeypatch):
-    path = write(tmp_path / "video.mp4", pictures(240), g="24")
-    indices = [*range(230, 0, -23), 7, 230]
+    options = {"x264-params": "keyint=24:scenecut=0"}
+    path = write(tmp_path / "video.mp4", pictures(240), **options)
+    indices = [*range(237, 0, -24), 7, 237]
     with Video(path) as video, open(path, "rb") as file, Video(file) as other:
         monkeypatch.setattr("os.cpu_count", lambda: 1)
         alone = video.read(indices, short_side=32)
         before = video.decoded
         monkeypatch.setattr("os.cpu_count", lambda: 3)
         np.testing.assert_array_equal(video.read(indices, short_side=32), alone)
+        assert len(video._tracks) == 2, "a thread for each 100 packets"
         assert video.decoded - before <= before, "nothing is decoded twice"
         np.testing.assert_array_equal(other.read(indices, short_side=32), alone)
         assert [number(frame) for frame in video.read(indices)] == indices
