@@ -8,9 +8,9 @@ same result as a run that was not killed: bit for bit on one machine, with the s
 libraries and the same settings of the backend (measured on two cores with TensorFlow,
 JAX and PyTorch, with one thread and with two). Another processor or another setting,
 such as TensorFlow with and without oneDNN, rounds sums differently. A training
-amplifies that: the losses of three epochs of the run in the tests differ by 5e-5, 4e-3
-and 8e-2. Several processes, see `devices`, are one run, whose files the first of them
-writes.
+amplifies that: the losses of the three epochs in the tests then differ by 2e-5, 4e-3
+and 8e-2 of their size. Several processes, see `devices`, are one run, whose files the
+first of them writes.
 """
 
 import csv

@@ -15,11 +15,12 @@ What belongs to the weights (frames, their stride, crop, normalisation) is in
 | `gsm`             | the code of GSM, Something-Something v1                       |
 | `cstm`            | that of GSM, from which CSTM descends                         |
 
-Deviations, of all: the rate of a warm-up or a cosine changes with each step, where the
-originals change it with each epoch. Biases and batch norms are not decayed, as in TSM
-and GSM; the code of CoST decays them. Mirrored videos get the class of their mirror
-image, see `Recipe.augment`; of the originals, only GSM does that. CoST's paper trained
-with two asynchronous workers; here all devices step together.
+All recipes deviate from their sources in these points. The rate of a warm-up or a
+cosine changes with each step; in the sources it changes with each epoch. Biases and
+batch norms are not decayed, as in TSM and GSM; the code of CoST decays them. A mirrored
+video gets the class of its mirror image, see `Recipe.augment`; only GSM's code does
+that. CoST's paper trained with two asynchronous workers; here all devices step
+together.
 """
 
 import dataclasses
