@@ -15,6 +15,7 @@ from keras import ops, tree
 
 from stzoo.layers import CSTM, BatchNorm, ClipConv, CoST
 from stzoo.layers.cost import ComposedCoST, compose
+from stzoo.weights.adapters import check_floats, merged
 from stzoo.weights.checkpoint import assign
 
 
@@ -23,9 +24,9 @@ def fuse(model):
 
     Batch norms are folded into the convolutions before them, which add the residual and
     do the ReLU after them as well, CoST (a) becomes the convolution that it is, dropout
-    is left out. A batch norm stays where something stands between it and a convolution
-    that depends on the clip: the coefficients of CoST (b), CSTM, the gate of GSM; and
-    the gate keeps its own, which stands before a ReLU.
+    is left out, and LoRA is merged. A batch norm stays where something that depends on
+    the clip stands between it and a convolution: the coefficients of CoST (b), CSTM,
+    the gate of GSM; and the gate keeps its own, which stands before a ReLU.
 
     Args:
         model: a model of the zoo; it is left as it is.
@@ -36,7 +37,7 @@ def fuse(model):
         model that is fused already is returned as it is.
 
     Raises:
-        ValueError: the model is not of the zoo.
+        ValueError: the model is not of the zoo, or is quantized.
 
     Example:
 
@@ -52,6 +53,7 @@ def fuse(model):
         )
     if about.fused:
         return model
+    check_floats(model, "Fuse it first, then quantize what `stzoo.fuse` returns.")
     fused = fold(model)
     fused.stzoo = dataclasses.replace(about, fused=True)
     return fused
@@ -101,6 +103,10 @@ def fold(model):
 
     def copy(layer):
         config = layer.get_config()
+        config.pop("lora_rank", None)
+        config.pop("lora_alpha", None)
+        if "dense" in config:
+            config["dense"] = {}
         match layer:
             case CoST(variant="a"):
                 return _as_convolution(layer, layer.name in active)
@@ -126,7 +132,7 @@ def fold(model):
         return layer(x, **kwargs)
 
     fused = keras.models.clone_model(model, clone_function=copy, call_function=call)
-    tensors = {weight.path: ops.convert_to_numpy(weight) for weight in model.weights}
+    tensors = merged(model)
     for convolution, norm in norms.values():
         path = convolution.kernel.path
         kernel, bias = _folded(convolution, norm)

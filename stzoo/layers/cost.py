@@ -22,6 +22,7 @@ from stzoo.backend import has_fast_conv3d, lay_out, pad
 from stzoo.layers.conv import ClipConv, clip_shape, spatial
 from stzoo.layers.initializers import HeNormal, RandomNormal
 from stzoo.layers.lowering import convolve, convolve_without_corners
+from stzoo.layers.nested import configs, nested
 
 VIEWS = ("hw", "tw", "th")
 # Where an axis of size 1 goes into the shared kernel (rows, columns, in, out).
@@ -43,6 +44,8 @@ class CoST(keras.layers.Layer):
             are computed from each clip: the global maximum of each view, a map over
             channels that the views share, a map over the views that the channels
             share.
+        dense: dict, configs of the layers inside that Keras has quantized or given
+            LoRA, by their names. `get_config` fills it in.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
@@ -60,12 +63,15 @@ class CoST(keras.layers.Layer):
 
     parts = VIEWS
 
-    def __init__(self, filters, kernel_size=3, strides=1, variant="b", **kwargs):
+    def __init__(
+        self, filters, kernel_size=3, strides=1, variant="b", dense=None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = spatial(strides)
         self.variant = variant
+        self.dense = dense or {}
         if not isinstance(kernel_size, int) or kernel_size % 2 == 0:
             raise ValueError(
                 "The kernel turns through three views, so its size is one odd number. "
@@ -95,15 +101,20 @@ class CoST(keras.layers.Layer):
                 name="alpha",
             )
         else:
-            small = RandomNormal(stddev=0.01)  # near 1/3 each
-            self.fc1 = keras.layers.Dense(
-                self.filters, use_bias=False, kernel_initializer=small, name="fc1"
-            )
-            self.fc2 = keras.layers.Dense(
-                3, use_bias=False, kernel_initializer=small, name="fc2"
-            )
+            self.fc1 = self._map(self.filters, "fc1")
+            self.fc2 = self._map(3, "fc2")
             self.fc1.build((None, 3, self.filters))
             self.fc2.build((None, self.filters, 3))
+
+    def _map(self, units, name):
+        layer = keras.layers.Dense(
+            units,
+            use_bias=False,
+            kernel_initializer=RandomNormal(stddev=0.01),  # near 1/3 each
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        return nested(self, layer)
 
     def call(self, inputs):
         kernel = ops.convert_to_tensor(self.kernel)
@@ -160,6 +171,7 @@ class CoST(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "variant": self.variant,
+            "dense": configs(self),
         }
 
 

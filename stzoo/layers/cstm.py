@@ -32,8 +32,9 @@ What follows is *our reading*:
 import keras
 from keras import ops
 
+from stzoo.layers import initializers
 from stzoo.layers.conv import ClipConv
-from stzoo.layers.initializers import dense
+from stzoo.layers.nested import configs, nested
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.shift import GateShift, TemporalShift
 
@@ -48,6 +49,8 @@ class CSTM(keras.layers.Layer):
         shift: `"gate"` (GSM) or `"tsm"`.
         reduction: int, attention's hidden layer has `1 / reduction` of the channels.
         fused: bool, the convolution has a bias instead of a batch norm (`stzoo.fuse`).
+        dense: dict, configs of the layers inside that Keras has quantized or given
+            LoRA, by their names. `get_config` fills it in.
 
     Input shape: `(batch, frames, height, width, channels)`, for `shift="gate"` with
         channels divisible by 4.
@@ -71,6 +74,7 @@ class CSTM(keras.layers.Layer):
         shift="gate",
         reduction=4,
         fused=False,
+        dense=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -79,6 +83,7 @@ class CSTM(keras.layers.Layer):
         self.shift = shift
         self.reduction = reduction
         self.fused = fused
+        self.dense = dense or {}
         self.parts = ("convolution", "shift") if fusion == "attention" else ()
         if fusion not in ("attention", "sum"):
             raise ValueError(
@@ -100,8 +105,8 @@ class CSTM(keras.layers.Layer):
             layer.build(input_shape)
         if self.fusion == "attention":
             hidden = max(1, channels // self.reduction)
-            self.fc1 = dense(hidden, "relu", name="fc1")
-            self.fc2 = dense(2 * channels, name="fc2")
+            self.fc1 = nested(self, initializers.dense(hidden, "relu", name="fc1"))
+            self.fc2 = nested(self, initializers.dense(2 * channels, name="fc2"))
             self.fc1.build((None, channels))
             self.fc2.build((None, hidden))
 
@@ -152,4 +157,5 @@ class CSTM(keras.layers.Layer):
             "shift": self.shift,
             "reduction": self.reduction,
             "fused": self.fused,
+            "dense": configs(self),
         }

@@ -11,7 +11,8 @@ import keras
 from keras import ops
 
 from stzoo.backend import conv2d, pad, reshape, shape_of
-from stzoo.layers.initializers import dense
+from stzoo.layers import initializers
+from stzoo.layers.nested import configs, nested
 from stzoo.layers.norm import BatchNorm
 
 
@@ -180,6 +181,8 @@ class ChannelAttention(keras.layers.Layer):
 
     Args:
         reduction: int, the hidden layer has `1 / reduction` of the channels.
+        dense: dict, configs of the layers inside that Keras has quantized or given
+            LoRA, by their names. `get_config` fills it in.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
@@ -192,15 +195,16 @@ class ChannelAttention(keras.layers.Layer):
     (2, 8, 14, 14, 64)
     """
 
-    def __init__(self, reduction=4, **kwargs):
+    def __init__(self, reduction=4, dense=None, **kwargs):
         super().__init__(**kwargs)
         self.reduction = reduction
+        self.dense = dense or {}
 
     def build(self, input_shape):
         channels = input_shape[-1]
         hidden = max(1, channels // self.reduction)
-        self.fc1 = dense(hidden, "relu", name="fc1")
-        self.fc2 = dense(channels, "sigmoid", name="fc2")
+        self.fc1 = nested(self, initializers.dense(hidden, "relu", name="fc1"))
+        self.fc2 = nested(self, initializers.dense(channels, "sigmoid", name="fc2"))
         self.fc1.build((None, channels))
         self.fc2.build((None, hidden))
 
@@ -213,7 +217,8 @@ class ChannelAttention(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "reduction": self.reduction}
+        config = super().get_config()
+        return {**config, "reduction": self.reduction, "dense": configs(self)}
 
 
 def shift(x, by):

@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops
 
 from stzoo.backend import count_sketch
-from stzoo.layers.initializers import dense
+from stzoo.layers import initializers
+from stzoo.layers.nested import configs, nested
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -116,6 +117,8 @@ class AttentionPooling(keras.layers.Layer):
 
     Args:
         filters: int, of the first convolution.
+        dense: dict, configs of the layers inside that Keras has quantized or given
+            LoRA, by their names. `get_config` fills it in.
 
     Input shape: list of two: the map `(batch, ..., channels)`, and what says where to
         look, `(batch, ..., features)`.
@@ -129,16 +132,18 @@ class AttentionPooling(keras.layers.Layer):
     (2, 64)
     """
 
-    def __init__(self, filters=64, **kwargs):
+    def __init__(self, filters=64, dense=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.filters = filters
+        self.dense = dense or {}
 
     def build(self, input_shape):
         _check_alike(input_shape)
         features = input_shape[1][-1]
-        self.conv1 = dense(self.filters, "relu", name="conv1")
-        # Without a bias, which the softmax would take away again.
-        self.conv2 = dense(1, use_bias=False, name="conv2")
+        # Without a second bias, which the softmax would take away again.
+        conv1 = initializers.dense(self.filters, "relu", name="conv1")
+        conv2 = initializers.dense(1, use_bias=False, name="conv2")
+        self.conv1, self.conv2 = nested(self, conv1), nested(self, conv2)
         self.conv1.build((None, features))
         self.conv2.build((None, self.filters))
 
@@ -166,7 +171,8 @@ class AttentionPooling(keras.layers.Layer):
         return (input_shape[0][0], input_shape[0][-1])
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters}
+        config = super().get_config()
+        return {**config, "filters": self.filters, "dense": configs(self)}
 
 
 @keras.saving.register_keras_serializable("stzoo")

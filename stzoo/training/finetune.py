@@ -34,6 +34,7 @@ from stzoo.inference.parts import RUN, ensure_same_run
 from stzoo.training import devices
 from stzoo.visualize import results as plots
 from stzoo.weights import checkpoint, hub
+from stzoo.weights.adapters import check_floats
 
 logger = logging.getLogger("stzoo")
 STATE = "state.npz"
@@ -87,8 +88,8 @@ def finetune(
         List of dicts, what was logged in each epoch.
 
     Raises:
-        ValueError: the classes do not fit, the folder holds something else, or the
-            devices cannot share a batch equally.
+        ValueError: the classes do not fit, the model is quantized, the folder holds
+            something else, or the devices cannot share a batch equally.
 
     Example:
 
@@ -117,6 +118,7 @@ def finetune(
     ```
     """
     _check_classes(model, train, validation)
+    check_floats(model, "Train it before it is quantized.")
     folder = Path(folder)
     clip = model.stzoo.clip
     count = steps(train, recipe.batch)

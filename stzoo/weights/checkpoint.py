@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as shortened
 
-import keras
 import numpy as np
 
 from stzoo import writer
 from stzoo.weights import hub
+from stzoo.weights.adapters import check_floats, merged
 from stzoo.weights.config import CONFIG_BYTES, Pretrained
 from stzoo.weights.convert import convert
 from stzoo.writer import write
@@ -324,6 +324,13 @@ def save(model, folder, labels=None, dtype="float32", **known):
             float16 cannot hold, such as the variance of pixels, stays float32.
         **known: further fields of `stzoo.weights.config.Pretrained`: `tag`, `licence`,
             `source`, `reported`, `measured`.
+
+    LoRA is merged into the kernels. What is loaded answers as the model does, without
+    LoRA.
+
+    Raises:
+        ValueError: the model is not of the zoo or is quantized, or a value of it cannot
+            be stored. Nothing is written.
     """
     from safetensors.numpy import save as serialize
 
@@ -333,18 +340,20 @@ def save(model, folder, labels=None, dtype="float32", **known):
             f"The model {model.name!r} does not say which builder of stzoo made it, so "
             "it could not be loaded again. Use `model.save` of Keras for such a model."
         )
+    check_floats(
+        model,
+        "Save it before it is quantized, or use `model.save` of Keras; nothing was "
+        "written.",
+    )
     tensors = {}
-    for variable in model.weights:
-        tensor = keras.ops.convert_to_numpy(variable.value)
+    for path, tensor in merged(model).items():
         if not np.isfinite(tensor).all():
-            raise ValueError(
-                f"{variable.path} holds NaN or infinity; nothing was written."
-            )
-        if "float" in variable.dtype:
+            raise ValueError(f"{path} holds NaN or infinity; nothing was written.")
+        if "float" in tensor.dtype.name:
             fits = np.abs(tensor).max(initial=0) <= np.finfo(dtype).max
             tensor = tensor.astype(dtype if fits else "float32")
         # safetensors writes memory as it lies, whatever the strides.
-        tensors[variable.path] = np.ascontiguousarray(tensor)
+        tensors[path] = np.ascontiguousarray(tensor)
     data = serialize(tensors, {"format": "keras"})
     about = Pretrained(
         about.builder,

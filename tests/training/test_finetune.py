@@ -159,6 +159,10 @@ def test_what_does_not_fit_writes_nothing(videos, tmp_path):
     other = datasets.Videos(videos.paths, videos.labels, videos.classes[::-1])
     with pytest.raises(ValueError, match="classes=train.classes"):
         run(tmp_path / "new", videos, validation=other)
+    quantized = build(2)
+    quantized.get_layer("fc").quantize("int8")
+    with pytest.raises(ValueError, match=r"int8: fc\). Train it before"):
+        finetune(quantized, videos, tmp_path / "new", RECIPE)
     assert not (tmp_path / "new").exists()
     stzoo.save(build(), tmp_path / "model")
     before = (tmp_path / "model" / "config.json").read_bytes()
