@@ -100,7 +100,6 @@ class CSTM(keras.layers.Layer):
         self.bn = None if self.fused else BatchNorm(dtype=policy, name="bn")
         operator = GateShift if self.shift == "gate" else TemporalShift
         self.shifted = operator(dtype=policy, name="shift")
-        self.supports_jit = self.conv.supports_jit
         for layer in filter(None, (self.conv, self.bn, self.shifted)):
             layer.build(input_shape)
         if self.fusion == "attention":

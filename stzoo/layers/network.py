@@ -1,64 +1,82 @@
 """The kind of model that every builder returns."""
 
+import inspect
+import logging
+from typing import Any, NamedTuple
+
 import keras
-from keras import tree
+from keras import ops, tree
+
+from stzoo.layers.preprocessing import Normalize
+
+logger = logging.getLogger("stzoo")
+# A plan relies on how `keras.Layer.__call__` and the call of a functional model treat
+# their arguments. That was read in these versions. Another one runs all by itself.
+READ_VERSIONS = ("3.12", "3.13", "3.14", "3.15")
+# Where Keras and PyTorch keep what a layer does besides its `call`. There is no public
+# way to ask. A layer that lacks one of these is called as Keras calls it.
+EXTRAS = (
+    "_remat_mode",
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
 
 
-@keras.saving.register_keras_serializable("stzoo")
+@keras.saving.register_keras_serializable("stzoo", "Network")
 class Network(keras.Model):
-    """A functional `keras.Model` with less around its layers on PyTorch.
+    """A functional `keras.Model` that knows its record and does less on PyTorch.
 
-    There, layers run one by one. Keras keeps what each has returned until the last is
-    done, so that the system has to find new memory for all of it: that was a fifth of
-    the time of CoST on ResNet-50 for one clip on a CPU core. And to call a layer takes
-    it 0.2 ms, longer than most of the 692 layers of P3D-199 need for a clip. So this
-    model lets go of tensors once nobody needs them, of gradients before the next step,
-    and has layers compute at once where nothing else is asked of them.
+    PyTorch runs layers one by one. Keras keeps all that they return until the last one
+    is done, so the system has to find new memory for each: a fifth of the time of CoST
+    on ResNet-50 for one clip on a CPU core. Calling a layer takes Keras 0.2 ms, which
+    is longer than most of the 692 layers of P3D-199 need for a clip. On PyTorch, this
+    model frees a tensor after its last use, and gradients before the next step. It
+    calls layers in a shorter way where this gives the same.
 
     Args:
         inputs, outputs, name: as of `keras.Model`.
+
+    Attributes:
+        stzoo: `stzoo.weights.config.Pretrained`, what is known of the model. It is
+            missing unless it is set. It needs a `Normalize` layer in the model, which carries
+            it: the record survives `.keras` files, `clone_model` and copies.
     """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        nodes = [
-            node
-            for depth in sorted(self._nodes_by_depth, reverse=True)
-            for node in self._nodes_by_depth[depth]
-            if not node.is_input
-        ]
-        last = {id(x): i for i, node in enumerate(nodes) for x in node.input_tensors}
-        for x in self.outputs:
-            last.pop(id(x), None)
-        done = [[] for _ in nodes]
-        for x, at in last.items():
-            done[at].append(x)
-        self._steps = tuple(zip(nodes, map(tuple, done), strict=True))
+        self._plan = make_plan(self) if keras.backend.backend() == "torch" else None
 
-    def call(self, inputs, training=None, mask=None):
-        if keras.backend.backend() != "torch":
-            return super().call(inputs, training=training, mask=mask)
-        inputs = self._standardize_inputs(inputs)
-        known = dict(zip(map(id, self.inputs), inputs, strict=True))
+    @property
+    def stzoo(self):
+        for layer in self._carriers():
+            if layer.record is not None:
+                return layer.record
+        raise AttributeError(f"The model {self.name!r} has no record of stzoo.")
+
+    @stzoo.setter
+    def stzoo(self, record):
+        carriers = self._carriers()
+        if not carriers:
+            raise AttributeError(
+                f"The model {self.name!r} has no layer `stzoo.layers.Normalize`, which "
+                "carries the record of a model. Add one, or keep the record elsewhere."
+            )
+        for layer in carriers:
+            layer.record = record
+
+    def _carriers(self):
+        return [layer for layer in self.layers if isinstance(layer, Normalize)]
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        x = None
+        if self._plan and mask is None and not kwargs:
+            x = self._plan.standardize(inputs)
+        if x is None:
+            return super().call(inputs, training=training, mask=mask, **kwargs)
         del inputs
-        for node, done in self._steps:
-            layer = node.operation
-            run = layer
-            if _computes_only(layer, [known[id(x)] for x in node.input_tensors]):
-                run = layer.call
-            args, kwargs = node.arguments.fill_in(known)
-            if getattr(layer, "_call_has_training_arg", False):
-                kwargs["training"] = training
-            for x in done:
-                del known[x]
-            outputs = tree.flatten(run(*args, **kwargs))
-            del args, kwargs
-            known.update(zip(map(id, node.outputs), outputs, strict=True))
-            del outputs
-        outputs = [known[id(x)] for x in self.outputs]
-        if len(outputs) == 1 and not isinstance(self._outputs_struct, dict):
-            return outputs[0]
-        return tree.pack_sequence_as(self._outputs_struct, outputs)
+        return self._plan.run([x], training, short=_may_be_short(self))
 
     def train_step(self, *args, **kwargs):
         if keras.backend.backend() == "torch":
@@ -67,19 +85,190 @@ class Network(keras.Model):
         return super().train_step(*args, **kwargs)
 
 
-def _computes_only(layer, inputs):
-    """Whether a call of a layer would do nothing but compute: no change of type, no
-    hook, no loss, no mask.
-    """
-    import torch
+# A legacy .h5 file names the class of a model by this, and is read with the name that
+# is registered.
+Network.__name__ = keras.saving.get_registered_name(Network)
 
+
+class Step(NamedTuple):
+    """One call of a layer.
+
+    Args:
+        layer: `keras.Layer`.
+        args, kwargs: what it is called with, `keras.KerasTensor` for tensors.
+        alone: bool, whether that is one tensor.
+        inputs: tuple of the ids of these.
+        outputs: tuple of the ids of what it returns.
+        last: tuple of the ids that no later step needs.
+        trains: bool, whether `call` takes `training`.
+        short: the dtype policy with which the layer may be called without
+            `keras.Layer.__call__`, or `None`.
+    """
+
+    layer: keras.Layer
+    args: tuple
+    kwargs: dict
+    alone: bool
+    inputs: tuple
+    outputs: tuple
+    last: tuple
+    trains: bool
+    short: Any
+
+
+class Plan:
+    """The calls of a graph with one input and one output, in their order."""
+
+    def __init__(self, steps, start, end):
+        self.steps, self.start, self.end = tuple(steps), start, end
+
+    def standardize(self, inputs):
+        """The input as a tensor, or `None` if Keras has to look at it."""
+        if isinstance(inputs, list | tuple | dict):
+            return None
+        x = ops.convert_to_tensor(inputs, self.start.dtype)
+        return x if len(x.shape) == len(self.start.shape) else None
+
+    def run(self, inputs, training, short):
+        """Calls layer after layer.
+
+        Args:
+            inputs: list of one tensor. It is emptied, so that the plan can free it.
+            training: bool or `None`.
+            short: bool, whether layers may be called without `keras.Layer.__call__`.
+        """
+        known = {id(self.start): inputs.pop()}
+        for step in self.steps:
+            layer, kwargs = step.layer, step.kwargs
+            if step.alone:
+                args = (known[step.inputs[0]],)
+            else:
+                fill = _filler(known)
+                args, kwargs = tree.map_structure(fill, (step.args, kwargs))
+            if step.trains and training is not None:
+                kwargs = {**kwargs, "training": training}
+            run = layer
+            if short and _computes_only(step, known):
+                run = layer.call
+            for name in step.last:
+                del known[name]
+            outputs = run(*args, **kwargs)
+            del args, kwargs
+            if len(step.outputs) > 1:
+                known.update(zip(step.outputs, tree.flatten(outputs), strict=True))
+            else:
+                known[step.outputs[0]] = outputs
+            del outputs
+        return known[id(self.end)]
+
+
+def _filler(known):
+    return lambda x: known[id(x)] if isinstance(x, keras.KerasTensor) else x
+
+
+def make_plan(model):
+    """The plan of a functional model.
+
+    Args:
+        model: `keras.Model`.
+
+    Returns:
+        `Plan`, or `None` for a graph of another kind, which Keras runs itself.
+    """
+    calls = []
+    if ".".join(keras.__version__.split(".")[:2]) not in READ_VERSIONS:
+        return None
+
+    def note(layer, *args, **kwargs):
+        calls.append((layer, args, kwargs))
+        return layer.output
+
+    try:
+        # This calls `note` for each layer instead of the layer.
+        keras.models.clone_model(
+            keras.Model(model.input, model.output, name=model.name),
+            input_tensors=model.input,
+            clone_function=lambda layer: layer,
+            call_function=note,
+        )
+        if all(_is_plain(*call) for call in calls):
+            return _plan(calls, model.input, model.output)
+    except Exception as error:  # whatever another version of Keras does differently
+        logger.info("%s: Keras runs the layers, since %r.", model.name, error)
+    return None
+
+
+def _plan(calls, start, end):
+    """The plan of these calls, or `None`."""
+    layers, known = [layer for layer, _, _ in calls], {id(start)}
+    if len(set(map(id, layers))) < len(layers) or not (
+        isinstance(start, keras.KerasTensor) and isinstance(end, keras.KerasTensor)
+    ):
+        return None
+    steps, needed = [], {id(end)}
+    for layer, args, kwargs in calls:
+        tensors = tree.flatten((args, kwargs))
+        inputs = tuple(id(x) for x in tensors if isinstance(x, keras.KerasTensor))
+        outputs = tuple(map(id, tree.flatten(layer.output)))
+        if not known.issuperset(inputs):
+            return None
+        known.update(outputs)
+        alone = not kwargs and len(args) == 1 and isinstance(args[0], keras.KerasTensor)
+        trains = "training" in inspect.signature(layer.call).parameters
+        short = _policy_of_short_calls(layer, trains)
+        called = (layer, args, kwargs, alone, inputs, outputs)
+        steps.append(Step(*called, last=(), trains=trains, short=short))
+    for i in reversed(range(len(steps))):
+        last = tuple(set(steps[i].inputs) - needed)
+        steps[i] = steps[i]._replace(last=last)
+        needed.update(last)
+    return Plan(steps, start, end) if id(end) in known else None
+
+
+def _is_plain(layer, args, kwargs):
+    """Whether a call of a layer in a graph is of the kind that a plan knows."""
     return (
         isinstance(layer, keras.Layer)
-        and all(x.dtype is torch.float32 for x in inputs)
-        and layer.compute_dtype == layer.variable_dtype == "float32"
-        and layer.activity_regularizer is None
-        and layer.quantization_mode is None
-        and not layer._remat_mode
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
-        and not (layer._backward_hooks or layer._backward_pre_hooks)
+        and not isinstance(layer, keras.Model)
+        and "mask" not in kwargs
+        and layer.compute_mask(layer.input, None) is None
     )
+
+
+def _policy_of_short_calls(layer, trains):
+    """The policy with which `keras.Layer.__call__` does nothing but call, or `None`."""
+    policy = layer.dtype_policy
+    # Without `training` in its `call`, a layer tells its own by what Keras does around.
+    composite = any(isinstance(child, keras.Layer) for child in layer.children())
+    if type(policy) is keras.DTypePolicy and (trains or not composite):
+        return policy if policy.name == "float32" else None
+    return None
+
+
+def _may_be_short(model):
+    """Whether nothing around the layers of a model changes what they do."""
+    from torch.nn.modules import module
+
+    any_global_hook = getattr(module, "_has_any_global_hook", None)
+    return (
+        model.compute_dtype == model.variable_dtype == "float32"
+        and keras.distribution.distribution() is None
+        and any_global_hook is not None
+        and not any_global_hook()
+    )
+
+
+def _computes_only(step, known):
+    """Whether `keras.Layer.__call__` would do nothing but call."""
+    import torch
+
+    layer = step.layer
+    if layer.dtype_policy is not step.short or layer.activity_regularizer is not None:
+        return False
+    for name in step.inputs:
+        if known[name].dtype is not torch.float32:
+            return False
+    for name in EXTRAS:
+        if getattr(layer, name, True):
+            return False
+    return True

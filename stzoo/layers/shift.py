@@ -91,9 +91,6 @@ class GateShift(keras.layers.Layer):
 
     parts = ("kept", "shifted")
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-
     def build(self, input_shape):
         channels = input_shape[-1]
         if channels % 4:

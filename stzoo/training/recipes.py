@@ -213,7 +213,11 @@ class Recipe:
 
 def _batch_norms(model):
     """The batch norms of a model in its order, those inside of operators too."""
-    layers = model._flatten_layers(include_self=False)
+    layers = []
+    for layer in model.layers:
+        # Those inside of operators: of GateShift, and of CSTM, whose shift may be one.
+        shift = getattr(layer, "shifted", None)
+        layers += [layer, getattr(layer, "bn", None), getattr(shift, "bn", None)]
     return [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
 
 

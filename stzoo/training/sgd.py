@@ -54,8 +54,9 @@ class SGD(keras.optimizers.Optimizer):
             return
         super().build(variables)
         self._momenta = self.add_optimizer_variables(variables, "momentum")
-        self._decays, self._factors = [], []
-        for variable in variables:
+        self._decays, self._factors, self._places = [], [], {}
+        for place, variable in enumerate(variables):
+            self._places |= {id(form): place for form in _forms(variable)}
             kept = any(re.search(pattern, variable.path) for pattern in self.exclude)
             self._decays.append(0.0 if kept else self.decay)
             factor = 1.0
@@ -64,7 +65,7 @@ class SGD(keras.optimizers.Optimizer):
             self._factors.append(factor)
 
     def update_step(self, gradient, variable, learning_rate):
-        index = self._get_variable_index(variable)
+        index = self._places[id(variable)]
         rate = ops.cast(learning_rate * self._factors[index], variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         if self._decays[index]:
@@ -81,3 +82,13 @@ class SGD(keras.optimizers.Optimizer):
             "exclude": self.exclude,
             "rates": self.rates,
         }
+
+
+def _forms(variable):
+    """A variable of Keras, and what TensorFlow calls `update_step` with instead."""
+    if keras.backend.backend() != "tensorflow":
+        return (variable,)
+    import tensorflow as tf
+
+    replicas = tf.distribute.get_strategy().experimental_local_results(variable.value)
+    return (variable, variable.value, *replicas)
