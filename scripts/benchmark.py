@@ -250,7 +250,7 @@ def command():
 
 
 def main():
-    from stzoo.weights.checkpoint import write
+    from stzoo.writer import write
 
     parser = command()
     chosen = parser.parse_args()

@@ -23,7 +23,7 @@ from benchmark import ROOT, joined, machine
 from benchmark_pipeline import render
 
 import stzoo
-from stzoo.weights.checkpoint import write
+from stzoo.writer import write
 
 SIZES = {
     "frames": (8, 16, 32, 64),

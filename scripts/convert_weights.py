@@ -87,10 +87,11 @@ def converted(builder, options, files, entry=None):
         raise ValueError(f"{file} has no head, no tensor becomes fc/kernel.")
     classes = entry.classes if entry and entry.new_head else len(head[0])
     numbers = sum(tensor.size for tensor in tensors.values())
-    with at_most(checkpoint.TENSORS, EXPANSION * numbers):
-        model = zoo.BUILDERS[builder](classes=classes, **options)
-    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
+    options = {**zoo.default_options(builder), **options}
     try:
+        with at_most(checkpoint.TENSORS, EXPANSION * numbers):
+            model = zoo.BUILDERS[builder](classes=classes, **options)
+        shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
         if family.prepare:
             files = [tensors, *map(read, more)]
             tensors = family.prepare(files, model.stzoo.options)
@@ -99,7 +100,7 @@ def converted(builder, options, files, entry=None):
         tensors = convert(tensors, shapes, rules)
         checkpoint.check(tensors, shapes, new, checkpoint.integers(model))
     except ValueError as error:
-        wanted = f"{builder} with {model.stzoo.options} (--option changes that)"
+        wanted = f"{builder} with {options} (--option changes that)"
         raise ValueError(f"{file} does not fit {wanted}: {error}.") from None
     checkpoint.assign(model, tensors)
     return model

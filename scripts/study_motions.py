@@ -28,7 +28,7 @@ import stzoo
 from stzoo.data import motions
 from stzoo.data.transforms import clip_views
 from stzoo.visualize import contributions as plots
-from stzoo.weights.checkpoint import write
+from stzoo.writer import write
 
 NETWORKS = {
     "C2D": ("c2d_tiny",),

@@ -7,10 +7,13 @@ Only the holder of the lock writes, and the system frees the lock of a dead proc
 """
 
 import contextlib
+import errno
+import logging
 import os
 import shutil
 from pathlib import Path
 
+logger = logging.getLogger("stzoo")
 LOCK = ".writing.lock"
 NEW = ".writing"
 WHOLE = ".written"
@@ -97,6 +100,13 @@ def _locked(folder, patience):
             raise TimeoutError(
                 f"Another process is writing to {folder}. Wait for it, or end it."
             ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            logger.warning(
+                "%s cannot be locked (%s): let one process at a time write there.",
+                *(folder, error.strerror),
+            )
         try:
             yield
         finally:

@@ -1,5 +1,6 @@
 """All of the files or none, wherever a process is killed."""
 
+import errno
 import json
 import os
 import subprocess
@@ -161,6 +162,16 @@ def test_who_waits_too_long_gets_an_error(tmp_path, monkeypatch):
             write(tmp_path, FRESH)
     assert {name: read(tmp_path, name) for name in OLD} == OLD
     write(tmp_path, FRESH)
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
+    def no_lock(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("huggingface_hub.utils.WeakFileLock", no_lock)
+    write(tmp_path, OLD)
+    assert {name: read(tmp_path, name) for name in OLD} == OLD
+    assert "cannot be locked (No locks available)" in caplog.text
 
 
 def test_writers_do_not_mix_their_files(tmp_path):

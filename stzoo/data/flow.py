@@ -29,8 +29,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stzoo import writer
 from stzoo.data import files
-from stzoo.weights import checkpoint
 
 logger = logging.getLogger("stzoo")
 BOUND, ZERO = 20, 128  # pixels; what stands for no motion
@@ -152,7 +152,7 @@ def _cached(folder, read, total, wanted, short_side, method, path):
             pass
         except (zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
             logger.warning("%s is damaged (%s): written anew.", folder / name, error)
-        checkpoint.write(folder, {name: _all(read, total, short_side, method)})
+        writer.write(folder, {name: _all(read, total, short_side, method)})
     raise ValueError(f"{folder / name} does not hold the {total - 1} flows of {path}.")
 
 

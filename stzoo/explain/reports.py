@@ -16,7 +16,7 @@ from stzoo.explain.saliency import overlay, saliency
 from stzoo.inference.predict import classify, decode_predictions
 from stzoo.visualize import contributions as plots
 from stzoo.visualize.filmstrip import filmstrip
-from stzoo.weights.checkpoint import write
+from stzoo.writer import write
 
 logger = logging.getLogger("stzoo")
 BATCH = 8  # clips at a time

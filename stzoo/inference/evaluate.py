@@ -21,7 +21,7 @@ from stzoo.inference.parts import Job, compute_parts, describe, read_part
 from stzoo.inference.predict import classify, record_of
 from stzoo.inference.views import map_videos
 from stzoo.visualize import results as plots
-from stzoo.weights.checkpoint import write
+from stzoo.writer import write
 
 logger = logging.getLogger("stzoo")
 

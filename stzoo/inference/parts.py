@@ -24,8 +24,8 @@ from keras import ops
 from stzoo.data.files import printable
 from stzoo.data.reading import Reading
 from stzoo.inference.views import map_videos
-from stzoo.weights.checkpoint import write
 from stzoo.weights.config import Clip
+from stzoo.writer import recover, write
 
 logger = logging.getLogger("stzoo")
 ENGINES = ("local", "ray")
@@ -133,6 +133,7 @@ def ensure_same_run(folder, run, kind="extraction", writes=True):
     Raises:
         ValueError: the folder holds another run.
     """
+    recover(folder)
     path = folder / RUN
     if path.exists():
         known = json.loads(path.read_text("utf-8"))

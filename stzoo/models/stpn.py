@@ -64,6 +64,7 @@ from stzoo.models.tsn import KEY_MAP, imagenet
 from stzoo.weights.config import Clip, Pretrained
 
 COMPACT = ("compact_bilinear",) * 3
+SNIPPETS = 256  # each has layers of its own: 4096 take minutes to build
 FUSIONS = ("compact_bilinear", "sum", "concatenation")
 STREAMS = {  # which of the five channels
     "both": slice(0, 5),
@@ -111,9 +112,9 @@ def stpn(config, name, backbone, width=64, **options):
 def _snippets(maps, clip):
     """The maps of the snippets, one by one."""
     count = maps.shape[1]
-    if count < 2:
+    if not 2 <= count <= SNIPPETS:
         raise ValueError(
-            f"The pyramid needs two or more snippets of {clip.snippet} frames. "
+            f"The pyramid needs 2 to {SNIPPETS} snippets of {clip.snippet} frames. "
             f"Received: input_shape={clip.shape}."
         )
     return [

@@ -27,6 +27,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from stzoo import writer
 from stzoo.data import mirroring
 from stzoo.data.pipeline import Order, clips, steps
 from stzoo.data.reading import Reading
@@ -201,7 +202,7 @@ class _State(keras.callbacks.Callback):
         files = {"log.csv": self._log(), STATE: self._state()}
         if find_spec("matplotlib"):
             files["curves.png"] = plots.curves(self.history)
-        checkpoint.write(self.folder, files)
+        writer.write(self.folder, files)
 
     def restore(self, model):
         """Takes up the last whole epoch; returns how many there were."""

@@ -23,7 +23,6 @@ from stzoo.weights import hub
 from stzoo.weights.adapters import check_floats, merged
 from stzoo.weights.config import CONFIG_BYTES, Pretrained
 from stzoo.weights.convert import convert
-from stzoo.writer import write
 
 logger = logging.getLogger("stzoo")
 HEAD = "fc/"  # variables that follow the number of classes
@@ -371,7 +370,7 @@ def save(model, folder, labels=None, dtype="float32", **known):
     except ValueError as error:
         raise ValueError(f"{error}; nothing was written.") from None
     encoded = config.encode("utf-8", "backslashreplace")
-    write(folder, {hub.WEIGHTS: data, hub.CONFIG: encoded})
+    writer.write(folder, {hub.WEIGHTS: data, hub.CONFIG: encoded})
 
 
 def _without_head(named):

@@ -5,7 +5,7 @@ import json
 import logging
 import math
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from numbers import Real
 from reprlib import repr as shortened
 
@@ -210,7 +210,7 @@ class Pretrained:
         config = {name: getattr(self, name) for name in _kinds()}
         config |= {"clip": dataclasses.asdict(self.clip), "labels": list(self.labels)}
         known = {name: value for name, value in config.items() if value}
-        made_by = {"format": FORMAT, "version": version("stzoo")}
+        made_by = {"format": FORMAT, "version": _our_version()}
         return {"library": "stzoo", **made_by, **known}
 
     @classmethod
@@ -272,9 +272,16 @@ class Pretrained:
         return cls(**{**config, "labels": labels, "clip": clip})
 
 
+def _our_version():
+    try:
+        return version("stzoo")
+    except PackageNotFoundError:  # a checkout on the path, not installed
+        return "0"
+
+
 def _is_newer(format, written_by):
     """Whether a newer stzoo has written a config.json, in a format that we know."""
-    ours = version("stzoo")
+    ours = _our_version()
     if type(format) is not int or format < 1:
         raise ValueError(
             f'"format" must be a whole number from 1, not {shortened(format)}'

@@ -14,6 +14,7 @@ from stzoo.data.transforms import clip_views
 from stzoo.inference import parts
 from stzoo.inference.extract import extract
 from stzoo.inference.parts import read_part
+from stzoo.writer import NEW
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +115,13 @@ def test_after_an_interruption_the_rest_is_done(model, videos, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         extract(model, videos, tmp_path, progress=interrupted)
-    (tmp_path / "part-000001.npz.0.part").write_bytes(b"half")  # as a kill leaves it
+    (tmp_path / NEW).mkdir()
+    (tmp_path / NEW / "part-000001.npz").write_bytes(b"half")  # as a kill leaves it
     first = (tmp_path / "part-000000.npz").stat().st_mtime_ns
     paths, features, _ = read(tmp_path, extract(model, videos, tmp_path))
     assert paths == list(videos.paths) and len(features) == len(paths)
     assert (tmp_path / "part-000000.npz").stat().st_mtime_ns == first
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_another_extraction_is_not_mixed_in(model, videos, tmp_path):

@@ -105,7 +105,7 @@ def check(manifest, model, videos, folder):
 def test_a_worker_that_is_killed_is_replaced(means, model, videos, tmp_path):
     """It dies in the middle of the second part, and again when it begins anew."""
     check(means((4, 5)), model, videos, tmp_path / "parts")
-    assert not list((tmp_path / "parts").glob("*.part"))
+    assert not list((tmp_path / "parts").glob(".*"))
 
 
 def test_what_kills_every_worker_is_an_error(means, model, videos, tmp_path):

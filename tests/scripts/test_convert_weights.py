@@ -89,6 +89,12 @@ def test_what_is_not_converted(tmp_path, capsys):
         "nan.pth": nan,
         "code.pth": {"state_dict": reference, "meta": Code()},
         "list.pth": [1, 2],
+        "head.pth": {**reference, "cls_head.fc_cls.weight": torch.zeros(10**6, 1)},
+        "huge.pth": {
+            **reference,
+            "cls_head.fc_cls.weight": torch.zeros(1).expand(10**10, 1),
+        },
+        "scalar.pth": {**reference, "cls_head.fc_cls.weight": torch.tensor(1.0)},
         "image.pth": reference_resnet(DEPTHS, 4, 5).state_dict(),
     }
     for name, state in checkpoints.items():
@@ -105,6 +111,9 @@ def test_what_is_not_converted(tmp_path, capsys):
         ("cost_tiny list.pth", "list.pth is no file of tensors"),
         ("cost_tiny code.pth", "code.pth is no file of tensors (it names print, which"),
         ("cost_tiny headless.pth", "headless.pth has no head"),
+        ("cost_tiny head.pth", "--option changes that): it would have more weights"),
+        ("cost_tiny huge.pth", "huge.pth is no file of tensors (its "),
+        ("cost_tiny scalar.pth", "scalar.pth has no head"),
         ("cost_tiny nan.pth", "nan.pth does not fit cost_tiny"),
         ("cost_tiny nan.pth", "bn1/beta holds NaN"),
         ("cost_tiny longer.pth", "Not in the model: backbone.layer9.conv.weight."),

@@ -10,7 +10,7 @@ import train_motions
 import stzoo
 from stzoo.data import motions
 from stzoo.explain.contributions import Contributions
-from stzoo.weights.checkpoint import write
+from stzoo.writer import write
 
 
 def planted(time, rise=0.0, gap=0.0):

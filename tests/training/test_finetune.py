@@ -110,7 +110,7 @@ def test_the_folder_is_a_model_with_labels_and_curves(videos, tmp_path, no_graph
     rows = list(csv.DictReader((tmp_path / "new" / "log.csv").read_text().splitlines()))
     assert [float(row["loss"]) for row in rows] == [row["loss"] for row in history]
     assert (tmp_path / "new" / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert not list((tmp_path / "new").glob("*.part"))
+    assert not list((tmp_path / "new").glob(".*"))
 
 
 def test_early_stop_keeps_the_best(videos, tmp_path, monkeypatch, no_graphs):

@@ -1,7 +1,7 @@
 """The records survive a config.json and refuse what they cannot mean."""
 
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
@@ -75,6 +75,16 @@ def test_a_file_says_its_format_and_who_wrote_it():
     assert config["format"] == 1
     assert config["version"] == version("stzoo")
     del config["format"], config["version"]
+    assert Pretrained.from_config(config) == FULL
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("stzoo.weights.config.version", missing)
+    config = FULL.to_config()
+    assert config["version"] == "0"
     assert Pretrained.from_config(config) == FULL
 
 
