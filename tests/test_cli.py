@@ -1,4 +1,5 @@
 import json
+import os
 
 import keras
 import numpy as np
@@ -53,6 +54,18 @@ def test_predict_goes_on_after_a_bad_file(run, video, tmp_path):
     assert second["video"] == str(video)
     assert second["answers"][0]["label"] == "falling"
     assert len(second["answers"]) == 5
+
+
+def test_names_that_are_not_utf_8(run, video, tmp_path):
+    good, bad = (tmp_path / os.fsdecode(name) for name in (b"a\xe9.mp4", b"b\xe9.mp4"))
+    video.rename(good)
+    bad.write_text("no video")
+    result = run("predict", good, bad, "--json")
+    rows = [json.loads(line) for line in result.stdout_bytes.decode().splitlines()]
+    assert [row["video"] for row in rows] == [str(good), str(bad)]
+    assert rows[0]["answers"] and str(bad) in rows[1]["error"]
+    result = run("predict", good)
+    assert result.exit_code == 0 and r"a\udce9.mp4" in result.stdout_bytes.decode()
 
 
 def test_predict_with_a_folder(run, video, tmp_path):

@@ -67,7 +67,7 @@ def begins(codec, header, packet):
 
 
 def _begins_h264(units):
-    """ITU-T H.264: an IDR picture, or a recovery point that is right at once (D.2.8)."""
+    """ITU-T H.264: an IDR picture, or a recovery point that is right at once."""
     for unit in units:
         kind = unit[0] & 31
         if kind == 5:

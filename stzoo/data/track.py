@@ -162,8 +162,10 @@ class Track:
                 index = times.pop(frame.pts)
                 instead.pop(index, None)
                 yield index, frame
-            for time in itertools.takewhile(lambda time: time < frame.pts, times):
-                instead.setdefault(times[time], before or frame)
+            for time, index in times.items():
+                if time > frame.pts:
+                    break
+                instead.setdefault(index, before or frame)
             # Damage also shows frames too early or too late.
             late = late + 1 if len(instead) == len(times) else 0
             if not times or late > LATE:

@@ -1,3 +1,4 @@
+import re
 import tracemalloc
 
 import av
@@ -253,6 +254,17 @@ def test_crops_along_the_longer_side():
     }
 
 
+def test_an_error_names_the_video(tmp_path, frames):
+    motions.save(tmp_path / "small.mp4", frames)
+    clip = Clip(frames=2, stride=1, height=56, width=56, short_side=48)
+    with Video(tmp_path / "small.mp4") as video:
+        with pytest.raises(ValueError, match="small.mp4: A crop of 56x56"):
+            clip_views(video, clip)
+        augment = Augment(short_sides=(48, 48))
+        with pytest.raises(ValueError, match="small.mp4: A crop of 56x56"):
+            training_clip(video, clip, np.random.default_rng(0), augment)
+
+
 def test_arrays_that_are_no_frames(frames):
     clip = Clip(frames=2, stride=1, height=None, width=None, short_side=48)
     for array in (
@@ -271,6 +283,26 @@ def test_arrays_that_are_no_frames(frames):
     assert refused(clip_views, frames, Clip(frames=None)) == (
         "Clip.frames is None: give it the number of frames of a clip."
     )
+    for array in (frames[0], frames[..., :2], frames.astype("f4")):
+        with pytest.raises(ValueError, match="must be a uint8 array"):
+            clip_views(array, clip)
+    shapes = [(0, 48, 64, 3), (4, 0, 64, 3), (4, 48, 0, 3), (4, 48, 64, 4), (4, 48)]
+    for shape in [*shapes, (), (1, 4, 48, 64, 3)]:
+        message = re.escape(
+            f"at least one frame and one pixel. Received: uint8 {shape}"
+        )
+        array = np.zeros(shape, np.uint8)
+        with pytest.raises(ValueError, match=message):
+            clip_views(array, clip)
+        with pytest.raises(ValueError, match=message):
+            training_clip(array, clip, np.random.default_rng(0))
+        with pytest.raises(ValueError, match=message):
+            read_clips(array, clip, np.zeros((1, 2), int))
+    for other in (frames.tolist(), None, "video.mp4"):
+        with pytest.raises(ValueError, match=f"Received: {type(other).__name__}"):
+            clip_views(other, clip)
+    with pytest.raises(ValueError, match="Clip.frames is None"):
+        clip_views(frames, Clip(frames=None))
 
 
 TSN = (1, 0.875, 0.75, 0.66)

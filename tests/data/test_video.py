@@ -6,15 +6,16 @@ What is read is compared with that number, and with a complete decode of the fil
 import io
 import pathlib
 import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from stzoo.data.video import Video, scaled_size
+from stzoo.data.video import Video, errors_named, scaled_size
 
 BITS = 8
 
@@ -147,7 +148,8 @@ def encode(codec, frames, **options):
 def write_packets(path, codec, packets):
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.height, stream.width = 48, 64
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for data, pts, dts, key in packets:
             packet = av.Packet(data)
             packet.stream, packet.time_base = stream, Fraction(1, 30)
@@ -607,6 +609,84 @@ def test_what_cannot_be_read(tmp_path):
                 video.read([0], short_side)
     with pytest.raises(ValueError, match="closed"):
         video.read([0])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_side_data_without_a_name_in_pyav(tmp_path, orientation):
+    """EXIF of JPEG, for one. It also says how the camera was held."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    frame, packets = picture(5), []
+    for at in range(3):
+        file = io.BytesIO()
+        Image.fromarray(frame).save(file, "JPEG", exif=exif, quality=95, subsampling=0)
+        packets.append((file.getvalue(), at, at, True))
+    path = write_packets(tmp_path / "exif.avi", "mjpeg", packets)
+    upright = ImageOps.exif_transpose(Image.open(file))
+    with Video(path) as video:
+        assert video.size == upright.size[::-1] and len(video) == 3
+        frames = video.read([0, 2])
+    assert abs(frames.astype(int) - np.asarray(upright)).mean() < 2
+
+
+def test_sizes_that_are_too_large(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(picture(0)).save(file, "JPEG")
+    data = bytearray(file.getvalue())
+    at = data.index(b"\xff\xc0") + 5  # the size in the header of the frame
+    for suffix, height, width in [("avi", 60000, 60000), ("mkv", 30000, 20000)]:
+        data[at : at + 4] = struct.pack(">2H", height, width)
+        packets = [(bytes(data), at, at, True) for at in range(3)]
+        path = write_packets(tmp_path / f"huge.{suffix}", "mjpeg", packets)
+        with pytest.raises(ValueError, match=f"huge.{suffix}.*(no frame|claims)"):
+            Video(path)
+    parts = [b"IHDR" + struct.pack(">2I5B", 20000, 7000, 1, 0, 0, 0, 0)]
+    parts += [b"IDAT" + zlib.compress(bytes(7000 * 2501)), b"IEND"]  # black
+    data = b"\x89PNG\r\n\x1a\n"
+    for part in parts:
+        size, check = len(part) - 4, zlib.crc32(part)
+        data += struct.pack(">I", size) + part + struct.pack(">I", check)
+    (tmp_path / "huge.png").write_bytes(data)
+    with pytest.raises(ValueError, match="huge.png claims .* 7000x20000 .*At most"):
+        Video(tmp_path / "huge.png")
+
+
+def test_shapes_that_are_too_extreme(tmp_path):
+    Image.new("RGB", (30000, 2)).save(tmp_path / "line.png")
+    with Video(tmp_path / "line.png") as video:
+        message = "line.png: Frames of 2x30000 .* shorter side of 72: .* 72x1080000"
+        with pytest.raises(ValueError, match=message):
+            video.read([0], short_side=72)
+        assert video.read([0]).shape == (1, 2, 30000, 3)
+    assert scaled_size((2, 30000), 1) == (1, 15000)
+    with pytest.raises(ValueError, match="0x64 .* are empty"):
+        scaled_size((0, 64), 5)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("lost"), OSError(5, "lost"), av.FFmpegError(1, "lost"), KeyError(3)],
+)
+def test_every_error_names_the_video(tmp_path, monkeypatch, error):
+    path = write(tmp_path / "video.mp4", pictures(9))
+
+    def fail(*arguments):
+        raise error
+
+    with Video(path) as video:
+        monkeypatch.setattr("stzoo.data.track.Track.frames", fail)
+        with pytest.raises(ValueError, match="video.mp4 cannot be read as a video: "):
+            video.read([0])
+    monkeypatch.setattr("stzoo.data.track.Track.__init__", fail)
+    with pytest.raises(ValueError, match="video.mp4 cannot be read as a video: "):
+        Video(path)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, FileNotFoundError])
+def test_what_is_not_the_fault_of_the_video(error):
+    with pytest.raises(error):
+        with errors_named("video.mp4"):
+            raise error
 
 
 def test_scaled_size():

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import os
 import types
 from importlib import metadata
 
@@ -375,6 +376,27 @@ def test_what_cannot_be_evaluated(lights, tmp_path):
     assert message.startswith("No video could be decoded. The first: ")
     assert "broken.mp4" in message
     assert not (tmp_path / "kept").exists()
+
+
+def test_names_that_are_not_utf_8_are_saved(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    labels = (name, "b")
+    failed = [{"video": f"{name}.mp4", "error": f"{name}.mp4 cannot be read"}]
+    matrix = np.array([[1, 1], [1, 1]])
+    rows = [{"label": label, "videos": 2, "mistaken_for": name} for label in labels]
+    measured = (0.5, 1.0, 0.5, 0.5, rows, matrix)
+    evaluation.Evaluation("model", "1x1", 4, failed, *measured).save(tmp_path)
+    saved = json.loads((tmp_path / "evaluation.json").read_bytes().decode())
+    assert saved["failed"] == failed and saved["classes"][0]["label"] == name
+    table = (tmp_path / "classes.csv").read_bytes().decode().splitlines()
+    assert table[1:] == [r"caf\udce9,2,caf\udce9", r"b,2,caf\udce9"]
+    assert (tmp_path / "confusion.png").exists()
+
+
+@pytest.mark.parametrize("wrong", [None, [[1]], 3])
+def test_what_is_no_video(model, wrong):
+    with pytest.raises(ValueError, match="must be a path, a URL, .* uint8 array"):
+        stzoo.predict(model, wrong)
 
 
 def test_evaluation_goes_on_where_it_was_interrupted(

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 from harness import close
 
 import stzoo
+from stzoo.data import datasets
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
 from stzoo.inference import parts
@@ -54,6 +56,23 @@ def test_features_are_those_of_each_video(model, videos, tmp_path, format, views
             clips = clip_views(video, model.stzoo.clip, views)
         expected = np.mean([network.predict_on_batch(c[None])[0] for c in clips], 0)
         close(row, expected)
+
+
+@pytest.mark.parametrize("format", ["npz", "parquet"])
+def test_names_that_are_not_utf_8(model, tmp_path, motion_folder, format):
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    root.mkdir()
+    good, bad = (root / os.fsdecode(name) for name in (b"a\xe9.mp4", b"b\xe9.mp4"))
+    good.write_bytes(next(motion_folder.glob("**/*.mp4")).read_bytes())
+    bad.write_bytes(b"nothing" * 99)
+    videos = datasets.read(root)
+    manifest = extract(model, videos, tmp_path / "x", format=format)
+    assert json.loads((tmp_path / "x" / "manifest.json").read_text()) == manifest
+    paths, features, errors = read(tmp_path / "x", manifest)
+    assert paths == [str(good), str(bad)] == list(videos.paths)
+    assert not errors[0] and errors[1].startswith(f"{bad} cannot be read as a video")
+    assert [row["video"] for row in manifest["failed"]] == [str(bad)]
+    assert np.isfinite(features[0]).all() and np.isnan(features[1]).all()
 
 
 def test_maps_are_averaged(model, videos, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import threading
 import tracemalloc
@@ -585,6 +586,13 @@ def test_a_builder_without_weights():
 def test_arguments_of_builders(arguments, message):
     with pytest.raises(ValueError, match=message):
         stzoo.c2d_tiny(**arguments)
+
+
+def test_labels_that_are_not_utf_8(model, tmp_path):
+    labels = (os.fsdecode(b"caf\xe9"), *"bcde")  # a folder for each class
+    stzoo.save(model, tmp_path, labels=labels)
+    assert stzoo.load(tmp_path).stzoo.labels == labels
+    (tmp_path / "config.json").read_bytes().decode()
 
 
 def test_what_cannot_be_saved(model, folder):
