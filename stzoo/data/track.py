@@ -274,12 +274,6 @@ class Track:
                 f"{self._name} holds a video that FFmpeg has no decoder for. Convert "
                 "it, to H.264 for instance."
             )
-        if codec.width * codec.height > LARGEST:
-            raise ValueError(
-                f"{self._name} claims to have frames of {codec.height}x{codec.width} "
-                f"(height x width). At most {LARGEST} pixels are read. Convert it to a "
-                "smaller size, or copy it anew if that size is not true."
-            )
         codec.options = bound
         self._is_used = False
 
@@ -361,7 +355,8 @@ class Track:
         if self.first is None:
             raise ValueError(
                 f"{self._name}: no frame of its video can be decoded "
-                f"({self._stream.codec_context.name}). Copy or convert it anew."
+                f"({self._stream.codec_context.name}; at most {LARGEST} pixels each). "
+                "Copy or convert it anew."
             )
 
     def _is_timed(self):

@@ -55,6 +55,7 @@ def test_a_file_and_a_url(path, expected):
     for source in (path, str(path), url):
         with open_video(source) as video:
             assert len(video) == 21
+            assert video.path == video.name == str(source)
             np.testing.assert_array_equal(video.read(INDICES), expected)
     with pytest.raises(FileNotFoundError):
         with open_video("memory://nowhere/a.mp4"):
