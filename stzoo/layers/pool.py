@@ -66,6 +66,9 @@ def max_pool(x, pool_size, strides, name, ceil=False):
         strides: tuple of 3 ints.
         ceil: bool, pool as Caffe does: no margins, and what is left over at the end
             of an axis is pooled as well.
+
+    Raises:
+        ValueError: the clip is smaller than the pool.
     """
     margins = [((size - 1) // 2,) * 2 for size in pool_size]
     if ceil:
@@ -73,4 +76,15 @@ def max_pool(x, pool_size, strides, name, ceil=False):
             (0, stride - 1 if n is None else (size - n) % stride)
             for n, size, stride in zip(x.shape[1:4], pool_size, strides, strict=True)
         ]
+    for size, margin, place in zip(x.shape[1:4], margins, pool_size, strict=True):
+        if size is not None and size + sum(margin) < place:
+            raise ValueError(
+                f"The layer {name} pools {_times(pool_size)} places (frames, height, width), but "
+                f"of the clip {_times(x.shape[1:4])} are left. Choose a larger "
+                "input_shape."
+            )
     return MaxPool(pool_size, strides, margins, name=name)(x)
+
+
+def _times(sizes):
+    return "x".join("?" if size is None else str(size) for size in sizes)

@@ -140,13 +140,12 @@ class Clip:
                 f"input_shape={tuple(shape)} has {channels} channels, but the "
                 f"preparation is for {len(self.mean)}: mean={self.mean}."
             )
+        sized = dataclasses.replace(self, frames=frames, height=height, width=width)
         short_side = self.short_side
         if None not in (height, width, self.height, self.width):
             scale = min(height, width) / min(self.height, self.width)
             short_side = max(round(short_side * scale), height, width)
-        return dataclasses.replace(
-            self, frames=frames, height=height, width=width, short_side=short_side
-        )
+        return dataclasses.replace(sized, short_side=short_side)
 
 
 @dataclass(frozen=True)

@@ -35,3 +35,22 @@ def test_max_pool_of_caffe_leaves_nothing_over(shape, known):
     inputs = keras.Input((*shape, 3) if known else (None, None, None, 3))
     pooled = pool.max_pool(inputs, sizes, strides, "pool", ceil=True)
     close(keras.Model(inputs, pooled)(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "pool_size", "ceil", "text"),
+    [
+        ((4, 1, 9), (1, 3, 3), True, "pools 1x3x3 places .* of the clip 4x1x9 are"),
+        ((1, 4, 4), (2, 1, 1), False, "pools 2x1x1 places .* of the clip 1x4x4 are"),
+        (
+            (None, None, 0),
+            (1, 2, 2),
+            False,
+            r"pools 1x2x2 .* of the clip \?x\?x0 are left",
+        ),
+    ],
+)
+def test_a_clip_smaller_than_the_pool_is_an_error(sizes, pool_size, ceil, text):
+    inputs = keras.Input((*sizes, 3))
+    with pytest.raises(ValueError, match=f"here {text}.*larger input_shape"):
+        pool.max_pool(inputs, pool_size, (2, 2, 2), "here", ceil)

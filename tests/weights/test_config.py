@@ -217,3 +217,11 @@ def test_the_frame_is_scaled_with_the_crop(shape, short_side):
 def test_a_clip_keeps_its_channels():
     with pytest.raises(ValueError, match="2 channels, but the preparation is for 3"):
         Clip().resized((8, 224, 224, 2))
+
+
+@pytest.mark.parametrize("size", [0, -1, 64.0, 64.5, "a", True, [64]], ids=repr)
+@pytest.mark.parametrize("place", ["frames", "height", "width"])
+def test_a_size_that_is_none_is_named(place, size):
+    shape = {"frames": 8, "height": 64, "width": 64, "channels": 3} | {place: size}
+    with pytest.raises(ValueError, match=f"{place} must be a whole number from 1"):
+        Clip().resized(tuple(shape.values()))
