@@ -54,8 +54,13 @@ def clips_at_once():
 
 
 def shape_of(x):
-    """Like `keras.ops.shape`: a tuple, with tensors for what a graph does not know."""
-    return ops.shape(x)
+    """The shape of a tensor as `reshape` takes it.
+
+    Returns:
+        Tuple: -1 for the batch, and ints, or tensors for what a graph does not know. An
+        exported model takes any batch, so a size of it must not stand in a graph.
+    """
+    return (-1, *ops.shape(x)[1:])
 
 
 def reshape(x, sizes):
@@ -245,7 +250,7 @@ def batch_norm(x, layer, training):
     scale = layer.gamma * ops.rsqrt(variance + layer.epsilon)
     y = ops.cast((exact - mean) * scale + layer.beta, x.dtype)
     if training:
-        count = math.prod(shape_of(x)[:-1])
+        count = math.prod(ops.shape(x)[:-1])
         variance = variance * count / (count - 1)
     return y, mean, variance
 

@@ -40,8 +40,8 @@ class Network(keras.Model):
 
     Attributes:
         stzoo: `stzoo.weights.config.Pretrained`, what is known of the model. It is
-            missing unless it is set. It needs a `Normalize` layer in the model, which carries
-            it: the record survives `.keras` files, `clone_model` and copies.
+            missing unless it is set. It needs a `Normalize` layer in the model, which
+            carries it: the record survives `.keras` files, `clone_model` and copies.
     """
 
     def __init__(self, *args, **kwargs):
