@@ -62,6 +62,14 @@ def check_model(build, x, tmp_path):
     assert len(set(names)) == len(names)
     assert names == [variable.path for variable in half.weights]
     assert logits.dtype == "float32"
+    print(
+        "BF16",
+        names[0],
+        model.name,
+        np.abs(logits - answer).max(),
+        np.abs(answer).max(),
+        np.std(answer),
+    )
     assert np.abs(logits - answer).max() < 0.1 * np.abs(answer).max() + 0.1
 
     _check_fit(model, x, answer + 1)

@@ -79,9 +79,9 @@ def max_pool(x, pool_size, strides, name, ceil=False):
     for size, margin, place in zip(x.shape[1:4], margins, pool_size, strict=True):
         if size is not None and size + sum(margin) < place:
             raise ValueError(
-                f"The layer {name} pools {_times(pool_size)} places (frames, height, width), but "
-                f"of the clip {_times(x.shape[1:4])} are left. Choose a larger "
-                "input_shape."
+                f"The layer {name} pools {_times(pool_size)} places (frames, height, "
+                f"width), but of the clip {_times(x.shape[1:4])} are left. Choose a "
+                "larger input_shape."
             )
     return MaxPool(pool_size, strides, margins, name=name)(x)
 

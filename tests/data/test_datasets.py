@@ -41,6 +41,17 @@ def test_a_folder_for_each_class(tmp_path):
     assert read(str(tmp_path), classes=["run", "fly"]).labels == (1, 1, 0, 0)
 
 
+def test_hidden_files_are_no_videos(tmp_path, caplog):
+    """macOS writes `._a.mp4` beside `a.mp4` on disks of other systems."""
+    touch(tmp_path, "run/a.mp4", "run/._a.mp4", "run/.cache/1.png", "._run/b.mp4")
+    videos = read(tmp_path)
+    assert (names(videos, tmp_path), videos.labels) == (["run/a.mp4"], (0,))
+    assert (videos.classes, videos.skipped) == (("run",), ())
+    touch(tmp_path, "alone/a.mp4", "alone/._a.mp4", "alone/.frames/1.png")
+    assert names(read(tmp_path / "alone"), tmp_path) == ["alone/a.mp4"]
+    assert not caplog.messages
+
+
 def test_a_folder_of_videos_alone(tmp_path):
     touch(tmp_path, "b.mp4", "a.mp4", "frames/1.png", "notes.txt")
     videos = read(tmp_path)

@@ -11,7 +11,6 @@ import tarfile
 import uuid
 import zipfile
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -335,7 +334,6 @@ def compare(python, decoder, path, tmp_path, folder):
     assert found.stdout == "refused\n" * refused, found.stderr
 
 
-@pytest.mark.skipif(not find_spec("torchcodec"), reason="needs torchcodec")
 def test_torchcodec(path, tmp_path):
     folder = Path(av.__file__).parents[1] / "av.libs"  # of FFmpeg 8, in PyAV's wheel
     compare(sys.executable, "torchcodec", path, tmp_path, folder)

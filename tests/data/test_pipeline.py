@@ -222,7 +222,7 @@ def test_mixup_is_the_same_in_all_frames(videos):
     dataset = clips(videos, CLIP, 5, train=True)
     mixed = with_layer(dataset, keras.layers.MixUp(0.5, seed=1), 12)
     plain, found = iter(dataset), iter(mixed)
-    state = None
+    state, blended = None, 0
     for _ in range(2):
         (before, labels), (after, probabilities) = next(plain), next(found)
         assert after.dtype == np.uint8 and after.shape == before.shape
@@ -238,7 +238,9 @@ def test_mixup_is_the_same_in_all_frames(videos):
                 own_view = before[labels.tolist().index(label)]
                 blend = own * own_view + (1 - own) * other
                 assert abs(view - blend).max() <= 0.51
+                blended += 1
         state = state or found.get_state()
+    assert blended > 4
     again = iter(mixed)
     again.set_state(state)
     same([next(again)], [(after, probabilities)])

@@ -63,6 +63,8 @@ def test_random_dense_clips_start_in_their_parts():
         assert seen >= set(np.flatnonzero(starts == number).tolist()[1:])
         assert max(seen) - min(seen) <= 11
     assert (np.diff(drawn, axis=1) >= 0).all()
+    gaps = {tuple(row) for row in np.diff(drawn, axis=1).tolist()}
+    assert len(gaps) > 50, "each clip is drawn by itself"
 
 
 @pytest.mark.parametrize("total", [5, 8, 30])

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 
 import keras
@@ -97,22 +98,51 @@ def test_clips_without_weight_do_not_count(model, data):
     assert contributions(model, [weightless, (clips[:7], labels[:7])]).total == 7
 
 
-def test_the_table_is_one_of_numbers(model, data):
+def test_the_table_has_a_row_for_each_layer_and_each_class(model, data):
     found = contributions(model, batches(*data, 10))
-    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
-    assert [row["scope"] for row in rows] == ["layer"] * 2 + ["all"] + ["class"] * 3
-    assert [row["videos"] for row in rows] == ["10"] * 3 + ["3", "4", "3"]
-    for row in rows:
-        assert sum(float(row[part]) for part in found.parts) == pytest.approx(1)
+    layers = [name for name in found.by_channel]
+    assert found.layers == tuple(layers) and len(layers) == 2
+    heads = [("layer", name, 10) for name in layers] + [("all", "", 10)]
+    heads += [("class", "0", 3), ("class", "2", 4), ("class", "4", 3)]
+    shares = [
+        *(found.by_channel[name].mean(0) for name in layers),
+        np.mean([found.by_channel[name].mean(0) for name in layers], 0),
+        *(found.by_class[row].mean(0) for row in range(3)),
+    ]
+    columns = ["scope", "name", "videos", "hw", "tw", "th"]
+    rows = found.rows()
+    assert [list(row) for row in rows] == [columns] * 6
+    assert [tuple(row.values())[:3] for row in rows] == heads
+    close([tuple(row.values())[3:] for row in rows], shares)
+    assert all(type(row[part]) is float for row in rows for part in found.parts)
+
+    assert found.to_csv().endswith("\n") and "\r" not in found.to_csv()
+    read = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert read == [{key: str(value) for key, value in row.items()} for row in rows]
     frame = found.to_pandas()
     assert isinstance(frame, pandas.DataFrame)
-    close(frame[frame.scope == "layer"][["hw", "tw", "th"]], found.by_layer)
+    assert frame.to_dict("records") == rows
+
     lines = str(found).splitlines()
-    assert lines[0] == "cost_tiny: 10 videos"
-    assert lines[2].split() == [
-        found.layers[0],
-        *(f"{x:.3f}" for x in found.by_layer[0]),
-    ]
+    assert lines[0] == "cost_tiny: 10 videos" and len(lines) == 8
+    assert lines[1].split() == ["hw", "tw", "th"]
+    for line, (_, name, _), row in zip(lines[2:], heads, shares, strict=True):
+        told = (name or "all layers").split() + [f"{share:.3f}" for share in row]
+        assert line.split() == told
+    assert len({len(line) for line in lines[1:]}) == 1, "columns stand below each other"
+
+
+def test_classes_have_the_labels_of_the_model(data):
+    model = stzoo.cost_tiny(variant="a", **SMALL)
+    names = ("a", "b", "c", "d", "e")
+    model.stzoo = dataclasses.replace(model.stzoo, labels=names, tag="mine")
+    found = contributions(model, batches(*data, 4))
+    assert (found.model, found.classes) == ("cost_tiny.mine", ("a", "c", "e"))
+    assert (found.videos, found.total) == ((3, 4, 3), 10)
+    assert "\nc " in str(found) and str(found).startswith("cost_tiny.mine: 10 videos")
+    plain = keras.Model(model.input, model.output, name="plain")
+    found = contributions(plain, batches(*data, 4))
+    assert (found.model, found.classes) == ("plain", ("0", "2", "4"))
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,11 @@ def test_overlay_colours_what_is_salient():
     assert found.dtype == np.uint8
     grey = np.rint(frames.mean(-1))
     close(found[0], np.repeat(grey[0, ..., None], 3, -1))
-    assert (found[1, 2, :, 0] > found[1, 2, :, 2]).all()
+    exact = frames[1, 2].mean(-1, keepdims=True)
+    vermilion = np.array([213, 94, 0])  # #D55E00 of Okabe and Ito
+    assert abs(found[1, 2] - (0.3 * exact + 0.7 * vermilion)).max() <= 0.51
+    half = overlay(frames, maps / 2)[1, 2]
+    assert abs(half - (0.65 * exact + 0.35 * vermilion)).max() <= 0.51
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -56,6 +57,47 @@ def test_features_are_those_of_each_video(model, videos, tmp_path, format, views
             clips = clip_views(video, model.stzoo.clip, views)
         expected = np.mean([network.predict_on_batch(c[None])[0] for c in clips], 0)
         close(row, expected)
+
+
+@pytest.mark.parametrize("format", ["npz", "parquet"])
+def test_the_files_of_an_extraction_hold_all_of_it(model, videos, tmp_path, format):
+    manifest = extract(model, videos, tmp_path, views="2x1", format=format)
+    parts = [f"part-00000{number}.{format}" for number in range(3)]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {*parts, "manifest.json", "run.json"}
+    assert json.loads((tmp_path / "manifest.json").read_text("utf-8")) == manifest
+    assert manifest.keys() == {"parts", "videos", "failed"}
+    assert (manifest["parts"], manifest["videos"]) == (parts, 7)
+    with pytest.raises(ValueError) as error, open_video(videos.paths[3]):
+        pass
+    failed = [{"video": videos.paths[3], "error": str(error.value)}]
+    assert manifest["failed"] == failed
+
+    weights = b"".join(np.asarray(value, "<f4").tobytes() for value in variables(model))
+    assert json.loads((tmp_path / "run.json").read_text("utf-8")) == {
+        "layer": "avgpool",
+        "format": format,
+        "model": "c2d_tiny",
+        "weights": hashlib.sha256(weights).hexdigest(),
+        "views": "2x1",
+        "videos": 7,
+        "list": hashlib.sha256("\n".join(videos.paths).encode()).hexdigest(),
+        "part": 3,
+    }
+    sizes = []
+    for number, name in enumerate(parts):
+        paths, features, errors = read_part(tmp_path / name)
+        assert paths == list(videos.paths[3 * number : 3 * number + 3])
+        assert features.dtype == np.float32
+        assert features.shape == (len(paths), 4 * 4 * 8)
+        assert errors == [failed[0]["error"] if "broken" in p else "" for p in paths]
+        sizes.append(len(paths))
+    assert sizes == [3, 3, 1]
+
+
+def variables(model):
+    """The weights, of floats and of integers, as Keras saves them."""
+    return [keras.ops.convert_to_numpy(variable) for variable in model.weights]
 
 
 @pytest.mark.parametrize("format", ["npz", "parquet"])

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ from tiny import RECIPE, build, run
 
 import stzoo
 from stzoo.data import datasets
-from stzoo.training.finetune import finetune
+from stzoo.inference.evaluate import evaluate
+from stzoo.training.finetune import _State, finetune
 
 
 @pytest.fixture
@@ -111,6 +113,80 @@ def test_the_folder_is_a_model_with_labels_and_curves(videos, tmp_path, no_graph
     assert [float(row["loss"]) for row in rows] == [row["loss"] for row in history]
     assert (tmp_path / "new" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert not list((tmp_path / "new").glob(".*"))
+
+
+def test_the_log_is_the_history(videos, tmp_path):
+    """Three epochs of three steps: rates of the recipe, and what Keras measures."""
+    history = run(tmp_path, videos, validation=videos)
+    with (tmp_path / "log.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = ["epoch", "accuracy", "loss", "val_accuracy", "val_loss", "rate"]
+    assert list(rows[0]) == columns
+    assert [int(row.pop("epoch")) for row in rows] == [1, 2, 3]
+    assert [{k: float(v) for k, v in row.items()} for row in rows] == history
+    assert json.loads(str(state(tmp_path)["history"])) == history
+    schedule = RECIPE.schedule(3)
+    for epoch, row in enumerate(history):
+        expected = float(keras.ops.convert_to_numpy(schedule(3 * epoch + 3)))
+        assert row["rate"] == pytest.approx(expected)
+        assert row["val_accuracy"] * 6 == pytest.approx(round(row["val_accuracy"] * 6))
+    assert len({row["rate"] for row in history}) > 1
+    measured = evaluate(stzoo.load(tmp_path), videos)
+    best = max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert measured.top1 == pytest.approx(best["val_accuracy"])
+
+
+def test_a_run_is_told_by_all_that_it_depends_on(videos, tmp_path):
+    other = dataclasses.replace(
+        videos, paths=videos.paths[:4], labels=videos.labels[:4]
+    )
+    run(tmp_path, videos, validation=other, seed=5)
+    found = json.loads((tmp_path / "run.json").read_text("utf-8"))
+
+    def listed(videos):
+        pairs = list(zip(videos.paths, videos.labels, strict=True))
+        return hashlib.sha256(repr(pairs).encode()).hexdigest()
+
+    clip = found.pop("clip")
+    assert (clip["frames"], clip["height"], clip["width"]) == (2, 32, 32)
+    recipe = found.pop("recipe")
+    assert recipe == json.loads(json.dumps(dataclasses.asdict(RECIPE)))
+    assert found == {
+        "builder": "c2d_tiny",
+        "options": {"pooling": "code", "width": 4, "depths": [1, 1, 1, 1]},
+        "precision": "float32",
+        "seed": 5,
+        "train": listed(videos),
+        "validation": listed(other),
+        "mirrored": None,
+    }
+    with pytest.raises(ValueError, match="it differs in validation"):
+        run(tmp_path, videos, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "best"),
+    [
+        ([(0.5, 1.0), (0.7, 2.0), (0.6, 0.1)], 1),
+        ([(0.5, 1.0), (0.5, 0.9), (0.5, 1.1)], 1),  # as accurate, with less loss
+        ([(0.5, 1.0), (0.5, 1.0)], 0),  # the first of equals
+        ([(None, 1.0), (None, 2.0)], 1),  # without validation the last
+    ],
+)
+def test_which_epoch_is_the_best(rows, best, tmp_path):
+    found = _State(tmp_path, ("a", "b"), patience=2, write=False)
+    assert not found.finished
+    for accuracy, loss in rows:
+        row = {"loss": 3.0}
+        if accuracy is not None:
+            row |= {"val_accuracy": accuracy, "val_loss": loss}
+        found.history.append(row)
+    assert found.best == best
+    assert found.finished == (len(rows) - 1 - best >= 2)
+    found.patience = 1
+    assert found.finished == (len(rows) - 1 - best >= 1)
+    found.patience = None
+    assert not found.finished
 
 
 def test_early_stop_keeps_the_best(videos, tmp_path, monkeypatch, no_graphs):
