@@ -78,6 +78,11 @@ class Network(keras.Model):
         del inputs
         return self._plan.run([x], training, short=_may_be_short(self))
 
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """As of `keras.Model`, also for a model that has not been called yet."""
+        self(keras.Input(batch_shape=self.input_shape, dtype=self.input.dtype))
+        return super().export(filepath, format=format, **kwargs)
+
     def train_step(self, *args, **kwargs):
         if keras.backend.backend() == "torch":
             # Keras drops the gradients of the last step after the forward pass only.

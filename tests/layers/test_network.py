@@ -1,11 +1,17 @@
+import copy
+import dataclasses
 import gc
+import pickle
 import weakref
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
-from harness import close
+from harness import close, numpy
 
+import stzoo
+from stzoo.layers import network
 from stzoo.layers.network import Network
 
 only_torch = pytest.mark.skipif(
@@ -110,3 +116,77 @@ def test_it_lets_go_of_gradients_before_a_step():
         network.train_on_batch(x, x[:, :1])
     assert held == 3 * [None], "of building and of two steps"
     assert dense.kernel.value.grad is not None
+
+
+@pytest.fixture(scope="module")
+def model():
+    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=(4, 32, 32, 3))
+    model = stzoo.cost_tiny(classes=3, **small)
+    model.stzoo = dataclasses.replace(model.stzoo, labels=("a", "b", "c"))
+    return model
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_the_record_survives_files(model, suffix, tmp_path):
+    x = np.random.default_rng(0).random((2, 4, 32, 32, 3))
+    model.save(tmp_path / f"model.{suffix}")
+    copy = keras.saving.load_model(tmp_path / f"model.{suffix}")
+    assert copy.stzoo == model.stzoo and copy.stzoo.labels == ("a", "b", "c")
+    close(copy(x), model(x))
+
+
+def test_the_record_survives_copies(model):
+    for copied in (
+        keras.models.clone_model(model),
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+    ):
+        assert copied.stzoo == model.stzoo
+
+
+def test_two_models_stand_in_one_graph(tmp_path):
+    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=(4, 32, 32, 3))
+    one, other = (stzoo.cost_tiny(classes=3, name=name, **small) for name in "ab")
+    x = np.random.default_rng(0).random((2, 4, 32, 32, 3)).astype("float32")
+    inputs = keras.Input(x.shape[1:])
+    both = keras.Model(inputs, (one(inputs) + other(inputs)) / 2)
+    close(both(x), (numpy(one(x)) + numpy(other(x))) / 2)
+    both.save(tmp_path / "both.keras")
+    close(keras.saving.load_model(tmp_path / "both.keras")(x), both(x))
+    stzoo.save(one, tmp_path / "one")
+    close(stzoo.load(tmp_path / "one")(x), one(x))
+
+
+@pytest.mark.parametrize("missing", [*network.EXTRAS, "plan", "training"])
+def test_without_private_parts_of_keras_the_numbers_stay(monkeypatch, missing):
+    """Batch norms are updated, whichever part of Keras is gone."""
+    if missing == "plan":
+        monkeypatch.setattr(network, "READ_VERSIONS", ())
+    elif missing != "training":
+        monkeypatch.delattr(keras.Layer, missing, raising=False)
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).random((2, 4, 32, 32, 3)).astype("float32")
+    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=x.shape[1:])
+    model = stzoo.c2d_tiny(classes=3, **small)
+    plain = keras.Model(model.input, model.output)
+    model.get_layer("dropout").rate = 0
+    close(model(x), plain(x))
+    norm = model.get_layer("bn1")
+    before = numpy(norm.moving_mean)
+    answer = numpy(model(x, training=True))
+    assert (numpy(norm.moving_mean) != before).any()
+    close(plain(x, training=True), answer)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras exports no ONNX")
+@pytest.mark.filterwarnings("ignore")  # of tf2onnx and of PyTorch's exporter
+def test_a_model_that_was_never_called_is_exported_for_any_batch(tmp_path):
+    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=(4, 32, 32, 3))
+    model = stzoo.fuse(stzoo.c2d_tiny(classes=3, **small))
+    model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for batch in (1, 3):
+        x = np.random.default_rng(batch).random((batch, 4, 32, 32, 3)).astype("float32")
+        (answer,) = session.run(None, {session.get_inputs()[0].name: x})
+        close(answer, model(x), tolerance=1e-4)
