@@ -365,11 +365,11 @@ def save(model, folder, labels=None, dtype="float32", **known):
         **known,
     )
     config = json.dumps(about.to_config(), indent=2, ensure_ascii=False) + "\n"
+    encoded = config.encode("utf-8", "backslashreplace")
     try:
-        Pretrained.from_json(config.encode())
+        Pretrained.from_json(encoded)
     except ValueError as error:
         raise ValueError(f"{error}; nothing was written.") from None
-    encoded = config.encode("utf-8", "backslashreplace")
     writer.write(folder, {hub.WEIGHTS: data, hub.CONFIG: encoded})
 
 
