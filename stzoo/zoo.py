@@ -1,6 +1,7 @@
 """From a name to a model."""
 
 import dataclasses
+import functools
 from fnmatch import fnmatch
 from inspect import signature
 from reprlib import repr as shortened
@@ -89,18 +90,23 @@ def load(where, classes=None, input_shape=None, name=None):
         source = dataclasses.replace(source, form=fold)
     tensors = checkpoint.read_tensors(source)
     source = dataclasses.replace(source, tensors=tensors, data=None)
+    build = functools.partial(
+        *(BUILDERS[builder], classes, input_shape, source), name=name, **options
+    )
+    # What the caller has chosen may be what is wrong.
+    chosen = (classes, input_shape, name) != (None, None, None)
+    return _built(build, source, classes, chosen)
+
+
+def _built(build, source, classes, chosen):
+    """A model of the weights of a source, whose options may be nonsense."""
     try:
         with at_most(*_room(source, classes)):
-            return BUILDERS[builder](classes, input_shape, source, name=name, **options)
+            return build()
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        problem = str(error)
-        if problem.startswith(str(where)):
-            if len(problem) > 1000:  # as it quotes an option
-                raise ValueError(problem[:1000] + " ...") from None
+        if chosen or str(error).startswith(str(source.where)):
             raise
-        if classes is not None or input_shape is not None:  # they may be what is wrong
-            raise
-        problem = f"no model can be built as it says: {problem}"
+        problem = f"no model can be built as it says: {error}"
         raise source.refuse(checkpoint.hub.CONFIG, problem) from error
 
 

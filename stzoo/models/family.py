@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import signature
+from reprlib import repr as shortened
 
 from stzoo.weights import checkpoint
 from stzoo.weights.config import Clip, Pretrained
@@ -124,6 +125,10 @@ class Family:
             for key, value in options.items()
         }
         if source:
+            try:
+                self.check_choices(complete)
+            except ValueError as error:  # the caller's were checked before
+                raise source.refuse(checkpoint.hub.CONFIG, error) from None
             _check_options(source.where, known, complete)
         return complete
 
@@ -133,7 +138,8 @@ class Family:
             if options.get(key) is not None and options[key] not in choices:
                 choices = ", ".join(map(repr, choices))
                 raise ValueError(
-                    f"{key} must be one of {choices}. Received: {options[key]!r}."
+                    f"{key} must be one of {choices}. "
+                    f"Received: {shortened(options[key])}."
                 )
 
     def _graph(self, builder, config, name, source):
@@ -145,7 +151,8 @@ class Family:
         except (TypeError, ValueError) as error:
             if source is None:
                 raise
-            raise ValueError(f"{source.where} cannot be built: {error}") from error
+            problem = str(error)[:1000]  # as it may quote an option
+            raise ValueError(f"{source.where} cannot be built: {problem}") from error
 
     def document(self, builder):
         """The docstring of a builder: its first line, and all of its arguments."""
@@ -208,7 +215,8 @@ def _check_options(where, known, received):
     for key, value in json.loads(json.dumps(known)).items():
         if received.get(key) != value:
             raise ValueError(
-                f"The weights of {where} were made with {key}={value!r}, but this "
-                f"model has {key}={received.get(key)!r}. Pass the former, or let "
+                f"The weights of {where} were made with "
+                f"{key[:30]}={shortened(value)}, but this model has "
+                f"{key[:30]}={received.get(key)!r}. Pass the former, or let "
                 "`stzoo.load` build the model."
             )

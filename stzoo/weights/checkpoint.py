@@ -50,7 +50,7 @@ class Source:
 
     def refuse(self, filename, problem):
         """The error for a file that is there and wrong."""
-        problem = str(problem)
+        problem = str(problem).rstrip(".")
         if len(problem) > 1000:
             problem = problem[:1000] + " ..."
         advice = "Copy or save it again"

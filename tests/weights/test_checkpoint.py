@@ -487,6 +487,32 @@ def test_a_new_head_may_be_larger_than_the_file(folder):
     assert stzoo.load(folder, classes=20_000).output_shape == (None, 20_000)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"blocks": "Z"}, "config.json: blocks must be one of .*Received: 'Z'. Copy"),
+        ({"blocks": ["A"]}, "config.json: blocks must be one of"),
+        ({"modality": {"a": 1}}, "config.json: modality must be one of"),
+        ({"semantics": "a" * 10**5}, "config.json: semantics must be one of"),
+        ({"width": "a" * 10**5}, "made with width='aaa.* but .* width=4. Pass"),
+        ({"a" * 10**5: 1}, "made with aaa.*=1, but .*=None. Pass"),
+    ],
+)
+def test_options_that_a_builder_takes_from_the_weights(tmp_path, changed, message):
+    small = {"width": 4, "depths": (1, 1, 1, 1)}
+    stzoo.save(stzoo.p3d_tiny(input_shape=(16, 32, 32, 3), **small), tmp_path)
+    change_folder(tmp_path, config=lambda values: values["options"].update(changed))
+    with pytest.raises(ValueError, match=message) as info:
+        stzoo.p3d_tiny(pretrained=tmp_path, **small)
+    assert len(str(info.value)) < 500
+
+
+def test_a_name_that_cannot_be_is_not_the_fault_of_the_folder(folder):
+    with pytest.raises(ValueError, match="/") as info:
+        stzoo.load(folder, name="a/b")
+    assert CONFIG not in str(info.value)
+
+
 def test_more_tensors_than_any_model_has(folder, monkeypatch):
     monkeypatch.setattr(checkpoint, "TENSORS", 20)
     with pytest.raises(ValueError, match="model.safetensors: it has .* tensors"):
