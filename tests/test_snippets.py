@@ -27,6 +27,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -240,8 +241,10 @@ def run_shell(words, patch):
         case ["pytest", *arguments]:
             parse_tool([sys.executable, "-m", "pytest", *arguments, "--markers"])
             assert all((ROOT / word).exists() for word in arguments if "/" in word)
-        case ["ruff" | "lint-imports" as tool, *arguments]:
-            parse_tool([shutil.which(tool), *arguments, "--help"])
+        case ["ruff" | "lint-imports" | "mutmut" as tool, *arguments]:
+            path = Path(sysconfig.get_path("scripts"), tool)
+            assert path.exists(), f'{tool} is missing: pip install -e ".[test]".'
+            parse_tool([path, *arguments, "--help"])
         case _:
             raise AssertionError(f"It is not known how to run {shlex.join(words)}.")
 
