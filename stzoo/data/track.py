@@ -21,6 +21,7 @@ Packet = namedtuple("Packet", "pts dts size is_keyframe is_hidden")
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 KEPT = 2**26  # bytes of decoded frames kept while a file is decoded in order
 LATE = 16  # frames that H.264 may hold back
+SEARCHED = 1000  # packets that may come before the first frame which is shown
 LARGEST = 2**27  # pixels of a frame: 16384x8192
 
 
@@ -283,7 +284,7 @@ class Track:
         for packet in self._packets():
             packets.append(packet)
             frames += self._decode(packet)
-            if frames and len(packets) > 1:
+            if (frames and len(packets) > 1) or len(packets) == SEARCHED:
                 break
         return packets, frames + self._decode(None)
 
@@ -295,7 +296,12 @@ class Track:
             self.first = self.first or frame
             times.append(frame.pts)
             self._keep(frame)
-        self._check_first()
+        if self.first is None:
+            raise ValueError(
+                f"{self._name}: no frame of its video can be decoded "
+                f"({self._stream.codec_context.name}; at most {LARGEST} pixels each). "
+                "Copy or convert it anew."
+            )
         in_order = None not in times and times == sorted(set(times))
         self.times = times if in_order else range(len(times))
         if None not in times:
@@ -311,39 +317,43 @@ class Track:
         ):
             return False
         begun, frames = self._begin()
-        self.first = frames[0] if frames else None
-        self._check_first()
-        header = self._stream.codec_context.extradata
-        packets, cut_off = [], False
-        for packet in itertools.chain(begun, self._packets()):
-            count = bitstream.frames_shown(codec, packet)
-            if count is None:
-                return False
-            key = packet.is_keyframe and bitstream.begins(codec, header, bytes(packet))
-            hidden = packet.is_discard or not count
-            packets.append(Packet(packet.pts, packet.dts, packet.size, key, hidden))
-            cut_off = packet.is_corrupt
-        if cut_off and len(packets) > 1:
-            packets.pop()
-        self._listed = packets
+        if not frames:
+            return False
+        self.first = frames[0]
+        self._listed = packets = self._inspect(codec, begun)
+        if not self._is_timed():
+            return False
+        # What stands outside of the edit list is decoded, but not shown.
+        shown = sorted((p.pts, at) for at, p in enumerate(packets) if not p.is_hidden)
+        # What was decoded at first must be what the packets tell of it.
+        first = [time for time, at in shown if at < len(begun)]
+        if first != [frame.pts for frame in frames] or first[0] != shown[0][0]:
+            return False
+        self.times, self._positions = zip(*shown, strict=True)
         self._keys = [at for at, packet in enumerate(packets) if packet.is_keyframe]
         # Of two packets that have the same time before and after a seek, the size tells
         # which is which.
         self._numbers = {
             (packet.pts, packet.size): at for at, packet in enumerate(packets)
         }
-        if not self._is_timed():
-            return False
-        # What stands outside of the edit list is decoded, but not shown.
-        shown = sorted((p.pts, at) for at, p in enumerate(packets) if not p.is_hidden)
-        times, positions = zip(*shown, strict=True)
-        # What was decoded at first must be what the packets tell of it.
-        first = [time for time, at in shown if at < len(begun)]
-        if first != [frame.pts for frame in frames] or first[0] != times[0]:
-            return False
-        self.times, self._positions = times, positions
-        self._set_fps(len(times), times[-1] - times[0])
+        self._set_fps(len(shown), self.times[-1] - self.times[0])
         return True
+
+    def _inspect(self, codec, begun):
+        """All packets, of which some were read before; none if they cannot be told."""
+        header = self._stream.codec_context.extradata
+        packets, cut_off = [], False
+        for packet in itertools.chain(begun, self._packets()):
+            count = bitstream.frames_shown(codec, packet)
+            if count is None:
+                return []
+            key = packet.is_keyframe and bitstream.begins(codec, header, bytes(packet))
+            hidden = packet.is_discard or not count
+            packets.append(Packet(packet.pts, packet.dts, packet.size, key, hidden))
+            cut_off = packet.is_corrupt
+        if cut_off and len(packets) > 1:
+            packets.pop()
+        return packets
 
     def _set_fps(self, count, span):
         """The rate of so many frames, or what the file says."""
@@ -351,21 +361,13 @@ class Track:
         if span:
             self.fps = float((count - 1) / (span * self._stream.time_base))
 
-    def _check_first(self):
-        if self.first is None:
-            raise ValueError(
-                f"{self._name}: no frame of its video can be decoded "
-                f"({self._stream.codec_context.name}; at most {LARGEST} pixels each). "
-                "Copy or convert it anew."
-            )
-
     def _is_timed(self):
         """Whether the times of the packets tell the order of the frames."""
         times = [packet.pts for packet in self._listed]
         if None in times or len(set(times)) < len(times) or self.first.pts not in times:
             return False
         # Recordings put end to end may begin anew at an earlier time.
-        keys = [times[at] for at in self._keys]
+        keys = [packet.pts for packet in self._listed if packet.is_keyframe]
         # Decoded out of order, and yet with times in order: the container has none
         # and they are made up.
         made_up = self._stream.codec_context.has_b_frames and times == sorted(times)
