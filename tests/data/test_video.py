@@ -655,6 +655,23 @@ def test_a_picture_that_is_too_large(tmp_path):
         Video(tmp_path / "huge.png")
 
 
+def test_a_size_that_is_too_large_is_not_decoded_to_look_at_it(tmp_path, monkeypatch):
+    Image.fromarray(picture(0)).save(tmp_path / "picture.png")
+    seen, real = [], av.open
+
+    def spy(*arguments, **options):
+        container = real(*arguments, **options)
+        seen.append(container.streams.video[0].pix_fmt)
+        return container
+
+    monkeypatch.setattr(av, "open", spy)
+    Video(tmp_path / "picture.png").close()
+    monkeypatch.setattr("stzoo.data.track.LARGEST", 1000)
+    with pytest.raises(ValueError, match="at most 1000 pixels"):
+        Video(tmp_path / "picture.png")
+    assert seen[0] == "rgb24" and seen[-1] is None
+
+
 def test_shapes_that_are_too_extreme(tmp_path):
     Image.new("RGB", (30000, 2)).save(tmp_path / "line.png")
     with Video(tmp_path / "line.png") as video:
