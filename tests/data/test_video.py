@@ -410,7 +410,7 @@ def test_display_matrix(tmp_path, turn):
     assert abs(small[0].astype(int) - np.asarray(expected)).mean() < 5
 
 
-def test_edit_list(tmp_path):
+def test_edit_list(tmp_path, monkeypatch):
     path = write(tmp_path / "edited.mp4", pictures(60), g="12", bf="3")
     data = bytearray(path.read_bytes())
     at = data.index(b"elst") + 12
@@ -425,6 +425,10 @@ def test_edit_list(tmp_path):
     assert [number(frame) for frame in frames] == list(range(17, 47))
     with Video(path) as video:
         assert video.decoded < 10, "the times of the packets tell which are shown"
+    monkeypatch.setattr("stzoo.data.track.SEARCHED", 1)  # what is held in memory
+    with Video(path) as video:
+        assert video.decoded >= 30, "it is decoded in order"
+        np.testing.assert_array_equal(video.read(range(30)), expected)
 
 
 def test_several_video_streams(tmp_path):
