@@ -110,9 +110,8 @@ def test_every_layer_and_operation_says_that_channels_come_last():
             for node in ast.walk(tree)
             if isinstance(node, ast.Call)
             and any(
-                word.arg == "data_format"
-                and getattr(word.value, "value", None) == "channels_last"
-                for word in node.keywords
+                getattr(value, "value", None) == "channels_last"
+                for value in [*node.args, *(word.value for word in node.keywords)]
             )
         }
         bases = {
