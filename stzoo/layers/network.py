@@ -159,7 +159,7 @@ class Plan:
                 del known[name]
             outputs = run(*args, **kwargs)
             del args, kwargs
-            if len(step.outputs) > 1:
+            if isinstance(outputs, list | tuple | dict):  # of one tensor, too
                 known.update(zip(step.outputs, tree.flatten(outputs), strict=True))
             else:
                 known[step.outputs[0]] = outputs
