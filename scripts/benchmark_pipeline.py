@@ -22,10 +22,10 @@ from stzoo.data import motions, pipeline
 from stzoo.data.datasets import read
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import crop, resize, training_clip
-from stzoo.weights.config import Clip
+from stzoo.weights.config import ClipConfig
 
 SIZES, COUNT, FRAMES = ((240, 320), (720, 1280)), 16, 300
-CLIP, BATCH, BATCHES, WARM = Clip(), 8, 15, 3
+CLIP, BATCH, BATCHES, WARM = ClipConfig(), 8, 15, 3
 
 
 class Threads(keras.utils.PyDataset):

@@ -52,7 +52,7 @@ def measure(folder, video, started):
     row["network_ms"], _ = median(lambda: classify(model, clips))
     row["share"] = row["clip_ms"] / (row["clip_ms"] + row["network_ms"])
     row["one_mb"] = peak()
-    views, count = ("10x1", 10) if clip.moving else ("10x3", 30)
+    views, count = ("10x1", 10) if clip.uses_flow else ("10x3", 30)
     stzoo.predict(model, video, views=views)  # a batch of another size is compiled
     start = time.time()
     stzoo.predict(model, video, views=views)

@@ -51,7 +51,7 @@ def main(arguments=None):
             raise ValueError(f"no {chosen.builder}, only {', '.join(zoo.BUILDERS)}.")
         labels = chosen.labels and chosen.labels.read_text("utf-8").splitlines()
         options = parse_options(chosen.builder, chosen.option)
-        entry = zoo.PRETRAINED.get(f"{chosen.builder}.{chosen.tag}")
+        entry = zoo.ENTRIES.get(f"{chosen.builder}.{chosen.tag}")
         options = {**(entry.options if entry else {}), **options}
         model = converted(chosen.builder, options, chosen.file, entry)
         if entry and entry.options.items() <= model.stzoo.options.items():
@@ -80,9 +80,11 @@ def converted(builder, options, files, entry=None):
     file, *more = files
     tensors = read(file)
     family = zoo.family(builder)
-    rules = dialect(family.key_map, tensors)
-    new = entry.new if entry else ()
-    head = [t for name, t in tensors.items() if rename(name, (), rules) == "fc/kernel"]
+    key_map = dialect(family.key_map, tensors)
+    allow_missing = entry.allow_missing if entry else ()
+    head = [
+        t for name, t in tensors.items() if rename(name, (), key_map) == "fc/kernel"
+    ]
     if not head or not head[0].ndim:
         raise ValueError(f"{file} has no head, no tensor becomes fc/kernel.")
     classes = entry.classes if entry and entry.new_head else len(head[0])
@@ -97,8 +99,8 @@ def converted(builder, options, files, entry=None):
             tensors = family.prepare(files, model.stzoo.options)
         elif more:
             raise ValueError(f"{len(files)} files are too many for one model")
-        tensors = convert(tensors, shapes, rules)
-        checkpoint.check(tensors, shapes, new, checkpoint.integers(model))
+        tensors = convert(tensors, shapes, key_map)
+        checkpoint.check(tensors, shapes, allow_missing, checkpoint.integers(model))
     except ValueError as error:
         wanted = f"{builder} with {options} (--option changes that)"
         raise ValueError(f"{file} does not fit {wanted}: {error}.") from None
@@ -109,7 +111,7 @@ def converted(builder, options, files, entry=None):
 def read(file):
     """The tensors of a checkpoint by name; nothing but tensors is unpickled."""
     try:
-        if url_cache.remote(file):
+        if url_cache.is_url(file):
             return safetensors.numpy.load_file(url_cache.fetch(file))
         return READERS.get(Path(file).suffix, pytorch.read)(Path(file).read_bytes())
     except FileNotFoundError:

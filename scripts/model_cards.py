@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from stzoo.weights import checkpoint, hub
-from stzoo.zoo import BUILDERS, PRETRAINED
+from stzoo.zoo import BUILDERS, ENTRIES
 
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- weights: by scripts/model_cards.py -->", "<!-- /weights -->"
@@ -50,9 +50,9 @@ tags: [keras, video-classification, action-recognition]
 
 def entries():
     """All entries by name; for weights that ship along, as their config.json is."""
-    for name in sorted(PRETRAINED):
+    for name in sorted(ENTRIES):
         folder = hub.shipped(name)
-        yield checkpoint.read(folder).about if folder else PRETRAINED[name]
+        yield checkpoint.read(folder).config if folder else ENTRIES[name]
 
 
 def where(entry):
@@ -119,7 +119,7 @@ def main():
     text = readme((ROOT / "README.md").read_text("utf-8"))
     (ROOT / "README.md").write_text(text, encoding="utf-8")
     for folder in sorted((ROOT / "weights" / "hub").iterdir()):
-        entry = checkpoint.read(folder).about
+        entry = checkpoint.read(folder).config
         text = FRONT.format(licence=entry.licence.lower()) + card(entry)
         (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -165,7 +165,7 @@ def listed(folder):
 def frames(video, clip):
     """All frames of a video; with their flow to the next one, if a clip has flow."""
     indices = np.arange(length(video, clip))
-    if not clip.moving:
+    if not clip.uses_flow:
         return video.read(indices, clip.short_side)
     return with_flow(video.read, len(video), indices, clip.short_side, clip.flow)
 

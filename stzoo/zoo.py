@@ -16,7 +16,7 @@ FAMILIES = tuple(module.FAMILY for module in (cost, p3d, cstm, stpn, gsm, tsm, t
 BUILDERS = {
     builder.__name__: builder for family in FAMILIES for builder in family.architectures
 }
-PRETRAINED = {entry.name: entry for family in FAMILIES for entry in family.entries}
+ENTRIES = {entry.name: entry for family in FAMILIES for entry in family.entries}
 
 for _family in FAMILIES:
     for _builder in _family.architectures:
@@ -34,7 +34,7 @@ def list_models(pattern="*", pretrained=False):
     Returns:
         List of strings, sorted.
     """
-    names = PRETRAINED if pretrained else BUILDERS
+    names = ENTRIES if pretrained else BUILDERS
     return sorted(name for name in names if fnmatch(name, pattern))
 
 
@@ -76,17 +76,17 @@ def load(where, classes=None, input_shape=None, name=None):
         `keras.Model`.
     """
     source = checkpoint.read(where)
-    builder = source.about.builder
+    builder = source.config.builder
     try:
         if builder not in BUILDERS:
             known = ", ".join(BUILDERS)
             raise ValueError(
                 f"it names the builder {shortened(builder)}, which is none of {known}"
             )
-        options = check_options(builder, source.about.options)
+        options = check_options(builder, source.config.options)
     except ValueError as error:
         raise source.refuse(checkpoint.hub.CONFIG, error) from None
-    if source.about.fused:
+    if source.config.fused:
         source = dataclasses.replace(source, form=fold)
     tensors = checkpoint.read_tensors(source)
     source = dataclasses.replace(source, tensors=tensors, data=None)
@@ -116,7 +116,7 @@ def _room(source, classes):
     Twice what there is, so that a few missing tensors are an error that names them.
     """
     kernels = [tensor.size for tensor in source.tensors.values() if tensor.ndim > 1]
-    times = 4 if source.about.fused else 2  # with and without what is folded
+    times = 4 if source.config.fused else 2  # with and without what is folded
     head = (classes or 0) * len(source.tensors[checkpoint.HEAD + "kernel"])
     return times * len(kernels), times * sum(kernels) + 10**6 + head
 

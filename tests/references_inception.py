@@ -61,16 +61,16 @@ def logits(model, clips):
         return model(x).numpy()
 
 
-def load(model, reference, rules=()):
+def load(model, reference, key_map=()):
     """Puts the reference's weights into a model, all of them.
 
     Args:
-        rules: pairs for `stzoo.weights.convert.convert`, after those of the line.
+        key_map: pairs for `stzoo.weights.convert.convert`, after those of the line.
     """
     variables = {variable.path: variable for variable in model.weights}
     shapes = {path: tuple(variable.shape) for path, variable in variables.items()}
     state = {name: value.numpy() for name, value in reference.state_dict().items()}
-    tensors = convert(state, shapes, (*KEY_MAP, *rules))
+    tensors = convert(state, shapes, (*KEY_MAP, *key_map))
     check(tensors, shapes)
     for path, tensor in tensors.items():
         variables[path].assign(tensor)

@@ -108,7 +108,7 @@ def test_from_a_folder_of_videos_to_a_measured_model(
     run, motion_folder, tmp_path, no_graphs
 ):
     """What `finetune` writes is a model for the other commands."""
-    mine, size = tmp_path / "mine", ("--epochs", 1, "--batch", 3)
+    mine, size = tmp_path / "mine", ("--epochs", 1, "--batch-size", 3)
     arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")
     result = run("finetune", *arguments, *size, "--out", mine)
     assert result.exit_code == 0, result.output
@@ -154,7 +154,7 @@ def test_finetune_prints_what_it_understood(run, tmp_path, options, lines):
     (tmp_path / "pairs.txt").write_text("up,run\n")
     stzoo.save(stzoo.c2d_tiny(4, width=4, depths=(1, 1, 1, 1)), tmp_path / "mine")
     options = [tmp_path / o if o == "pairs.txt" else o for o in options]
-    arguments = ("--model", tmp_path / "mine", "--recipe", "cost", "--batch", 2)
+    arguments = ("--model", tmp_path / "mine", "--recipe", "cost", "--batch-size", 2)
     result = run(
         *("finetune", tmp_path / "videos", *arguments, *options),
         *("--out", tmp_path / "mine"),

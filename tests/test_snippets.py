@@ -44,8 +44,8 @@ from stzoo.training import devices
 
 ROOT = Path(__file__).parents[1]
 CHANGED = {
-    "--epochs 20 --batch 8": "--epochs 2 --batch 8",
-    "epochs=20, batch=8": "epochs=2, batch=8",
+    "--epochs 20 --batch-size 8": "--epochs 2 --batch-size 8",
+    "epochs=20, batch_size=8": "epochs=2, batch_size=8",
     "/shared/": "shared/",
 }
 CLUSTER = "--distributed"
@@ -123,7 +123,7 @@ def tiny_builder(name):
     def build(*args, **kwargs):
         options = inspect.signature(real).bind(*args, **kwargs).arguments
         if tag := options.pop("pretrained", None):
-            options.setdefault("classes", zoo.PRETRAINED[f"{name}.{tag}"].classes)
+            options.setdefault("classes", zoo.ENTRIES[f"{name}.{tag}"].classes)
         return tiny(**sizes | options)
 
     return build
@@ -132,7 +132,7 @@ def tiny_builder(name):
 def entry_of(name):
     """A function that finds the weights which a builder is asked for."""
     signature = inspect.signature(zoo.BUILDERS[name])
-    return lambda **options: zoo.PRETRAINED[
+    return lambda **options: zoo.ENTRIES[
         f"{name}.{signature.bind(**options).arguments['pretrained']}"
     ]
 

@@ -31,7 +31,7 @@ def test_list_models_with_weights():
         "cost_resnet50.moments_in_time",
     ]
     for name in stzoo.list_models(pretrained=True):
-        assert zoo.PRETRAINED[name].builder in zoo.BUILDERS
+        assert zoo.ENTRIES[name].builder in zoo.BUILDERS
 
 
 def test_every_name_is_public():

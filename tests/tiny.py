@@ -7,7 +7,7 @@ from stzoo.data.reading import Reading
 from stzoo.training.finetune import finetune
 from stzoo.training.recipes import RECIPES
 
-RECIPE = RECIPES["cost"].resized(epochs=3, batch=2)
+RECIPE = RECIPES["cost"].resized(epochs=3, batch_size=2)
 
 
 def build(classes=2):

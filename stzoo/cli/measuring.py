@@ -11,7 +11,7 @@ from stzoo.cli import options
 @options.views
 @options.out(help="Folder for evaluation.json, classes.csv and confusion.png.")
 @options.engine
-def evaluate(*, name, views, out, engine, workers, skip, **data):
+def evaluate(*, name, views, out, engine, num_workers, skip, **data):
     """Measure a model on DATA: accuracy in all, by class, and what is mistaken.
 
     With --out, an evaluation that was interrupted goes on where it was.
@@ -23,7 +23,7 @@ def evaluate(*, name, views, out, engine, workers, skip, **data):
         model = options.load_model(name)
         videos = datasets.read(**data, skip=skip, classes=model.stzoo.labels)
         parts = out and out / "parts"
-        found = evaluate(model, videos, views, parts, workers, track, engine)
+        found = evaluate(model, videos, views, parts, num_workers, track, engine)
         if out:
             found.save(out)
     _show_evaluation(found)
@@ -43,7 +43,9 @@ def evaluate(*, name, views, out, engine, workers, skip, **data):
 )
 @click.option("--parquet", is_flag=True, help="Parquet instead of npz.")
 @options.engine
-def extract(*, name, layer, views, out, shard, parquet, engine, workers, skip, **data):
+def extract(
+    *, name, layer, views, out, shard, parquet, engine, num_workers, skip, **data
+):
     """Write the features of the videos of DATA, in parts of 256 videos.
 
     An extraction that was interrupted goes on where it was.
@@ -61,7 +63,7 @@ def extract(*, name, layer, views, out, shard, parquet, engine, workers, skip, *
             views,
             shard,
             format="parquet" if parquet else "npz",
-            num_workers=workers,
+            num_workers=num_workers,
             progress=track,
             engine=engine,
         )
@@ -81,7 +83,7 @@ def extract(*, name, layer, views, out, shard, parquet, engine, workers, skip, *
 )
 @click.option("--layer", help="VIDEO: whose maps are shown. DATA: whose channels.")
 @click.option("--class", "answer", help="VIDEO: the class; by default the likeliest.")
-def explain(*, source, name, out, layer, answer, workers, **data):
+def explain(*, source, name, out, layer, answer, num_workers, **data):
     """Show what a model sees in a VIDEO, or what it leans on in DATA.
 
     For a VIDEO (a file, or a folder of frames): a filmstrip and a film of what speaks
@@ -104,7 +106,7 @@ def explain(*, source, name, out, layer, answer, workers, **data):
             title, answers, paths = reports.of_video(model, out, source, layer, answer)
         else:
             found, paths = reports.of_network(
-                model, out, source, layer, workers, track, **data
+                model, out, source, layer, num_workers, track, **data
             )
     if video:
         options.show(title, answers)

@@ -87,7 +87,7 @@ reading = (
     click.option("--label", help="Column of the class, if a list has several."),
     click.option("--split", help="Part of a list that has several."),
     click.option("--skip", is_flag=True, help="Leave out what is wrong in the data."),
-    click.option("--workers", default=4, show_default=True, type=click.IntRange(1)),
+    click.option("--num-workers", default=4, show_default=True, type=click.IntRange(1)),
 )
 data = options(click.argument("source", metavar="DATA"), *reading)
 

@@ -22,7 +22,7 @@ from stzoo.cli import options
 @click.option("--validation", help="Other videos, to choose the best epoch by.")
 @click.option("--validation-split", help="Or another part of the same list.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
-@click.option("--batch", type=click.IntRange(1), help="The rate goes with it.")
+@click.option("--batch-size", type=click.IntRange(1), help="The rate goes with it.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without a better one.")
 @click.option("--no-flip", is_flag=True, help="Mirror no clips.")
 @click.option(
@@ -39,7 +39,7 @@ from stzoo.cli import options
 )
 @click.option("--tensorboard", is_flag=True, help="Log for TensorBoard as well.")
 @click.option("--distributed", is_flag=True, help="Share batches among all devices.")
-def finetune(*, name, out, workers, skip, **chosen):
+def finetune(*, name, out, num_workers, skip, **chosen):
     """Fit a model to the classes of DATA.
 
     DATA is a folder with a folder of videos for each class, a list (path and class in
@@ -79,7 +79,7 @@ def finetune(*, name, out, workers, skip, **chosen):
             seed=chosen["seed"],
             patience=chosen["patience"],
             tensorboard=chosen["tensorboard"],
-            reading=Reading(num_workers=workers, skip=skip),
+            reading=Reading(num_workers=num_workers, skip=skip),
             mirror_pairs=chosen["mirror_pairs"] or (),
         )
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
@@ -92,7 +92,7 @@ def _recipe(chosen):
 
     if chosen["no_flip"] and chosen["mirror_pairs"]:
         raise click.UsageError("--mirror-pairs has no effect with --no-flip.")
-    recipe = RECIPES[chosen["recipe"]].resized(chosen["epochs"], chosen["batch"])
+    recipe = RECIPES[chosen["recipe"]].resized(chosen["epochs"], chosen["batch_size"])
     return dataclasses.replace(recipe, flip=False) if chosen["no_flip"] else recipe
 
 

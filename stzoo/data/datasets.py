@@ -122,7 +122,7 @@ def read(
 
 def _list_entries(source, format, label, split):
     """The format of a list, and what its reader returns."""
-    if not files.remote(source) and files.is_video(source):
+    if not files.is_url(source) and files.is_video(source):
         raise ValueError(f"{source} is a video. Pass a folder of videos, or a list.")
     try:
         format = format or annotations.detect(source)
@@ -270,7 +270,7 @@ def _find(root, names, listings):
             stems = {
                 posixpath.splitext(n)[0]: n for n in sorted(there) if files.is_video(n)
             }
-            real = folder if files.remote(folder) else os.path.realpath(folder)
+            real = folder if files.is_url(folder) else os.path.realpath(folder)
             listings[folder] = real, {**stems, **{n: n for n in there}}
         real, there = listings[folder]
         if base in there:
@@ -282,7 +282,7 @@ def _spellings(name):
     """The name as it stands in a list, and what others may mean by it."""
     name = name.rstrip("/")
     yield name
-    if files.remote(name):
+    if files.is_url(name):
         return
     clean = name.replace("\\", "/")  # Windows
     clean = posixpath.normpath(clean) if clean else clean  # a URL knows no "./"
@@ -297,7 +297,7 @@ def _images(path, wanted):
 
 
 def _is_folder(path):
-    if files.remote(path):
+    if files.is_url(path):
         return bool(files.listing(path))
     return os.path.isdir(path)
 

@@ -73,7 +73,7 @@ def _open(path, library, device, stack):
         return _from_folder(path)
     if library == "av":
         source = path
-        if files.remote(path):
+        if files.is_url(path):
             source = stack.enter_context(files.open_bytes(path))
         video = stack.enter_context(Video(source, path))
         video.path = path

@@ -10,7 +10,7 @@ VIDEOS = (
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def remote(path):
+def is_url(path):
     """Whether a path is a URL of fsspec: `s3://`, `hf://datasets/...`, `memory://`."""
     return "://" in path
 
@@ -25,7 +25,7 @@ def is_image(name):
 
 def join(folder, name):
     """A name within a folder, unless it is absolute or a URL."""
-    if remote(name):
+    if is_url(name):
         return name
     before, path, after = _parts(folder)
     return f"{before}{posixpath.join(path, name)}{after}"
@@ -53,7 +53,7 @@ def _parts(path):
 
 def listing(folder):
     """Dict from the names in a folder to whether they are folders; or empty."""
-    if not remote(folder):
+    if not is_url(folder):
         try:
             with os.scandir(folder or ".") as entries:
                 return {entry.name: entry.is_dir() for entry in entries}
@@ -88,7 +88,7 @@ def open_text(path):
         A file, for a `with` block.
     """
     how = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-    if not remote(path):
+    if not is_url(path):
         return open(path, **how)
     import fsspec
 
@@ -101,7 +101,7 @@ def open_bytes(path):
     Returns:
         A file, for a `with` block. Of a chained URL, that also holds the archive.
     """
-    if not remote(path):
+    if not is_url(path):
         return open(path, "rb")
     import fsspec
 

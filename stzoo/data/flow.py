@@ -5,7 +5,8 @@ Convolutional Networks for Action Recognition in Videos. NIPS 2014; Wang et al.:
 Temporal Segment Networks. ECCV 2016): x to the right and y down, in pixels, bounded to
 20, as uint8 with 128 for no motion. A step is 20 / 127 of a pixel (there 40 / 255), so
 that a mirrored x is exactly 256 - x. Pixels are those of frames resized to
-`Clip.short_side`; where training resizes further, flow is resized as pictures are.
+`ClipConfig.short_side`; where training resizes further, flow is resized as pictures
+are.
 
 The algorithm is DIS (Kroeger, Timofte, Dai, Van Gool: Fast Optical Flow using Dense
 Inverse Search. ECCV 2016) of OpenCV, with its default preset: the extra `flow` of

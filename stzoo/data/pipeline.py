@@ -63,7 +63,8 @@ def clips(
 
     Args:
         videos: `stzoo.data.datasets.Videos`.
-        clip: `stzoo.weights.config.Clip`, what the model expects: `model.stzoo.clip`.
+        clip: `stzoo.weights.config.ClipConfig`, what the model expects:
+            `model.stzoo.clip`.
         batch_size: int, number of clips in a batch (of this process).
         train: bool. `True`: random clips in a random order, another one in each epoch,
             without an end, so `fit` needs `steps_per_epoch`, see `steps`. `False`: the

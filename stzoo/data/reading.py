@@ -38,7 +38,7 @@ class Reading:
 
         Args:
             path: string, path or URL.
-            clip: `stzoo.weights.config.Clip`, how the model is fed.
+            clip: `stzoo.weights.config.ClipConfig`, how the model is fed.
 
         Returns:
             Tuple of `Views` and `""`, or of `None` and why they cannot be read.

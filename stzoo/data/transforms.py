@@ -1,11 +1,11 @@
-"""From a video to what a model is fed: sampled, resized, cropped, as `Clip` says.
+"""From a video to what a model is fed: sampled, resized, cropped, as `ClipConfig` says.
 
 All functions work on frames `(..., height, width, 3)` of uint8, RGB. Where a video is
 asked for, it is a `stzoo.data.video.Video` or an array of its frames
 `(frames, height, width, 3)`. A model that takes optical flow (the channels of its
-`Clip` say so) is given 2 channels, or 5, RGB and flow, see `stzoo.data.flow`; and of a
-video of N frames the N - 1 that have a next one. Normalisation is no business of
-theirs: it is the first layer of a model.
+`ClipConfig` say so) is given 2 channels, or 5, RGB and flow, see `stzoo.data.flow`; and
+of a video of N frames the N - 1 that have a next one. These functions do not
+normalise: that is the first layer of a model.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ def clip_views(video, clip, views="1x1", rng=None):
 
     Args:
         video: `Video`, or uint8 array `(frames, height, width, 3)`.
-        clip: `stzoo.weights.config.Clip`, what the model expects.
+        clip: `stzoo.weights.config.ClipConfig`, what the model expects.
         views: string, clips x crops: `"1x1"` is the middle of the video and of the
             frame, `"10x3"` ten clips over the length of the video and of each three
             crops along the longer side of the frame.
@@ -88,11 +88,11 @@ class Augment:
     Args:
         short_sides: tuple of ints, the smallest and the largest shorter side to which
             frames are resized, in pixels, before a crop at a random place (CoST,
-            Section 4.2: 256 to 320 for a crop of 224). Default: from `Clip.short_side`
-            to 5 / 4 of it, which is just that.
+            Section 4.2: 256 to 320 for a crop of 224). Default: from
+            `ClipConfig.short_side` to 5 / 4 of it, which is that.
         scales: tuple of floats instead, for the crops of TSN: frames are resized to
-            `Clip.short_side`, and a crop at one of 13 fixed places is resized to the
-            model's size. Its height and its width are the largest that fits, times
+            `ClipConfig.short_side`, and a crop at one of 13 fixed places is resized to
+            the model's size. Its height and its width are the largest that fits, times
             one scale or two neighbouring ones; TSN, TSM and GSM have
             `(1, 0.875, 0.75, 0.66)`.
         flip: bool, whether every other clip is mirrored.
@@ -130,7 +130,7 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
 
     Args:
         video: `Video`, or uint8 array `(frames, height, width, 3)`.
-        clip: `stzoo.weights.config.Clip`, what the model expects.
+        clip: `stzoo.weights.config.ClipConfig`, what the model expects.
         rng: `np.random.Generator`.
         augment: `Augment`.
         label: int, the class of the video, or `None`.
@@ -306,7 +306,7 @@ def read_clips(video, clip, indices):
     Args:
         video: `Video`, or uint8 array `(frames, height, width, channels)`, of RGB, or
             of RGB and optical flow, as `with_flow` gives it.
-        clip: `stzoo.weights.config.Clip`.
+        clip: `stzoo.weights.config.ClipConfig`.
         indices: int array `(clips, frames)`, below `length(video, clip)`.
 
     Returns:
@@ -351,20 +351,20 @@ def _read(video, clip, indices, short_side):
         return video.read(indices, short_side)
 
     wanted, places = np.unique(indices, return_inverse=True)
-    if clip.moving and not _has_flow(video):
+    if clip.uses_flow and not _has_flow(video):
         path = None if is_array else video.path
         flow = (clip.short_side, clip.flow, path)
         frames = with_flow(read, len(video), wanted, *flow)
         frames = resize(frames[..., -len(clip.mean) :], short_side)
     else:
-        channels = slice(-len(clip.mean), None) if clip.moving else slice(3)
+        channels = slice(-len(clip.mean), None) if clip.uses_flow else slice(3)
         frames = read(wanted, short_side)[..., channels]
     return frames, places.reshape(indices.shape)
 
 
 def length(video, clip):
     """How many frames of a video a clip can show: with flow, those with a next one."""
-    moving = clip.moving and not _has_flow(video)
+    moving = clip.uses_flow and not _has_flow(video)
     return max(len(video) - 1, 1) if moving else len(video)
 
 
@@ -376,7 +376,9 @@ def _sampled(video, clip, clips, short_side, rng=None):
     """Each frame of so many clips once, and where it belongs, `(clips, frames)`."""
     _check_video(video)
     if clip.frames is None:
-        raise ValueError("Clip.frames is None: give it the number of frames of a clip.")
+        raise ValueError(
+            "ClipConfig.frames is None: give it the number of frames of a clip."
+        )
     counts = {"clips": clips, "rng": rng, "snippet": clip.snippet}
     total = length(video, clip)
     if clip.sampling == "segments":

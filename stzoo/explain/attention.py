@@ -68,11 +68,11 @@ def picture(model, video, path, frames=8, top=3):
         with open_video(video) as opened:
             clips = _around(model.stzoo.clip, opened, frames)
     weights, logits = attention(model, clips)
-    about = model.stzoo
-    answers = decode_predictions(softmax(logits).mean(0), about, top)
-    seen = clips[:, _middle(about.clip), ..., :3]
+    config = model.stzoo
+    answers = decode_predictions(softmax(logits).mean(0), config, top)
+    seen = clips[:, _middle(config.clip), ..., :3]
     maps = _enlarged(weights / weights.max((1, 2), keepdims=True), seen.shape[1:3])
-    title = f"Where the attention of {about.name} looks"
+    title = f"Where the attention of {config.name} looks"
     filmstrip(overlay(seen, maps), answers, path, title)
     return answers
 

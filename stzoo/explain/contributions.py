@@ -136,10 +136,12 @@ def contributions(model, data=None):
     for name, mean in means.items():
         if not np.isfinite(mean).all():
             raise ValueError(f"The coefficients of {name} hold NaN or infinity.")
-    about = getattr(model, "stzoo", None)
-    labels = about.labels if about and about.labels else range(model.output_shape[-1])
+    config = getattr(model, "stzoo", None)
+    labels = (
+        config.labels if config and config.labels else range(model.output_shape[-1])
+    )
     return Contributions(
-        about.name if about else model.name,
+        config.name if config else model.name,
         tuple(weighing[0].parts),
         layers,
         tuple(str(labels[number]) for number in seen),

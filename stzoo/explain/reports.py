@@ -100,19 +100,19 @@ def of_video(model, folder, video, layer=None, label=None):
         ValueError: it is not a video, the model has no such class, or what `saliency`
             raises.
     """
-    about = model.stzoo
-    labels = about.labels or tuple(map(str, range(about.classes)))
+    config = model.stzoo
+    labels = config.labels or tuple(map(str, range(config.classes)))
     if label not in (None, *labels):
         shown = ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
         raise ValueError(
-            f"{label!r} is none of the {len(labels)} classes of {about.name}: {shown}."
+            f"{label!r} is none of the {len(labels)} classes of {config.name}: {shown}."
         )
-    dense = about.clip.sampling == "dense"
-    between = about.clip.stride if dense else WITHIN
+    dense = config.clip.sampling == "dense"
+    between = config.clip.stride if dense else WITHIN
     with open_video(video) as opened:
-        clips = clip_views(opened, about.clip)
+        clips = clip_views(opened, config.clip)
         frames = clips.shape[1] * between
-        film = dataclasses.replace(about.clip, frames=frames, stride=1)
+        film = dataclasses.replace(config.clip, frames=frames, stride=1)
         shown = clip_views(opened, film)[0]
         fps = getattr(opened, "fps", motions.FPS)
         fps *= 1 if dense else frames / len(opened)
@@ -123,12 +123,12 @@ def of_video(model, folder, video, layer=None, label=None):
     folder, name = Path(folder), Path(video).stem
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}_saliency{suffix}" for suffix in (".png", ".mp4")]
-    title = f"{Path(video).name}: what speaks for {labels[number]} in {about.name}"
+    title = f"{Path(video).name}: what speaks for {labels[number]} in {config.name}"
     if layer:
         title += f", at {layer}"
     if not maps.any():
         title += " (nothing)"
-    answers = decode_predictions(probabilities, about)
+    answers = decode_predictions(probabilities, config)
     strip = np.concatenate([clips[0], overlay(clips[0], maps)], axis=1)
     filmstrip(strip, answers, paths[0], title)
     motions.save(paths[1], _enlarged(overlay(shown, maps.repeat(between, 0))), fps=fps)
@@ -140,21 +140,21 @@ def is_video(source):
     return files.is_video(source) or datasets.is_folder_of_frames(source)
 
 
-def _of_model(videos, source, about):
+def _of_model(videos, source, config):
     """Videos whose labels are numbers of the classes of a model.
 
     Classes are told by their name; by their number in a list of numbers; or by their
     order, where the model does not know their names.
     """
-    names = about.labels
-    if not names and len(videos.classes) == about.classes:
+    names = config.labels
+    if not names and len(videos.classes) == config.classes:
         names = videos.classes
-    numbers = {str(number): number for number in range(about.classes)}
+    numbers = {str(number): number for number in range(config.classes)}
     numbers |= {name: number for number, name in enumerate(names)}
     if unknown := [name for name in videos.classes if name not in numbers]:
         raise ValueError(
-            f"{source} has {len(videos.classes)} classes, {about.name} has "
-            f"{about.classes}, and {unknown[0]!r} is none of them. Choose videos of "
+            f"{source} has {len(videos.classes)} classes, {config.name} has "
+            f"{config.classes}, and {unknown[0]!r} is none of them. Choose videos of "
             "the classes of the model."
         )
     labels = tuple(numbers[videos.classes[label]] for label in videos.labels)
@@ -190,7 +190,7 @@ def _batches(videos, clip, skip, workers, progress):
 
 
 def _enlarged(frames):
-    """Frames of about 256 pixels or more, and of even size, as H.264 wants it."""
+    """Frames of config 256 pixels or more, and of even size, as H.264 wants it."""
     scale = max(1, round(256 / frames.shape[1]))
     frames = frames.repeat(scale, 1).repeat(scale, 2)
     odd = [(0, size % 2) for size in frames.shape[1:3]]

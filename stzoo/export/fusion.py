@@ -45,17 +45,17 @@ def fuse(model):
     >>> stzoo.predict(model, "ball.mp4", top=1)
     [('rising', 0.9...)]
     """
-    about = getattr(model, "stzoo", None)
-    if about is None:
+    config = getattr(model, "stzoo", None)
+    if config is None:
         raise ValueError(
             "Only a model that a builder of stzoo has made, or `stzoo.load`, can be "
             f"fused: others may join layers differently. Received: {model!r}."
         )
-    if about.fused:
+    if config.fused:
         return model
     check_floats(model, "Fuse it first, then quantize what `stzoo.fuse` returns.")
     fused = fold(model)
-    fused.stzoo = dataclasses.replace(about, fused=True)
+    fused.stzoo = dataclasses.replace(config, fused=True)
     return fused
 
 

@@ -24,7 +24,7 @@ from keras import ops
 from stzoo.data.files import printable
 from stzoo.data.reading import Reading
 from stzoo.inference.views import map_videos
-from stzoo.weights.config import Clip
+from stzoo.weights.config import ClipConfig
 from stzoo.writer import recover, write
 
 logger = logging.getLogger("stzoo")
@@ -44,7 +44,7 @@ class Job:
     Args:
         function: from `Views`, or an array of such, to an array `(views, width)`.
         width: int.
-        clip: `stzoo.weights.config.Clip`, how the model is fed.
+        clip: `stzoo.weights.config.ClipConfig`, how the model is fed.
         reading: `stzoo.data.reading.Reading`.
         run: dict, what makes this job the one it is, see `describe`.
         format: `"npz"` or `"parquet"`.
@@ -52,7 +52,7 @@ class Job:
 
     function: Callable
     width: int
-    clip: Clip
+    clip: ClipConfig
     reading: Reading
     run: dict
     format: str = "npz"

@@ -35,9 +35,9 @@ def predict(model, video, top=5, views="1x1"):
     >>> stzoo.predict(model, "ball.mp4", top=1)
     [('rising', 0.9...)]
     """
-    about = record_of(model)
+    config = record_of(model)
     if isinstance(video, np.ndarray):
-        clips = Views(video, about.clip, views)
+        clips = Views(video, config.clip, views)
     elif not isinstance(video, str | os.PathLike) and not hasattr(video, "read"):
         raise ValueError(
             "A video must be a path, a URL, a binary file object or a uint8 array "
@@ -46,8 +46,8 @@ def predict(model, video, top=5, views="1x1"):
     else:
         opened = Video(video) if hasattr(video, "read") else open_video(video)
         with opened as frames:
-            clips = Views(frames, about.clip, views)
-    return decode_predictions(classify(model, clips).mean(0), about, top)
+            clips = Views(frames, config.clip, views)
+    return decode_predictions(classify(model, clips).mean(0), config, top)
 
 
 def classify(model, clips):
@@ -75,7 +75,7 @@ def decode_predictions(probabilities, config, top=5):
 
     Args:
         probabilities: float array `(classes,)`.
-        config: `stzoo.weights.config.Pretrained`, which knows the labels.
+        config: `stzoo.weights.config.ModelConfig`, which knows the labels.
         top: int, number of classes.
 
     Returns:
@@ -89,10 +89,10 @@ def decode_predictions(probabilities, config, top=5):
 
 def record_of(model):
     """The record of a model of the zoo."""
-    about = getattr(model, "stzoo", None)
-    if about is None:
+    config = getattr(model, "stzoo", None)
+    if config is None:
         raise ValueError(
             f"The model {model.name!r} does not say how videos are prepared for it. "
             "Build or load it with stzoo."
         )
-    return about
+    return config

@@ -16,7 +16,7 @@ def map_videos(function, paths, clip, reading):
     Args:
         function: from `Views`, or an array of such, to an array `(views, width)`.
         paths: sequence of paths.
-        clip: `stzoo.weights.config.Clip`, how the model is fed.
+        clip: `stzoo.weights.config.ClipConfig`, how the model is fed.
         reading: `stzoo.data.reading.Reading`.
 
     Yields:

@@ -12,7 +12,7 @@ def clip_input(clip):
     """The input of a network and its normalised clip.
 
     Args:
-        clip: `stzoo.weights.config.Clip`.
+        clip: `stzoo.weights.config.ClipConfig`.
 
     Returns:
         Tuple of two tensors `(batch, frames, height, width, channels)`: RGB of 0 to

@@ -39,7 +39,7 @@ class Network(keras.Model):
         inputs, outputs, name: as of `keras.Model`.
 
     Attributes:
-        stzoo: `stzoo.weights.config.Pretrained`, what is known of the model. It is
+        stzoo: `stzoo.weights.config.ModelConfig`, what is known of the model. It is
             missing unless it is set. It needs a `Normalize` layer in the model, which
             carries it: the record survives `.keras` files, `clone_model` and copies.
     """

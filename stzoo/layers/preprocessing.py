@@ -8,11 +8,11 @@ import keras
 from keras import ops
 
 from stzoo.backend import constant
-from stzoo.weights.config import Pretrained
+from stzoo.weights.config import ModelConfig
 
 logger = logging.getLogger("stzoo")
 # What a config.json does not say, since it stands with the weights themselves.
-_OF_THE_ZOO = ("repository", "revision", "new")
+_OF_THE_ZOO = ("repository", "revision", "allow_missing")
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -26,9 +26,9 @@ class Normalize(keras.layers.Layer):
         mean: sequence of floats, one for each channel of the input, of 0..255.
         std: sequence of floats, likewise.
         order: `"RGB"`, or `"BGR"` for weights that come from Caffe.
-        record: `stzoo.weights.config.Pretrained`, or its config. The layer does not use
-            it. It carries it for the model, `model.stzoo`, since Keras copies and saves
-            a model by the configs of its layers.
+        record: `stzoo.weights.config.ModelConfig`, or its config. The layer does
+            not use it. It carries it for the model, `model.stzoo`, since Keras copies
+            and saves a model by the configs of its layers.
 
     Input shape: `(..., channels)`, uint8 or float.
 
@@ -63,7 +63,7 @@ class Normalize(keras.layers.Layer):
 
     @record.setter
     def record(self, record):
-        if isinstance(record, Pretrained):
+        if isinstance(record, ModelConfig):
             record = _config(record)
         # As a text, since Keras changes dicts. A record that is not understood stays as
         # it is when the model is saved again.
@@ -96,8 +96,8 @@ def _record(config):
     """The record of these values, or `None` with a warning."""
     try:
         rest = {name: config.pop(name) for name in _OF_THE_ZOO if name in config}
-        record = Pretrained.from_config(config)
-        values = {**rest, "new": tuple(rest.get("new", ()))}
+        record = ModelConfig.from_config(config)
+        values = {**rest, "allow_missing": tuple(rest.get("allow_missing", ()))}
         options = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in record.options.items()

@@ -32,7 +32,7 @@ from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
 from stzoo.layers.pool import max_pool
 from stzoo.models.family import Architecture, Family
-from stzoo.weights.config import Clip, Pretrained
+from stzoo.weights.config import ClipConfig, ModelConfig
 
 POOLING = {
     "code": {"pool1": (1, 3, 3), "pool2": (2, 1, 1)},
@@ -235,7 +235,7 @@ _REPORTED = {
     "cost_resnet101": ((75.5, 92.0), (31.5, 57.9)),
 }
 
-_TINY = Clip(stride=2, height=64, width=64, short_side=72)
+_TINY = ClipConfig(stride=2, height=64, width=64, short_side=72)
 
 FAMILY = Family(
     architectures={
@@ -267,14 +267,14 @@ FAMILY = Family(
     key_map=KEY_MAP,
     entries=(
         *(
-            Pretrained(
+            ModelConfig(
                 f"{family}_resnet{depth}",
                 tag="imagenet",
                 classes=1000,
                 licence="BSD-3-Clause",
                 source="torchvision, IMAGENET1K_V1",
                 repository=f"timm/resnet{depth}.tv_in1k",
-                new=("/alpha", "/fc1/kernel", "/fc2/kernel"),
+                allow_missing=("/alpha", "/fc1/kernel", "/fc2/kernel"),
             )
             for family, depths in (
                 ("c2d", (50, 101, 152)),
@@ -284,7 +284,7 @@ FAMILY = Family(
             for depth in depths
         ),
         *(
-            Pretrained(
+            ModelConfig(
                 builder,
                 tag=tag,
                 classes=classes,
@@ -298,7 +298,7 @@ FAMILY = Family(
                 strict=True,
             )
         ),
-        Pretrained(
+        ModelConfig(
             "cost_tiny",
             tag="motions",
             classes=12,

@@ -26,7 +26,7 @@ from stzoo.models.tsn import (
     imagenet,
     tiny_clip,
 )
-from stzoo.weights.config import Pretrained
+from stzoo.weights.config import ModelConfig
 
 
 def cstm(config, name, backbone, width=64, depth=None, **module):
@@ -141,7 +141,7 @@ FAMILY = Family(
     key_map=KEY_MAP,
     entries=(
         *(
-            Pretrained(
+            ModelConfig(
                 f"cstm_{backbone.replace('_', '')}",
                 tag=tag if frames == 8 else f"{tag}_{frames}",
                 options=_MODULE,
@@ -158,10 +158,12 @@ FAMILY = Family(
             )
         ),
         *(
-            imagenet(f"cstm_{backbone.replace('_', '')}", backbone, new=("^cstm_",))
+            imagenet(
+                f"cstm_{backbone.replace('_', '')}", backbone, allow_missing=("^cstm_",)
+            )
             for backbone in BACKBONES
         ),
-        Pretrained(
+        ModelConfig(
             "cstm_tiny",
             tag="motions",
             classes=12,

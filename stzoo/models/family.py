@@ -13,7 +13,7 @@ from inspect import signature
 from reprlib import repr as shortened
 
 from stzoo.weights import checkpoint
-from stzoo.weights.config import Clip, Pretrained
+from stzoo.weights.config import ClipConfig, ModelConfig
 
 SHARED = ("classes", "input_shape", "pretrained", "name")  # arguments of every builder
 DOC = """{summary}
@@ -43,21 +43,21 @@ class Architecture:
 
     Args:
         graph: function `(config, name, **options)` that returns a `keras.Model`.
-            `config` is the `Pretrained` record of the model, `options` are its options:
-            what is recorded is what is built.
-        clip: `Clip`, or a function of the options that returns one: how the model is
-            fed where the weights do not say it.
+            `config` is the `ModelConfig` of the model, `options` are its options: what
+            is recorded is what is built.
+        clip: `ClipConfig`, or a function of the options that returns one: how the model
+            is fed where the weights do not say it.
         classes: int, the number of logits where the weights do not say it.
     """
 
     graph: Callable
-    clip: Clip | Callable = Clip()
+    clip: ClipConfig | Callable = ClipConfig()
     classes: int = 400
 
     def config(self, builder, options):
         """The record of a model without weights."""
         clip = self.clip(options) if callable(self.clip) else self.clip
-        return Pretrained(builder, options=options, classes=self.classes, clip=clip)
+        return ModelConfig(builder, options=options, classes=self.classes, clip=clip)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Family:
 
     Args:
         architectures: dict from builder to `Architecture`.
-        entries: tuple of `Pretrained`, the weights there are.
+        entries: tuple of `ModelConfig`, the weights there are.
         arguments: dict from the name of an option to the text that documents it.
         choices: dict from the name of an option to the tuple of its values.
         defaults: dict, the values of options that are `None` and that the weights do
@@ -78,7 +78,7 @@ class Family:
     """
 
     architectures: dict
-    entries: tuple[Pretrained, ...]
+    entries: tuple[ModelConfig, ...]
     arguments: dict = field(default_factory=dict)
     choices: dict = field(default_factory=dict)
     defaults: dict = field(default_factory=dict)
@@ -94,11 +94,11 @@ class Family:
             classes, input_shape, pretrained, name: the shared arguments of builders.
 
         Returns:
-            `keras.Model`, whose `stzoo` is its `Pretrained` record.
+            `keras.Model`, whose `stzoo` is its `ModelConfig` record.
         """
         _check_sizes(classes, input_shape)
         self.check_choices(options)
-        source = checkpoint.find(builder.__name__, pretrained, self.entries)
+        source = checkpoint.resolve_weights(builder.__name__, pretrained, self.entries)
         options = self._complete(options, source)
         fresh = self.architectures[builder].config(builder.__name__, options)
         config = _resized(_known(fresh, source), classes, input_shape)
@@ -118,7 +118,7 @@ class Family:
     def _complete(self, options, source):
         """Every option with a value, those of the weights where there are some."""
         # Weights of another network's body serve any options that its shapes allow.
-        known = source.about.options if source and not source.about.new_head else {}
+        known = source.config.options if source and not source.config.new_head else {}
         defaults = self.defaults | known
         complete = {
             key: defaults[key] if value is None else value
@@ -192,7 +192,7 @@ def _known(fresh, source):
     """The record of a model whose weights come from a source, or from none."""
     if source is None:
         return fresh
-    config = dataclasses.replace(source.about, options=fresh.options)
+    config = dataclasses.replace(source.config, options=fresh.options)
     if config.new_head:
         config = dataclasses.replace(config, classes=fresh.classes, clip=fresh.clip)
     return config

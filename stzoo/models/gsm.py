@@ -28,7 +28,7 @@ from stzoo.models.tsn import (
     imagenet,
     tiny_clip,
 )
-from stzoo.weights.config import Pretrained
+from stzoo.weights.config import ModelConfig
 
 BACKBONES = {"bn_inception": bn_inception, "inception_v3": inception_v3}
 # One for each block.
@@ -174,7 +174,7 @@ FAMILY = Family(
     key_map=KEY_MAP,
     entries=(
         *(
-            Pretrained(
+            ModelConfig(
                 f"gsm_{backbone.replace('_', '')}",
                 tag=tag,
                 options={"attention": False},
@@ -186,7 +186,9 @@ FAMILY = Family(
             for backbone, tag, classes, frames, file, top1 in _FILES
         ),
         *(
-            imagenet(f"gsm_{backbone.replace('_', '')}", backbone, new=("^gsm_",))
+            imagenet(
+                f"gsm_{backbone.replace('_', '')}", backbone, allow_missing=("^gsm_",)
+            )
             for backbone in BACKBONES
         ),
     ),

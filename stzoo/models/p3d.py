@@ -59,10 +59,10 @@ from stzoo.layers.network import Network
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
 from stzoo.models.family import Architecture, Family
-from stzoo.weights.config import Clip, Pretrained
+from stzoo.weights.config import ClipConfig, ModelConfig
 
 # 160x160 out of 182x242, 16 frames that follow each other (Section 4.1).
-IMAGENET = Clip(frames=16, stride=1, height=160, width=160, short_side=182)
+IMAGENET = ClipConfig(frames=16, stride=1, height=160, width=160, short_side=182)
 CAFFE = dataclasses.replace(IMAGENET, mean=(123, 117, 104), std=(1,) * 3, order="BGR")
 CLIPS = {
     # (semantics, modality)
@@ -81,7 +81,7 @@ def p3d(config, name, blocks, modality, semantics, depths, width=64):
     """The graph.
 
     Args:
-        config: `Pretrained`. Temporal convolutions that its weights lack start so that
+        config: `ModelConfig`. Temporal convolutions that its weights lack start so that
             the network is that of images.
         name: string.
         blocks: string, the letters of the blocks in turn.
@@ -98,7 +98,7 @@ def p3d(config, name, blocks, modality, semantics, depths, width=64):
         )
     pool = partial(max_pool, pool_size=(2, 1, 1), strides=(2, 1, 1), ceil=ceil)
     pool1 = partial(max_pool, pool_size=(2, 3, 3), strides=(2, 2, 2), ceil=ceil)
-    unit = partial(pseudo3d, semantics=semantics, alike=bool(config.new))
+    unit = partial(pseudo3d, semantics=semantics, alike=bool(config.allow_missing))
     branches = (partial(unit, block=block) for block in cycle(blocks))
     branches = chain(islice(branches, sum(depths[:3])), repeat(pseudo3d))
     inputs, x = clip_input(clip)
@@ -305,11 +305,11 @@ FAMILY = Family(
     key_map=KEY_MAP,
     entries=(
         *(
-            Pretrained(
+            ModelConfig(
                 builder,
                 tag="kinetics400",
                 options={**DEFAULTS, "semantics": "port"},
-                clip=Clip(frames=16, stride=2),
+                clip=ClipConfig(frames=16, stride=2),
                 licence="Apache-2.0",
                 source="GluonCV, MXNet; views and crops averaged before the classifier",
                 reported={"top1": top1},
@@ -318,7 +318,7 @@ FAMILY = Family(
             for builder, (sha1, top1) in _KINETICS.items()
         ),
         *(
-            Pretrained(
+            ModelConfig(
                 f"p3d_resnet{depth}",
                 tag="imagenet",
                 options={"modality": "rgb"},
@@ -327,12 +327,12 @@ FAMILY = Family(
                 licence="BSD-3-Clause",
                 source="torchvision, IMAGENET1K_V1; stride in the 3x3, here in the 1x1",
                 repository=f"timm/resnet{depth}.tv_in1k",
-                new=("_temporal/",),
+                allow_missing=("_temporal/",),
             )
             for depth in (50, 101, 152)
         ),
         *(
-            Pretrained(
+            ModelConfig(
                 "p3d_resnet152",
                 tag=tag,
                 options={"blocks": "ABC", "modality": modality, "semantics": "caffe"},
@@ -343,7 +343,7 @@ FAMILY = Family(
             )
             for tag, (classes, modality, accuracy, of) in _CAFFE.items()
         ),
-        Pretrained(
+        ModelConfig(
             "p3d_tiny",
             tag="motions",
             classes=12,

@@ -25,7 +25,7 @@ The body of the paper could not be had; its figures and Algorithm 1 *state*:
   does not, which is `normalize=False`; but then logits grow with the fifth power of the
   features: those of a new `stpn_tiny` are around 1e15.
 * How far snippets are apart (τ) is not known: they follow each other. That is
-  `stride` of the model's `Clip`.
+  `stride` of the model's `ClipConfig`.
 * Flow is normalised by 128 and, where RGB is divided by a deviation, by the mean of
   those; from weights of images, the filters of the first convolution of flow are the
   mean over RGB, repeated, as in TSN ("cross modality pre-training"), batch norms and
@@ -61,7 +61,7 @@ from stzoo.layers.network import Network
 from stzoo.models import tsn
 from stzoo.models.family import Architecture, Family
 from stzoo.models.tsn import KEY_MAP, imagenet
-from stzoo.weights.config import Clip, Pretrained
+from stzoo.weights.config import ClipConfig, ModelConfig
 
 COMPACT = ("compact_bilinear",) * 3
 SNIPPETS = 256  # each has layers of its own: 4096 take minutes to build
@@ -76,14 +76,14 @@ BACKBONES = {
     "resnet50": partial(resnet, branches=repeat(bottleneck), depths=RESNET50),
     "vgg16": vgg16,
 }
-_FLOW_STD = round(float(np.mean(Clip().std)), 3)
+_FLOW_STD = round(float(np.mean(ClipConfig().std)), 3)
 
 
 def stpn(config, name, backbone, width=64, **options):
     """The graph; the channels of the clip say which streams there are.
 
     Args:
-        config: `Pretrained`.
+        config: `ModelConfig`.
         name: string.
         backbone: string, of `BACKBONES`.
         width: int, filters of the stem.
@@ -381,13 +381,13 @@ _NEW = ("^fc/", "^hidden/", "^attention/", "_fusion/")
 
 def _images(builder, backbone, **known):
     """The entry for both streams from a network of images."""
-    return Pretrained(
+    return ModelConfig(
         builder,
         tag="imagenet",
         options={"streams": "both", "length": 10},
         classes=101,
         clip=_clip(backbone, "both", 3, 10),
-        new=_NEW,
+        allow_missing=_NEW,
         **known,
     )
 
@@ -429,7 +429,7 @@ FAMILY = Family(
     prepare=prepare,
     entries=(
         dataclasses.replace(
-            imagenet("stpn_bninception", "bn_inception", new=_NEW),
+            imagenet("stpn_bninception", "bn_inception", allow_missing=_NEW),
             options={"streams": "both", "length": 10},
             classes=101,
             clip=_clip("bn_inception", "both", 3, 10),
@@ -448,7 +448,7 @@ FAMILY = Family(
             source="torchvision, IMAGENET1K_V1",
             repository="timm/vgg16.tv_in1k",
         ),
-        Pretrained(
+        ModelConfig(
             "stpn_bninception",
             tag="ucf101",
             options={"streams": "both", "length": 5},
@@ -457,9 +457,9 @@ FAMILY = Family(
             source="mmaction, TSN on UCF101 split 1, of RGB and of flow; fusions and "
             f"head start new: {_MMACTION}/tsn_2d_rgb_{_FILE}-98160339.pth "
             f"{_MMACTION}/tsn_2d_flow_{_FILE}-151870b7.pth",
-            new=_NEW,
+            allow_missing=_NEW,
         ),
-        Pretrained(
+        ModelConfig(
             "stpn_tiny",
             tag="motions",
             options={"streams": "both", "length": 6},

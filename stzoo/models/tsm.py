@@ -25,7 +25,7 @@ from stzoo.models.tsn import (
     mmaction,
     tiny_clip,
 )
-from stzoo.weights.config import Pretrained
+from stzoo.weights.config import ModelConfig
 
 
 def tsm(config, name, backbone, width=64, depth=None):
@@ -116,7 +116,7 @@ FAMILY = Family(
     key_map=KEY_MAP,
     entries=(
         *(
-            Pretrained(
+            ModelConfig(
                 f"tsm_resnet{depth}",
                 tag=tag,
                 classes=classes,
@@ -131,7 +131,7 @@ FAMILY = Family(
             )
             for depth, tag, classes, frames, data, version, top1, top5 in _MMACTION
         ),
-        Pretrained(
+        ModelConfig(
             "tsm_resnet50",
             tag="kinetics400_mit",
             clip=CLIPS["resnet50"],
@@ -141,7 +141,7 @@ FAMILY = Family(
             reported={"top1": 71.2},
         ),
         *(
-            Pretrained(
+            ModelConfig(
                 f"tsm_resnet{depth}",
                 tag="imagenet",
                 classes=1000,

@@ -22,15 +22,15 @@ from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
 from stzoo.models.family import Architecture, Family
-from stzoo.weights.config import Clip, Pretrained
+from stzoo.weights.config import ClipConfig, ModelConfig
 
-_CAFFE = Clip(
+_CAFFE = ClipConfig(
     mean=(128, 117, 104), std=(1, 1, 1), order="BGR", sampling="segments"
 )  # of R, G, B; Caffe counts B, G, R
 CLIPS = {
     "bn_inception": _CAFFE,
     "inception_v3": dataclasses.replace(_CAFFE, height=229, width=229, short_side=261),
-    "resnet50": Clip(sampling="segments"),
+    "resnet50": ClipConfig(sampling="segments"),
 }
 TINY = {"bn_inception": 64, "inception_v3": 75, "resnet50": 64}
 
@@ -39,7 +39,7 @@ def tsn(config, name, backbone, width=64, depth=None):
     """The graph.
 
     Args:
-        config: `Pretrained`.
+        config: `ModelConfig`.
         name: string.
         backbone: string, of `CLIPS`.
         width: int, filters of the stem.
@@ -57,7 +57,7 @@ def averaged(config, name, backbone):
     """A network of frames, averaged: the graph of the whole line.
 
     Args:
-        config: `Pretrained`.
+        config: `ModelConfig`.
         name: string.
         backbone: function of a tensor `(batch, frames, height, width, channels)`.
     """
@@ -141,17 +141,17 @@ _IMAGENET = {
 }
 
 
-def imagenet(builder, backbone, reported=None, new=()):
+def imagenet(builder, backbone, reported=None, allow_missing=()):
     """The entry for an Inception that starts from ImageNet.
 
     Args:
         builder: string.
         backbone: string, of `CLIPS`.
         reported: dict, accuracy, where the image network is all there is.
-        new: tuple of strings, patterns of what the file does not have.
+        allow_missing: tuple of strings, patterns of what the file does not have.
     """
     converter, address = _IMAGENET[backbone]
-    return Pretrained(
+    return ModelConfig(
         builder,
         tag="imagenet",
         classes=1000,
@@ -159,7 +159,7 @@ def imagenet(builder, backbone, reported=None, new=()):
         source=f"ImageNet, converted from Caffe by {converter}",
         reported=reported or {},
         repository=address,
-        new=new,
+        allow_missing=allow_missing,
     )
 
 
@@ -206,7 +206,7 @@ FAMILY = Family(
     choices={"backbone": tuple(CLIPS)},
     key_map=KEY_MAP,
     entries=(
-        Pretrained(
+        ModelConfig(
             "tsn_resnet50",
             tag="kinetics400",
             clip=CLIPS["resnet50"],
@@ -215,7 +215,7 @@ FAMILY = Family(
             reported={"top1": 74.12, "top5": 91.34},
             repository=mmaction(_RESNET50, "20220906-2692d16c", _MIRROR),
         ),
-        Pretrained(
+        ModelConfig(
             "tsn_resnet50",
             tag="imagenet",
             classes=1000,

@@ -36,7 +36,7 @@ def distribute():
     distribute()
     train = stzoo.read_videos("videos/train")
     model = stzoo.cost_resnet50(pretrained="imagenet", classes=len(train.classes))
-    recipe = RECIPES["cost"].resized(epochs=20, batch=8)
+    recipe = RECIPES["cost"].resized(epochs=20, batch_size=8)
     finetune(model, train, "/shared/runs/mine", recipe)
     ```
     """

@@ -100,7 +100,7 @@ def finetune(
 
     train = stzoo.read_videos("videos/train")
     model = stzoo.cost_resnet50(pretrained="imagenet", classes=len(train.classes))
-    recipe = RECIPES["cost"].resized(epochs=20, batch=8)
+    recipe = RECIPES["cost"].resized(epochs=20, batch_size=8)
     finetune(model, train, "runs/mine", recipe)
     ```
 
@@ -110,11 +110,12 @@ def finetune(
     from stzoo.data.pipeline import clips, steps
 
     recipe.prepare(model)
-    count = steps(train, recipe.batch)
+    count = steps(train, recipe.batch_size)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(recipe.optimizer(count), loss, metrics=["accuracy"])
     augment = recipe.augment(model.stzoo.clip, train.classes)
-    batches = clips(train, model.stzoo.clip, recipe.batch, train=True, augment=augment)
+    clip = model.stzoo.clip
+    batches = clips(train, clip, recipe.batch_size, train=True, augment=augment)
     model.fit(batches, steps_per_epoch=count, epochs=recipe.epochs, shuffle=False)
     ```
     """
@@ -122,13 +123,16 @@ def finetune(
     check_floats(model, "Train it before it is quantized.")
     folder = Path(folder)
     clip = model.stzoo.clip
-    count = steps(train, recipe.batch)
+    count = steps(train, recipe.batch_size)
     augment = recipe.augment(clip, train.classes, mirror_pairs)
-    process, processes = devices.shard(recipe.batch)
+    process, processes = devices.shard(recipe.batch_size)
     order = Order(seed=seed, shard=(process, processes))
 
     def batches(videos, augment=None, **where):
-        size, placed = recipe.batch // processes, dataclasses.replace(order, **where)
+        size, placed = (
+            recipe.batch_size // processes,
+            dataclasses.replace(order, **where),
+        )
         return clips(videos, clip, size, bool(augment), augment, placed, reading)
 
     batches(train, augment)  # an error of the data comes before anything is written
@@ -158,7 +162,7 @@ def finetune(
             initial_epoch=epoch,
             epochs=math.ceil(recipe.steps(count) / count),
             validation_data=validation and batches(validation, repeat=True),
-            validation_steps=validation and steps(validation, recipe.batch, False),
+            validation_steps=validation and steps(validation, recipe.batch_size, False),
             callbacks=callbacks,
             verbose=verbose if process == 0 else 0,
         )
@@ -193,7 +197,7 @@ class _State(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
         logs = {name: float(value) for name, value in logs.items()}
-        self.history.append({**logs, "rate": rate})
+        self.history.append({**logs, "learning_rate": rate})
         self.model.stop_training = self.finished
         if not self.write:
             return

@@ -1,7 +1,8 @@
 """The schedules with which the papers were trained, for models and data of any size.
 
 What belongs to the weights (frames, their stride, crop, normalisation) is in
-`stzoo.weights.config.Clip`. What belongs to the training is here, a record for each:
+`stzoo.weights.config.ClipConfig`. What belongs to the training is here, a record for
+each:
 
 | recipe            | source                                                        |
 |-------------------|---------------------------------------------------------------|
@@ -40,16 +41,16 @@ class Recipe:
     Args:
         name: string.
         source: string, where the numbers come from.
-        rate: float, the learning rate for `batch`.
-        batch: int, clips in a step, of all devices together.
+        learning_rate: float, the learning rate for `batch_size`.
+        batch_size: int, clips in a step, of all devices together.
         epochs: int, passes over the data; or
         iterations: int, steps.
-        drops: tuple of floats, shares of the training after which the rate is divided
-            by 10. Empty: it falls along half a cosine.
+        milestones: tuple of floats, shares of the training after which the rate is
+            divided by 10. Empty: it falls along half a cosine.
         warmup: float, the share of the training in which the rate first rises, from a
             tenth, in a line.
         momentum: float.
-        decay: float, weight decay of kernels.
+        weight_decay: float, weight decay of kernels.
         clipnorm: float, the largest norm of all gradients together, or `None`.
         head_rate: float, how many times the rate the new head learns with.
         bias_rate: float, how many times the rate biases learn with.
@@ -57,7 +58,7 @@ class Recipe:
         frozen: bool, whether all batch norms but the first keep their statistics and
             parameters.
         short_sides: tuple of two floats, the range of the shorter side of frames, as
-            multiples of `Clip.short_side`, before a crop at a random place; or
+            multiples of `ClipConfig.short_side`, before a crop at a random place; or
         scales: tuple of floats, the sizes of TSN's crops, see `Augment`.
         flip: bool, whether every other clip is mirrored.
         views: string, clips x crops of a video when it is tested.
@@ -67,14 +68,14 @@ class Recipe:
 
     name: str
     source: str
-    rate: float
-    batch: int
+    learning_rate: float
+    batch_size: int
     epochs: int | None = None
     iterations: int | None = None
-    drops: tuple[float, ...] = ()
+    milestones: tuple[float, ...] = ()
     warmup: float = 0.0
     momentum: float = 0.9
-    decay: float = 1e-4
+    weight_decay: float = 1e-4
     clipnorm: float | None = None
     head_rate: float = 1.0
     bias_rate: float = 1.0
@@ -92,25 +93,26 @@ class Recipe:
                 f"Recipe {self.name}: give the length in epochs or in iterations. "
                 f"Received: epochs={self.epochs}, iterations={self.iterations}."
             )
-        for name in ("batch", "epochs", "iterations"):
+        for name in ("batch_size", "epochs", "iterations"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(
                     f"Recipe {self.name}: {name} must be a whole number from 1. "
                     f"Received: {value!r}."
                 )
-        if not all(0 < share < 1 for share in (*self.drops, self.warmup or 0.5)):
+        if not all(0 < share < 1 for share in (*self.milestones, self.warmup or 0.5)):
             raise ValueError(
-                f"Recipe {self.name}: drops and warmup are shares of the training, "
-                f"between 0 and 1. Received: {self.drops}, {self.warmup}."
+                f"Recipe {self.name}: milestones and warmup are shares of the "
+                f"training, between 0 and 1. Received: {self.milestones}, "
+                f"{self.warmup}."
             )
-        if self.drops and self.warmup:
+        if self.milestones and self.warmup:
             raise ValueError(
-                f"Recipe {self.name}: only a cosine has a warm-up. Leave out drops or "
-                "warmup."
+                f"Recipe {self.name}: only a cosine has a warm-up. Leave out "
+                "milestones or warmup."
             )
 
-    def resized(self, epochs=None, batch=None):
+    def resized(self, epochs=None, batch_size=None):
         """The same recipe for another length or another batch.
 
         The rate follows the batch in proportion (Goyal et al.: Accurate, Large
@@ -119,13 +121,18 @@ class Recipe:
 
         Args:
             epochs: int, or `None` for the length of the recipe.
-            batch: int, or `None` for that of the recipe.
+            batch_size: int, or `None` for that of the recipe.
         """
         new = {}
-        if batch is not None and batch != self.batch:
-            new = {"batch": batch, "rate": self.rate * batch / self.batch}
+        if batch_size is not None and batch_size != self.batch_size:
+            new = {
+                "batch_size": batch_size,
+                "learning_rate": self.learning_rate * batch_size / self.batch_size,
+            }
             if self.iterations:
-                new["iterations"] = max(1, round(self.iterations * self.batch / batch))
+                new["iterations"] = max(
+                    1, round(self.iterations * self.batch_size / batch_size)
+                )
         if epochs is not None:
             new |= {"epochs": epochs, "iterations": None}
         return dataclasses.replace(self, **new)
@@ -137,16 +144,19 @@ class Recipe:
     def schedule(self, steps_per_epoch):
         """The learning rate of each step, as a schedule of Keras."""
         steps = self.steps(steps_per_epoch)
-        if self.drops:
+        if self.milestones:
             # The rate of Keras' schedule still holds at a boundary itself.
-            boundaries = [round(share * steps) - 1 for share in self.drops]
-            values = [self.rate * 0.1**drop for drop in range(len(self.drops) + 1)]
+            boundaries = [round(share * steps) - 1 for share in self.milestones]
+            values = [
+                self.learning_rate * 0.1**drop
+                for drop in range(len(self.milestones) + 1)
+            ]
             return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
         rising = min(round(self.warmup * steps), steps - 1)
         return keras.optimizers.schedules.CosineDecay(
-            0.1 * self.rate if rising else self.rate,
+            0.1 * self.learning_rate if rising else self.learning_rate,
             steps - rising,
-            warmup_target=self.rate if rising else None,
+            warmup_target=self.learning_rate if rising else None,
             warmup_steps=rising,
         )
 
@@ -163,7 +173,7 @@ class Recipe:
         return SGD(
             self.schedule(steps_per_epoch),
             momentum=self.momentum,
-            decay=self.decay,
+            weight_decay=self.weight_decay,
             rates={pattern: rate for pattern, rate in rates.items() if rate != 1},
             global_clipnorm=self.clipnorm,
         )
@@ -185,7 +195,7 @@ class Recipe:
         """How clips are varied in training.
 
         Args:
-            clip: `stzoo.weights.config.Clip`, what the model expects.
+            clip: `stzoo.weights.config.ClipConfig`, what the model expects.
             classes: sequence of strings, the names of the classes: a mirrored video
                 gets the class of its mirror image, "right to left" for "left to
                 right", and one whose mirror image has no class is not mirrored.
@@ -226,11 +236,11 @@ _CROPS = (1, 0.875, 0.75, 0.66)  # of TSN, and the line that follows it
 _GSM = Recipe(
     "gsm",
     source="https://github.com/swathikirans/GSM, Something-Something v1",
-    rate=0.01,
-    batch=32,
+    learning_rate=0.01,
+    batch_size=32,
     epochs=60,
     warmup=1 / 6,
-    decay=5e-4,
+    weight_decay=5e-4,
     clipnorm=20.0,
     bias_rate=2.0,
     scales=_CROPS,
@@ -241,57 +251,57 @@ _RECIPES = (
     Recipe(
         "cost",
         source="https://github.com/hikvision-research/cost, Kinetics-400",
-        rate=0.01,
-        batch=64,
+        learning_rate=0.01,
+        batch_size=64,
         epochs=160,
-        drops=(0.5, 0.75),
+        milestones=(0.5, 0.75),
         clipnorm=40.0,
         views="10x3",
     ),
     Recipe(
         "cost_paper",
         source="CoST, Section 4.2",
-        rate=0.005,
-        batch=32,
+        learning_rate=0.005,
+        batch_size=32,
         iterations=600_000,
-        drops=(0.5, 0.75),
+        milestones=(0.5, 0.75),
         views="10x1",  # of the whole frame: `input_shape=(8, None, None, 3)`
         inferred=("dropout", "flip"),
     ),
     Recipe(
         "p3d_ucf101",
         source="P3D, Section 3.3",
-        rate=0.001,
-        batch=128,
+        learning_rate=0.001,
+        batch_size=128,
         iterations=7_500,
-        drops=(0.4, 0.8),
+        milestones=(0.4, 0.8),
         dropout=0.9,
         frozen=True,
         short_sides=(1, 1),
         views="20x1",
-        inferred=("batch", "momentum", "decay"),
+        inferred=("batch_size", "momentum", "weight_decay"),
     ),
     Recipe(
         "p3d_sports1m",
         source="P3D, Section 4.1",
-        rate=0.001,
-        batch=128,
+        learning_rate=0.001,
+        batch_size=128,
         iterations=150_000,
-        drops=(0.4, 0.8),
+        milestones=(0.4, 0.8),
         dropout=0.1,
         frozen=True,
         short_sides=(1, 1),
         views="20x1",
-        inferred=("batch", "momentum", "decay"),
+        inferred=("batch_size", "momentum", "weight_decay"),
     ),
     Recipe(
         "tsn_ucf101",
         source="https://github.com/yjxiong/tsn-pytorch, UCF101, RGB",
-        rate=0.001,
-        batch=128,
+        learning_rate=0.001,
+        batch_size=128,
         epochs=80,
-        drops=(0.375, 0.75),
-        decay=5e-4,
+        milestones=(0.375, 0.75),
+        weight_decay=5e-4,
         clipnorm=20.0,
         bias_rate=2.0,
         dropout=0.8,
@@ -302,10 +312,10 @@ _RECIPES = (
     Recipe(
         "tsm",
         source="https://github.com/mit-han-lab/temporal-shift-module, Kinetics-400",
-        rate=0.02,
-        batch=128,
+        learning_rate=0.02,
+        batch_size=128,
         epochs=50,
-        drops=(0.4, 0.8),
+        milestones=(0.4, 0.8),
         clipnorm=20.0,
         head_rate=5.0,
         bias_rate=2.0,
@@ -314,11 +324,11 @@ _RECIPES = (
     Recipe(
         "tsm_ucf101",
         source="https://github.com/mit-han-lab/temporal-shift-module, from Kinetics",
-        rate=0.001,
-        batch=64,
+        learning_rate=0.001,
+        batch_size=64,
         epochs=25,
-        drops=(0.4, 0.8),
-        decay=5e-4,
+        milestones=(0.4, 0.8),
+        weight_decay=5e-4,
         clipnorm=20.0,
         head_rate=5.0,
         bias_rate=2.0,

@@ -19,7 +19,7 @@ class SGD(keras.optimizers.Optimizer):
     Args:
         learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`.
         momentum: float.
-        decay: float, how much of each weight is added to its gradient.
+        weight_decay: float, how much of each weight is added to its gradient.
         exclude: tuple of regular expressions, searched for in the paths of variables:
             those are not decayed. Default: biases, and the parameters of batch norms.
         rates: dict from regular expression to float: the learning rate of variables
@@ -30,14 +30,14 @@ class SGD(keras.optimizers.Optimizer):
     Example:
 
     >>> from stzoo.training.sgd import SGD
-    >>> optimizer = SGD(0.01, decay=1e-4, rates={"^fc/": 5})
+    >>> optimizer = SGD(0.01, weight_decay=1e-4, rates={"^fc/": 5})
     """
 
     def __init__(
         self,
         learning_rate=0.01,
         momentum=0.9,
-        decay=0.0,
+        weight_decay=0.0,
         exclude=("bias$", "beta$", "gamma$"),
         rates=None,
         name="SGD",
@@ -45,7 +45,7 @@ class SGD(keras.optimizers.Optimizer):
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = momentum
-        self.decay = decay
+        self.coupled_decay = weight_decay
         self.exclude = tuple(exclude)
         self.rates = dict(rates or {})
 
@@ -58,7 +58,7 @@ class SGD(keras.optimizers.Optimizer):
         for place, variable in enumerate(variables):
             self._places |= {id(form): place for form in _forms(variable)}
             kept = any(re.search(pattern, variable.path) for pattern in self.exclude)
-            self._decays.append(0.0 if kept else self.decay)
+            self._decays.append(0.0 if kept else self.coupled_decay)
             factor = 1.0
             for pattern, rate in self.rates.items():
                 factor *= rate if re.search(pattern, variable.path) else 1.0
@@ -78,7 +78,7 @@ class SGD(keras.optimizers.Optimizer):
         return {
             **super().get_config(),
             "momentum": self.momentum,
-            "decay": self.decay,
+            "weight_decay": self.coupled_decay,
             "exclude": self.exclude,
             "rates": self.rates,
         }

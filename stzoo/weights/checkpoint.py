@@ -21,7 +21,7 @@ import numpy as np
 from stzoo import writer
 from stzoo.weights import hub
 from stzoo.weights.adapters import check_floats, merged
-from stzoo.weights.config import CONFIG_BYTES, Pretrained
+from stzoo.weights.config import CONFIG_BYTES, ModelConfig
 from stzoo.weights.convert import convert
 
 logger = logging.getLogger("stzoo")
@@ -35,7 +35,7 @@ class Source:
 
     Args:
         where: path, or an address of the Hub.
-        about: `Pretrained`.
+        config: `ModelConfig`.
         form: function from the model that its builder makes to the one that the
             weights are of; `None`: they are the same.
         data: bytes, the file of weights of a folder, read together with its config.
@@ -43,7 +43,7 @@ class Source:
     """
 
     where: str | Path
-    about: Pretrained
+    config: ModelConfig
     form: Callable | None = None
     data: bytes | None = field(default=None, repr=False)
     tensors: dict | None = field(default=None, repr=False)
@@ -59,19 +59,19 @@ class Source:
                 "It was damaged in the cache and was removed from there, so the next "
                 "call fetches it again"
             )
-        elif hub.remote(self.where):
+        elif hub.is_url(self.where):
             advice = "Nothing was removed; another revision may be right"
         return ValueError(f"{self.where}/{filename}: {problem}. {advice}.")
 
 
-def find(builder, pretrained, entries):
+def resolve_weights(builder, pretrained, entries):
     """Finds the weights that a builder was asked for.
 
     Args:
         builder: string, the name of the builder.
         pretrained: `None` or `False`, a tag, `True` for the first tag, a folder,
             `"hf://organisation/repository@revision"`, or a `Source`.
-        entries: tuple of `Pretrained`.
+        entries: tuple of `ModelConfig`.
 
     Returns:
         `Source`, or `None` if no weights were asked for.
@@ -91,7 +91,7 @@ def find(builder, pretrained, entries):
     if isinstance(pretrained, str) and pretrained in tags:
         source = _published(tags[pretrained], tags)
     elif isinstance(pretrained, str | os.PathLike) and (
-        hub.remote(pretrained) or Path(pretrained).is_dir()
+        hub.is_url(pretrained) or Path(pretrained).is_dir()
     ):
         source = read(pretrained)
     else:
@@ -100,12 +100,12 @@ def find(builder, pretrained, entries):
             f"pretrained={pretrained!r} is no tag of {builder} (known: {known}), no "
             'folder that is there, and not "hf://organisation/repository@revision".'
         )
-    if source.about.builder != builder:
+    if source.config.builder != builder:
         raise ValueError(
-            f"{source.where} holds weights of {source.about.builder}, not of "
+            f"{source.where} holds weights of {source.config.builder}, not of "
             f"{builder}. `stzoo.load` builds what its {hub.CONFIG} says."
         )
-    if source.about.fused:
+    if source.config.fused:
         raise ValueError(
             f"{source.where} holds the deploy form of {builder}, which `stzoo.load` "
             "builds."
@@ -122,17 +122,17 @@ def read(where):
     Returns:
         `Source`.
     """
-    if hub.remote(where):
+    if hub.is_url(where):
         with hub.fetch(where, hub.CONFIG).open("rb") as file:
-            config, data = file.read(CONFIG_BYTES + 1), None
+            text, data = file.read(CONFIG_BYTES + 1), None
     else:
-        config, data = _read_pair(Path(where))
+        text, data = _read_pair(Path(where))
     try:
-        about = Pretrained.from_json(config)
+        config = ModelConfig.from_json(text)
     except ValueError as error:
         problem = f"this does not describe a model of stzoo: {error}"
         raise Source(where, None).refuse(hub.CONFIG, problem) from None
-    return Source(where, about, data=data)
+    return Source(where, config, data=data)
 
 
 def _read_pair(folder):
@@ -158,7 +158,7 @@ def _read_pair(folder):
 def _belong_together(config, data):
     """Whether a config is of these weights, or states no hash, or cannot be read."""
     try:
-        expected = Pretrained.from_json(config).sha256
+        expected = ModelConfig.from_json(config).sha256
     except ValueError:
         return True
     return expected in ("", hashlib.sha256(data).hexdigest())
@@ -184,14 +184,14 @@ def read_tensors(source):
     except (SafetensorError, KeyError, ValueError) as error:  # of a type NumPy lacks
         problem = f"not a whole safetensors file of floats ({error})"
         raise source.refuse(hub.WEIGHTS, problem) from None
-    if not source.about.repository:
+    if not source.config.repository:
         _check_claims(source, tensors)
     return tensors
 
 
 def _checked_data(source):
     """The file of weights as bytes, whose hash is right where one is stated."""
-    data, expected = source.data, source.about.sha256
+    data, expected = source.data, source.config.sha256
     if data is None:
         path = hub.fetch(source.where, hub.WEIGHTS)
         data, expected = path.read_bytes(), expected or hub.stated_sha256(path)
@@ -217,7 +217,7 @@ def _check_claims(source, tensors):
     """A config decides what is built, so it may claim no more than its weights hold."""
     if len(tensors) > TENSORS:
         raise source.refuse(hub.WEIGHTS, f"it has {len(tensors)} tensors")
-    classes = source.about.classes
+    classes = source.config.classes
     for name in (HEAD + "bias", HEAD + "kernel"):
         if name not in tensors:
             problem = f"its names do not fit the model. Missing: {name}"
@@ -230,7 +230,7 @@ def _check_claims(source, tensors):
             )
 
 
-def load_weights(model, source, tensors, rules=(), prepare=None):
+def load_weights(model, source, tensors, key_map=(), prepare=None):
     """Puts every tensor of a file into its variable, or changes nothing.
 
     Names and shapes must be those of the model. Exceptions: another number of
@@ -240,42 +240,42 @@ def load_weights(model, source, tensors, rules=(), prepare=None):
         model: `keras.Model`.
         source: `Source`.
         tensors: dict from name to array, what `source` holds.
-        rules: pairs for `stzoo.weights.convert.convert`, for a file of foreign names.
+        key_map: pairs for `stzoo.weights.convert.convert`, for a file of foreign names.
         prepare: function of the tensors of such a file that returns those to convert.
     """
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
-    same_head = shapes.get(HEAD + "bias") == (source.about.classes,)
+    same_head = shapes.get(HEAD + "bias") == (source.config.classes,)
     try:
-        if source.about.repository:
+        if source.config.repository:
             tensors = prepare(tensors) if prepare else tensors
-            tensors = convert(tensors, shapes, rules)
+            tensors = convert(tensors, shapes, key_map)
         if not same_head:
             tensors, shapes = _without_head(tensors), _without_head(shapes)
-        check(tensors, shapes, source.about.new, integers(model))
+        check(tensors, shapes, source.config.allow_missing, integers(model))
     except ValueError as error:
         raise source.refuse(hub.WEIGHTS, error) from None
     assign(model, tensors)
     if not same_head:
         logger.warning(
             "%s: the weights are for %d classes, so the head of this model starts new.",
-            source.about.name,
-            source.about.classes,
+            source.config.name,
+            source.config.classes,
         )
 
 
-def check(tensors, shapes, new=(), whole=()):
+def check(tensors, shapes, allow_missing=(), whole=()):
     """Raises a `ValueError` unless the tensors are what the variables need.
 
     Args:
         tensors: dict from variable path to array.
         shapes: dict from variable path to shape.
-        new: tuple of strings, patterns of paths that may be missing.
+        allow_missing: tuple of strings, patterns of paths that may be missing.
         whole: paths of the variables that hold integers.
     """
     missing = [
         path
         for path in shapes.keys() - tensors.keys()
-        if not any(re.search(pattern, path) for pattern in new)
+        if not any(re.search(pattern, path) for pattern in allow_missing)
     ]
     unknown = tensors.keys() - shapes.keys()
     if missing or unknown:
@@ -321,7 +321,7 @@ def save(model, folder, labels=None, dtype="float32", **known):
             the model was loaded with by default.
         dtype: `"float32"` or `"float16"`, how tensors of floats are stored. What
             float16 cannot hold, such as the variance of pixels, stays float32.
-        **known: further fields of `stzoo.weights.config.Pretrained`: `tag`, `licence`,
+        **known: further fields of `stzoo.weights.config.ModelConfig`: `tag`, `licence`,
             `source`, `reported`, `measured`.
 
     LoRA is merged into the kernels. What is loaded answers as the model does, without
@@ -333,8 +333,8 @@ def save(model, folder, labels=None, dtype="float32", **known):
     """
     from safetensors.numpy import save as serialize
 
-    about = getattr(model, "stzoo", None)
-    if about is None:
+    config = getattr(model, "stzoo", None)
+    if config is None:
         raise ValueError(
             f"The model {model.name!r} does not say which builder of stzoo made it, so "
             "it could not be loaded again. Use `model.save` of Keras for such a model."
@@ -354,20 +354,20 @@ def save(model, folder, labels=None, dtype="float32", **known):
         # safetensors writes memory as it lies, whatever the strides.
         tensors[path] = np.ascontiguousarray(tensor)
     data = serialize(tensors, {"format": "keras"})
-    about = Pretrained(
-        about.builder,
-        options=about.options,
-        classes=about.classes,
-        clip=about.clip,
-        fused=about.fused,
-        labels=tuple(about.labels if labels is None else labels),
+    config = ModelConfig(
+        config.builder,
+        options=config.options,
+        classes=config.classes,
+        clip=config.clip,
+        fused=config.fused,
+        labels=tuple(config.labels if labels is None else labels),
         sha256=hashlib.sha256(data).hexdigest(),
         **known,
     )
-    config = json.dumps(about.to_config(), indent=2, ensure_ascii=False) + "\n"
-    encoded = config.encode("utf-8", "backslashreplace")
+    text = json.dumps(config.to_config(), indent=2, ensure_ascii=False) + "\n"
+    encoded = text.encode("utf-8", "backslashreplace")
     try:
-        Pretrained.from_json(encoded)
+        ModelConfig.from_json(encoded)
     except ValueError as error:
         raise ValueError(f"{error}; nothing was written.") from None
     writer.write(folder, {hub.WEIGHTS: data, hub.CONFIG: encoded})

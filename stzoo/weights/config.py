@@ -26,7 +26,7 @@ CONFIG_BYTES = 2**24
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipConfig:
     """What the weights of a model expect to see of a video.
 
     Args:
@@ -69,7 +69,9 @@ class Clip:
                 isinstance(value, Real) and math.isfinite(value) for value in values
             ):
                 received = shortened(values)
-                raise ValueError(f"Clip: {name} must be numbers. Received: {received}.")
+                raise ValueError(
+                    f"ClipConfig: {name} must be numbers. Received: {received}."
+                )
             object.__setattr__(self, name, tuple(map(float, values)))
         problem = None
         for name, words in (
@@ -90,7 +92,7 @@ class Clip:
             )
         problem = problem or self._size_problem()
         if problem:
-            raise ValueError(f"Clip: {problem}.")
+            raise ValueError(f"ClipConfig: {problem}.")
 
     def _size_problem(self):
         for name, most in LARGEST.items():
@@ -121,7 +123,7 @@ class Clip:
         return (self.frames, self.height, self.width, len(self.mean))
 
     @property
-    def moving(self):
+    def uses_flow(self):
         """Whether the model takes optical flow: two channels, or five with RGB."""
         return len(self.mean) in (2, 5)
 
@@ -149,7 +151,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class ModelConfig:
     """What is known of the weights of a model: an entry of the zoo, or a config.json.
 
     A model carries the record of its own as `model.stzoo`; for fresh weights, only
@@ -161,7 +163,7 @@ class Pretrained:
             weights, and of their folder or repository. Empty for a user's own.
         options: dict, what the builder was called with, sizes aside.
         classes: int, the number of logits.
-        clip: `Clip`, how to feed the model.
+        clip: `ClipConfig`, how to feed the model.
         labels: tuple of strings, the classes in the order of the logits, or empty.
         licence: string, the licence of the weights.
         source: string, where the weights or the figures come from.
@@ -172,8 +174,8 @@ class Pretrained:
             layout, under `builder.tag`.
         revision: string, branch, tag or commit of the repository.
         sha256: string, hash of `model.safetensors`, where it is known.
-        new: tuple of strings, patterns (`re.search`) of the paths of variables that
-            the file does not have and that keep their initial values.
+        allow_missing: tuple of strings, patterns (`re.search`) of the paths of
+            variables that the file does not have and that keep their initial values.
         fused: bool, the weights are of the deploy form, see `stzoo.fuse`.
     """
 
@@ -181,7 +183,7 @@ class Pretrained:
     tag: str = ""
     options: dict = field(default_factory=dict)
     classes: int = 400
-    clip: Clip = Clip()
+    clip: ClipConfig = ClipConfig()
     labels: tuple[str, ...] = ()
     licence: str = ""
     source: str = ""
@@ -190,7 +192,7 @@ class Pretrained:
     repository: str = ""
     revision: str = "main"
     sha256: str = ""
-    new: tuple[str, ...] = ()
+    allow_missing: tuple[str, ...] = ()
     fused: bool = False
 
     @property
@@ -202,7 +204,7 @@ class Pretrained:
     def new_head(self):
         """Whether the file has no head: what it says of classes and clip is another
         network's."""
-        return "^fc/" in self.new
+        return "^fc/" in self.allow_missing
 
     def to_config(self):
         """The record as plain values for a config.json."""
@@ -262,10 +264,10 @@ class Pretrained:
             raise ValueError(
                 f"it has {shortened(classes)} classes, but {len(labels)} labels"
             )
-        clip = {f.name: None for f in dataclasses.fields(Clip)}
+        clip = {f.name: None for f in dataclasses.fields(ClipConfig)}
         clip = _known(config.get("clip", {}), clip, is_newer, 'entries of "clip"')
         try:
-            clip = Clip(**clip)
+            clip = ClipConfig(**clip)
         except ValueError as error:
             raise ValueError(f'"clip": {str(error).rstrip(".")}') from None
         return cls(**{**config, "labels": labels, "clip": clip})
@@ -334,7 +336,11 @@ def _finite(text):
 
 def _kinds():
     """The entries of a config.json and their types in JSON."""
-    kinds = {f.name: f.type for f in dataclasses.fields(Pretrained)}
-    for name in ("repository", "revision", "new"):  # of the zoo's own entries only
+    kinds = {f.name: f.type for f in dataclasses.fields(ModelConfig)}
+    for name in (
+        "repository",
+        "revision",
+        "allow_missing",
+    ):  # of the zoo's own entries only
         del kinds[name]
     return {**kinds, "clip": dict, "labels": list}

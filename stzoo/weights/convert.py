@@ -1,7 +1,7 @@
 """PyTorch names and axes to Keras.
 
 A layer is called as in its checkpoint, dots as underscores, so a foreign name is
-found by two steps: the family's rules (`re.sub` pairs, in order) rewrite the module's
+found by two steps: the family's key map (`re.sub` pairs, in order) rewrite the module's
 path, and the last word says which variable it is.
 """
 
@@ -20,7 +20,7 @@ VARIABLES = {
 AXES = {2: (1, 0), 4: (2, 3, 1, 0), 5: (2, 3, 4, 1, 0)}
 
 
-def convert(tensors, shapes, rules=()):
+def convert(tensors, shapes, key_map=()):
     """Renames and turns the tensors of a PyTorch checkpoint.
 
     A 2D kernel that meets a 3D kernel is repeated in time and divided by its length,
@@ -30,18 +30,18 @@ def convert(tensors, shapes, rules=()):
     Args:
         tensors: dict from PyTorch name to array.
         shapes: dict from variable path to the shape it should have.
-        rules: pairs `(pattern, replacement)` for `re.sub`, see `dialect`.
+        key_map: pairs `(pattern, replacement)` for `re.sub`, see `dialect`.
 
     Returns:
         Dict from variable path to array. A tensor without a variable keeps its name,
         for the caller to report.
     """
-    rules = dialect(rules, tensors)
+    key_map = dialect(key_map, tensors)
     converted = {}
     for name, tensor in tensors.items():
         if name.endswith("num_batches_tracked"):
             continue
-        path = rename(name, shapes, rules)
+        path = rename(name, shapes, key_map)
         if path not in shapes:
             path = name
         elif path in converted:
@@ -54,22 +54,22 @@ def convert(tensors, shapes, rules=()):
     return converted
 
 
-def dialect(rules, names):
-    """The rules for a checkpoint with these names.
+def dialect(key_map, names):
+    """The key map for a checkpoint with these names.
 
     Args:
-        rules: pairs, or a dict of them where sources use one name for two things:
+        key_map: pairs, or a dict of them where sources use one name for two things:
             from a name that only one of the sources has. Without it, names stay.
         names: the names of the checkpoint.
     """
-    if not isinstance(rules, dict):
-        return rules
-    return next((pairs for name, pairs in rules.items() if name in names), ())
+    if not isinstance(key_map, dict):
+        return key_map
+    return next((pairs for name, pairs in key_map.items() if name in names), ())
 
 
-def rename(name, shapes, rules=()):
+def rename(name, shapes, key_map=()):
     """The variable path of a PyTorch name: `layer1.0.bn1.bias`, `layer1_0_bn1/beta`."""
-    for pattern, replacement in rules:
+    for pattern, replacement in key_map:
         name = re.sub(pattern, replacement, name)
     module, _, last = name.rpartition(".")
     module = module.replace(".", "_")

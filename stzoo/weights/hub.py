@@ -48,7 +48,7 @@ def fetch(where, filename):
         ConnectionError: it may be there, but did not arrive.
         ValueError: `where` cannot be a repository.
     """
-    if not remote(where):
+    if not is_url(where):
         path = Path(where) / filename
         if not path.is_file():
             raise FileNotFoundError(
@@ -56,7 +56,7 @@ def fetch(where, filename):
                 "`stzoo.save` writes them."
             )
         return path
-    if url_cache.remote(where):
+    if url_cache.is_url(where):
         if filename != WEIGHTS:
             raise FileNotFoundError(f"{where} has weights only, no {filename}.")
         return url_cache.fetch(where, _progress())
@@ -130,9 +130,9 @@ def _is_damaged(blob):
     return False
 
 
-def remote(where):
+def is_url(where):
     """Whether this is an address, not a folder."""
-    return str(where).startswith("hf://") or url_cache.remote(where)
+    return str(where).startswith("hf://") or url_cache.is_url(where)
 
 
 def _address(where):

@@ -27,7 +27,7 @@ from stzoo.weights.formats import mxnet, pytorch
 EXPANSION = 10  # times its bytes a zip may become; floats hardly shrink
 
 
-def remote(where):
+def is_url(where):
     """Whether this is the address of an archive."""
     return str(where).startswith(("https://", "http://"))
 

@@ -21,10 +21,10 @@ from stzoo.data.pipeline import clips, steps
 from stzoo.data.sampling import dense, segments
 from stzoo.data.transforms import Augment, clip_views, resize, training_clip
 from stzoo.data.video import Video
-from stzoo.weights.config import Clip
+from stzoo.weights.config import ClipConfig
 
 TWO = {"mean": (123, 117, 104, 128, 128), "std": (1,) * 5}
-CLIP = Clip(6, 3, 48, 48, 56, snippet=3, **TWO)
+CLIP = ClipConfig(6, 3, 48, 48, 56, snippet=3, **TWO)
 
 
 def texture(seed=0):
@@ -96,7 +96,7 @@ def test_views_are_frames_with_their_flow():
     for view, numbers in zip(views, dense(20, 6, 3, 2, snippet=3), strict=True):
         np.testing.assert_array_equal(view[..., :3], small[numbers, 4:52, 4:52])
         np.testing.assert_array_equal(view[..., 3:], motion[numbers, 4:52, 4:52])
-    alone = Clip(6, 3, 48, 48, 56, snippet=3, mean=(128, 128), std=(1, 1))
+    alone = ClipConfig(6, 3, 48, 48, 56, snippet=3, mean=(128, 128), std=(1, 1))
     np.testing.assert_array_equal(clip_views(frames, alone, "2x1"), views[..., 3:])
 
 
@@ -105,7 +105,7 @@ def test_flow_that_is_there_is_not_computed_again(channels, monkeypatch):
     frames = moving(2, 1, 8)
     clip = dataclasses.replace(CLIP, mean=CLIP.mean[channels], std=CLIP.std[channels])
     known = flow.with_flow(lambda i, _: frames[i], 8, np.arange(7), 56)
-    views = clip_views(frames[: 8 if clip.moving else 7], clip)
+    views = clip_views(frames[: 8 if clip.uses_flow else 7], clip)
     monkeypatch.setattr(flow, "optical_flow", None)
     np.testing.assert_array_equal(clip_views(known, clip), views)
 
@@ -123,7 +123,7 @@ def test_training_mirrors_and_resizes_flow():
     frames = motions.render(3, "left to right")[0]
     sides, seen = set(), set()
     augment = Augment((56, 70), pairs={0: 1}, jitter=0.2)
-    clip = Clip(6, 3, None, None, 56, snippet=3, **TWO)
+    clip = ClipConfig(6, 3, None, None, 56, snippet=3, **TWO)
     for seed in range(12):
         found, label = training_clip(
             frames, clip, np.random.default_rng(seed), augment, 0
@@ -228,7 +228,7 @@ def test_the_cache_knows_what_is_in_a_file(video, cache, tmp_path, monkeypatch):
     assert not calls, "the same video in another place"
     motions.save(video, motions.render(6, "rising")[0])
     assert (views(video)[..., 3:] != first[..., 3:]).any()
-    views(video, Clip(6, 3, 48, 48, 64, snippet=3, **TWO))
+    views(video, ClipConfig(6, 3, 48, 48, 64, snippet=3, **TWO))
     assert len(list(cache.iterdir())) == 3, "another video, another size"
 
 
@@ -263,9 +263,10 @@ import os, signal
 os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
-from stzoo.weights.config import Clip
+from stzoo.weights.config import ClipConfig
 with open_video({str(video)!r}) as video:
-    clip_views(video, Clip(6, 3, 48, 48, 56, snippet=3, mean=(0,) * 5, std=(1,) * 5))
+    sizes = dict(snippet=3, mean=(0,) * 5, std=(1,) * 5)
+    clip_views(video, ClipConfig(6, 3, 48, 48, 56, **sizes))
 """
     killed = subprocess.run([sys.executable, "-c", code], env=dict(os.environ))
     assert killed.returncode == -signal.SIGKILL

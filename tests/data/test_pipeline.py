@@ -16,9 +16,9 @@ from stzoo.data.pipeline import clips as clips_of
 from stzoo.data.reading import Reading
 from stzoo.data.transforms import Augment, clip_views, training_clip
 from stzoo.data.video import Video
-from stzoo.weights.config import Clip
+from stzoo.weights.config import ClipConfig
 
-CLIP = Clip(frames=4, stride=2, height=32, width=32, short_side=40)
+CLIP = ClipConfig(frames=4, stride=2, height=32, width=32, short_side=40)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_videos_without_labels(videos):
 
 
 def test_whole_frames(videos, tmp_path):
-    whole = Clip(frames=2, stride=1, height=None, width=None, short_side=40)
+    whole = ClipConfig(frames=2, stride=1, height=None, width=None, short_side=40)
     assert take(1, videos, whole, 4, drop_remainder=True)[0][0].shape == (
         4,
         2,

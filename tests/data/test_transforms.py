@@ -21,7 +21,7 @@ from stzoo.data.transforms import (
     training_clip,
 )
 from stzoo.data.video import Video, scaled_size
-from stzoo.weights.config import Clip
+from stzoo.weights.config import ClipConfig
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def refused(function, *args, **kwargs):
 
 
 def test_one_view_is_the_middle(frames):
-    clip = Clip(frames=4, stride=3, height=32, width=32, short_side=48)
+    clip = ClipConfig(frames=4, stride=3, height=32, width=32, short_side=48)
     views = clip_views(frames, clip)
     assert views.shape == (1, 4, 32, 32, 3) and views.dtype == np.uint8
     assert corner(views[0]) == (8, 16, [14, 17, 20, 23])
 
 
 def test_thirty_views(frames):
-    clip = Clip(frames=4, stride=3, height=48, width=48, short_side=48)
+    clip = ClipConfig(frames=4, stride=3, height=48, width=48, short_side=48)
     views = clip_views(frames, clip, "10x3")
     assert views.shape == (30, 4, 48, 48, 3)
     starts = [int(count * 2.9 + 1.45) for count in range(10)]
@@ -66,7 +66,7 @@ def test_thirty_views(frames):
 
 
 def test_views_are_cut_when_they_are_asked_for(frames):
-    clip = Clip(frames=4, stride=3, height=48, width=48, short_side=48)
+    clip = ClipConfig(frames=4, stride=3, height=48, width=48, short_side=48)
     views, whole = Views(frames, clip, "10x3"), clip_views(frames, clip, "10x3")
     assert len(views) == 30
     rows = np.array([29, 0, 7, 7])
@@ -82,7 +82,7 @@ def test_views_are_cut_when_they_are_asked_for(frames):
 
 def test_random_views_are_of_a_generator(frames):
     """One clip from each half of the 29 starts, and the middle of the frame."""
-    clip = Clip(frames=4, stride=3, height=32, width=32, short_side=48)
+    clip = ClipConfig(frames=4, stride=3, height=32, width=32, short_side=48)
     seen = []
     for seed in range(60):
         views = clip_views(frames, clip, "2x1", np.random.default_rng(seed))
@@ -101,7 +101,7 @@ def test_random_views_are_of_a_generator(frames):
 
 
 def test_clips_of_chosen_frames(frames):
-    clip = Clip(frames=3, height=8, width=8, short_side=24)
+    clip = ClipConfig(frames=3, height=8, width=8, short_side=24)
     indices = np.array([[7, 0, 7], [39, 3, 1]])
     found = read_clips(frames, clip, indices)
     assert found.shape == (2, 3, 24, 32, 3)
@@ -110,8 +110,8 @@ def test_clips_of_chosen_frames(frames):
         np.testing.assert_array_equal(row, small[numbers])
     flowing = np.concatenate([frames, frames[..., :2] + 100], -1)
     np.testing.assert_array_equal(read_clips(flowing, clip, indices), found)
-    two = Clip(3, 1, 8, 8, 24, mean=(128, 128), std=(1, 1))
-    five = Clip(3, 1, 8, 8, 24, mean=(128,) * 5, std=(1,) * 5)
+    two = ClipConfig(3, 1, 8, 8, 24, mean=(128, 128), std=(1, 1))
+    five = ClipConfig(3, 1, 8, 8, 24, mean=(128,) * 5, std=(1,) * 5)
     both = read_clips(flowing, five, indices)
     assert both.shape == (2, 3, 24, 32, 5)
     np.testing.assert_array_equal(both[..., :3], found)
@@ -120,7 +120,7 @@ def test_clips_of_chosen_frames(frames):
 
 
 def test_frames_with_a_next_one():
-    clip, flow = Clip(), Clip(mean=(128, 128), std=(1, 1))
+    clip, flow = ClipConfig(), ClipConfig(mean=(128, 128), std=(1, 1))
     for total in (1, 2, 9):
         video = np.zeros((total, 16, 16, 3), np.uint8)
         assert length(video, clip) == total
@@ -130,7 +130,9 @@ def test_frames_with_a_next_one():
 
 
 def test_segments_and_whole_frames(frames):
-    clip = Clip(frames=4, height=None, width=None, short_side=48, sampling="segments")
+    clip = ClipConfig(
+        frames=4, height=None, width=None, short_side=48, sampling="segments"
+    )
     views = clip_views(frames, clip, "2x1")
     assert views.shape == (2, 4, 48, 64, 3)
     assert corner(views[0]) == (0, 0, [5, 15, 25, 35])
@@ -142,7 +144,7 @@ def test_segments_and_whole_frames(frames):
 
 
 def test_short_videos(frames):
-    clip = Clip(frames=8, stride=8, height=48, width=48, short_side=48)
+    clip = ClipConfig(frames=8, stride=8, height=48, width=48, short_side=48)
     assert corner(clip_views(frames[:5], clip)[0])[2] == [0, 3, 1, 4, 2, 0, 3, 1]
     assert (
         corner(training_clip(frames[:1], clip, np.random.default_rng(0))[0])[2]
@@ -151,7 +153,7 @@ def test_short_videos(frames):
 
 
 def test_training_has_one_crop_and_one_flip_for_a_clip(frames):
-    clip = Clip(frames=4, stride=3, height=32, width=32, short_side=48)
+    clip = ClipConfig(frames=4, stride=3, height=32, width=32, short_side=48)
     rng = np.random.default_rng(0)
     starts, tops, lefts, flips = set(), set(), set(), []
     for _ in range(400):
@@ -176,7 +178,7 @@ def test_training_has_one_crop_and_one_flip_for_a_clip(frames):
 
 def test_training_scale(frames):
     """Short sides from 256 to 320 of 224 in the paper: here 64 to 80."""
-    clip = Clip(frames=2, stride=1, height=None, width=None, short_side=64)
+    clip = ClipConfig(frames=2, stride=1, height=None, width=None, short_side=64)
     rng = np.random.default_rng(0)
     sizes = {training_clip(frames, clip, rng)[0].shape[1] for _ in range(300)}
     assert sizes == set(range(64, 81))
@@ -192,7 +194,7 @@ def test_a_video_and_its_frames_are_the_same(tmp_path, frames):
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(stream.encode())
-    clip = Clip(frames=4, stride=3, height=24, width=24, short_side=48)
+    clip = ClipConfig(frames=4, stride=3, height=24, width=24, short_side=48)
     with Video(path) as video:
         views = clip_views(video, clip, "3x3")
         np.testing.assert_array_equal(views, clip_views(frames, clip, "3x3"))
@@ -256,7 +258,7 @@ def test_crops_along_the_longer_side():
 
 def test_an_error_names_the_video(tmp_path, frames):
     motions.save(tmp_path / "small.mp4", frames)
-    clip = Clip(frames=2, stride=1, height=56, width=56, short_side=48)
+    clip = ClipConfig(frames=2, stride=1, height=56, width=56, short_side=48)
     with Video(tmp_path / "small.mp4") as video:
         with pytest.raises(ValueError, match="small.mp4: A crop of 56x56"):
             clip_views(video, clip)
@@ -266,7 +268,7 @@ def test_an_error_names_the_video(tmp_path, frames):
 
 
 def test_arrays_that_are_no_frames(frames):
-    clip = Clip(frames=2, stride=1, height=None, width=None, short_side=48)
+    clip = ClipConfig(frames=2, stride=1, height=None, width=None, short_side=48)
     for array in (
         frames[0],
         frames[..., :2],
@@ -280,8 +282,8 @@ def test_arrays_that_are_no_frames(frames):
         )
     with pytest.raises(ValueError, match="at least one frame and one pixel"):
         clip_views(frames[:0], clip)
-    assert refused(clip_views, frames, Clip(frames=None)) == (
-        "Clip.frames is None: give it the number of frames of a clip."
+    assert refused(clip_views, frames, ClipConfig(frames=None)) == (
+        "ClipConfig.frames is None: give it the number of frames of a clip."
     )
     for array in (frames[0], frames[..., :2], frames.astype("f4")):
         with pytest.raises(ValueError, match="must be a uint8 array"):
@@ -301,8 +303,8 @@ def test_arrays_that_are_no_frames(frames):
     for other in (frames.tolist(), None, "video.mp4"):
         with pytest.raises(ValueError, match=f"Received: {type(other).__name__}"):
             clip_views(other, clip)
-    with pytest.raises(ValueError, match="Clip.frames is None"):
-        clip_views(frames, Clip(frames=None))
+    with pytest.raises(ValueError, match="ClipConfig.frames is None"):
+        clip_views(frames, ClipConfig(frames=None))
 
 
 TSN = (1, 0.875, 0.75, 0.66)
@@ -365,7 +367,7 @@ def test_the_largest_crop_that_fits_keeps_the_shape_of_the_clip(monkeypatch):
 
 
 def test_training_with_the_crops_of_tsn_shows_a_part_of_a_motion():
-    clip = Clip(frames=8, height=64, width=64, short_side=80, sampling="segments")
+    clip = ClipConfig(frames=8, height=64, width=64, short_side=80, sampling="segments")
     frame, rng = motions.render(5)[0][9:10], np.random.default_rng(0)
     augment = Augment(scales=(0.5,), flip=False)
     quarters = [(10 * y, 10 * x) for y, x in np.ndindex(5, 5)]
@@ -412,7 +414,7 @@ def test_a_mirrored_motion_has_the_label_of_what_it_shows():
     frames = np.zeros((21, 80, 80, 3), np.uint8)
     for count, frame in enumerate(frames):
         frame[30:50, 5 + 2 * count : 25 + 2 * count] = 255  # from left to right
-    clip = Clip(frames=8, stride=2, height=80, width=80, short_side=80)
+    clip = ClipConfig(frames=8, stride=2, height=80, width=80, short_side=80)
     pairs, rng = mirror_pairs(motions.CLASSES), np.random.default_rng(0)
     label = motions.CLASSES.index("left to right")
     seen = set()
@@ -452,7 +454,7 @@ def test_what_cannot_be_varied():
 
 
 def test_a_clip_without_label_is_mirrored_whatever_the_pairs_say(frames):
-    clip = Clip(frames=4, stride=3, height=32, width=32, short_side=48)
+    clip = ClipConfig(frames=4, stride=3, height=32, width=32, short_side=48)
     augment = Augment((48, 48), pairs={0: None, 1: 2})
     flips = []
     for seed in range(60):
@@ -464,7 +466,7 @@ def test_a_clip_without_label_is_mirrored_whatever_the_pairs_say(frames):
 
 
 def test_half_of_all_clips_are_mirrored(frames):
-    clip = Clip(frames=1, stride=1, height=32, width=32, short_side=48)
+    clip = ClipConfig(frames=1, stride=1, height=32, width=32, short_side=48)
     rng, count = np.random.default_rng(0), 2000
     views = [
         training_clip(frames, clip, rng, Augment((48, 48)))[0] for _ in range(count)
@@ -477,7 +479,7 @@ def test_jitter_of_a_training_clip_is_that_of_its_colours(frames):
     """With flow, colours change and flow stays; flow alone stays as it is."""
     flowing = np.concatenate([frames, frames[..., :2] + 100], -1)
     for mean in [(0,) * 3, (0,) * 5, (0,) * 2]:
-        clip = Clip(2, 1, 48, 64, 48, mean=mean, std=(1,) * len(mean))
+        clip = ClipConfig(2, 1, 48, 64, 48, mean=mean, std=(1,) * len(mean))
         video = frames if len(mean) == 3 else flowing
         plain = Augment((48, 48), flip=False)
         varied = Augment((48, 48), flip=False, jitter=0.5)

@@ -20,7 +20,7 @@ from stzoo.data.transforms import clip_views
 from stzoo.inference import evaluate as evaluation
 from stzoo.inference import parts, views
 from stzoo.inference.predict import classify
-from stzoo.weights.config import Clip
+from stzoo.weights.config import ClipConfig
 
 
 @pytest.fixture(scope="module")
@@ -238,9 +238,9 @@ class Bright:
 
     name = "bright"
 
-    def __init__(self, **about):
-        values = {"name": "bright.mine", "labels": (), "classes": 3, **about}
-        clip = Clip(frames=2, stride=1, height=8, width=8, short_side=8)
+    def __init__(self, **config):
+        values = {"name": "bright.mine", "labels": (), "classes": 3, **config}
+        clip = ClipConfig(frames=2, stride=1, height=8, width=8, short_side=8)
         self.stzoo = types.SimpleNamespace(clip=clip, **values)
         self.weights = ()
         self.seen = []

@@ -94,10 +94,10 @@ def test_docstrings_name_every_argument_and_the_tags_there_are(name):
     for parameter in inspect.signature(zoo.BUILDERS[name]).parameters:
         assert f"\n    {parameter}: " in text
     tags = text[text.index("Or a tag") : text.index("the path of a folder")]
-    for entry in zoo.PRETRAINED.values():
-        assert (f'"{entry.tag}"' in tags) == (
-            f"{name}.{entry.tag}" in zoo.PRETRAINED
-        ), entry.name
+    for entry in zoo.ENTRIES.values():
+        assert (f'"{entry.tag}"' in tags) == (f"{name}.{entry.tag}" in zoo.ENTRIES), (
+            entry.name
+        )
 
 
 def test_docstrings_state_defaults():

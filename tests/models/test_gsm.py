@@ -82,7 +82,7 @@ def test_a_network_starts_from_imagenet(hub, monkeypatch, tmp_path, builder):
     hub.repositories["some/files"] = {name: data}
     family = sys.modules[f"stzoo.models.{builder}"]
     entry = dataclasses.replace(
-        stzoo.zoo.PRETRAINED[f"{builder}_bninception.imagenet"],
+        stzoo.zoo.ENTRIES[f"{builder}_bninception.imagenet"],
         builder=f"{builder}_tiny",
         classes=10,
         repository=f"{hub.url}/some/files/resolve/main/{name}",

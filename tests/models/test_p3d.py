@@ -209,7 +209,7 @@ def gluoncv(hub, monkeypatch):
     }
     url = f"{hub.url}/gluon/models/resolve/main/p3d.zip"
     entry = dataclasses.replace(
-        stzoo.zoo.PRETRAINED["p3d_resnet50.kinetics400"],
+        stzoo.zoo.ENTRIES["p3d_resnet50.kinetics400"],
         builder="p3d_tiny",
         classes=9,
         repository=f"{url}#sha1={hashlib.sha1(data).hexdigest()}",
@@ -244,7 +244,7 @@ def test_weights_that_do_not_fit_are_kept(gluoncv, hub):
 
 
 def test_entries_of_gluoncv_name_their_files():
-    entry = stzoo.zoo.PRETRAINED["p3d_resnet50.kinetics400"]
+    entry = stzoo.zoo.ENTRIES["p3d_resnet50.kinetics400"]
     assert entry.repository == (
         "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models/"
         "p3d_resnet50_kinetics400-671ba81c.zip"
@@ -270,7 +270,7 @@ def test_imagenet_weights_start_as_the_image_network(
     image = reference_resnet(DEPTHS, 8, 10)
     hub.repositories["timm/tiny"] = {"model.safetensors": save(image.state_dict())}
     entry = dataclasses.replace(
-        stzoo.zoo.PRETRAINED["p3d_resnet50.imagenet"],
+        stzoo.zoo.ENTRIES["p3d_resnet50.imagenet"],
         builder="p3d_tiny",
         classes=10,
         repository="timm/tiny",

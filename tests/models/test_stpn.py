@@ -186,7 +186,7 @@ def test_both_streams_start_from_images(streams, hub, monkeypatch):
     """The first convolution of flow is the mean over RGB, repeated."""
     image = reference_resnet((3, 4, 6, 3), 4, 10)
     hub.repositories["timm/tiny"] = {"model.safetensors": save(image.state_dict())}
-    entry = stzoo.zoo.PRETRAINED["stpn_resnet50.imagenet"]
+    entry = stzoo.zoo.ENTRIES["stpn_resnet50.imagenet"]
     entry = dataclasses.replace(entry, builder="stpn_tiny", repository="timm/tiny")
     monkeypatch.setattr(
         stpn, "FAMILY", dataclasses.replace(stpn.FAMILY, entries=(entry,))

@@ -62,14 +62,14 @@ def test_a_checkpoint_answers_alike(tmp_path, kind, semantics, modality):
 
 
 def test_a_tag_brings_options_and_preparation(tmp_path, monkeypatch):
-    entry = stzoo.zoo.PRETRAINED["p3d_resnet50.kinetics400"]
-    monkeypatch.setitem(stzoo.zoo.PRETRAINED, "p3d_tiny.kinetics400", entry)
+    entry = stzoo.zoo.ENTRIES["p3d_resnet50.kinetics400"]
+    monkeypatch.setitem(stzoo.zoo.ENTRIES, "p3d_tiny.kinetics400", entry)
     file = write(tmp_path, reference_p3d(DEPTHS, 4, 5, semantics="port"), "params")
     arguments = ["p3d_tiny", file, "--out", tmp_path / "out", *SMALL]
     convert(*arguments, "--tag", "kinetics400")
-    about = stzoo.load(tmp_path / "out").stzoo
-    assert about.options["semantics"] == "port"
-    assert about.clip == entry.clip
+    config = stzoo.load(tmp_path / "out").stzoo
+    assert config.options["semantics"] == "port"
+    assert config.clip == entry.clip
     convert(*arguments, "--tag", "kinetics400", "--option", "semantics=caffe")
     assert stzoo.load(tmp_path / "out").stzoo.clip != entry.clip
 
@@ -90,8 +90,8 @@ def test_a_tag_brings_options_and_preparation(tmp_path, monkeypatch):
     ],
 )
 def test_names_of_caffe(name, path):
-    rules = dialect(p3d.KEY_MAP, ["bn_conv1.weight"])
-    assert rename(name, {path}, rules) == path
+    key_map = dialect(p3d.KEY_MAP, ["bn_conv1.weight"])
+    assert rename(name, {path}, key_map) == path
 
 
 def test_what_is_not_converted(tmp_path, monkeypatch):

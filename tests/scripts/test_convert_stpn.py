@@ -17,8 +17,8 @@ WIDTH = ["--option", "width=4", "--option", "dim=16", "--option", "length=5"]
 def entries(monkeypatch):
     """Those of BN-Inception, for the tiny builder."""
     for tag in ("imagenet", "ucf101"):
-        entry = stzoo.zoo.PRETRAINED[f"stpn_bninception.{tag}"]
-        monkeypatch.setitem(stzoo.zoo.PRETRAINED, f"stpn_tiny.{tag}", entry)
+        entry = stzoo.zoo.ENTRIES[f"stpn_bninception.{tag}"]
+        monkeypatch.setitem(stzoo.zoo.ENTRIES, f"stpn_tiny.{tag}", entry)
 
 
 def state(seed, stem, head="cls_head.fc_cls"):

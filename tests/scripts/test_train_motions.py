@@ -10,9 +10,9 @@ def test_the_shapes_of_the_same_videos(tmp_path, capsys, no_graphs):
     folders = ("--data", f"{tmp_path}/data", "--out", f"{tmp_path}/mine")
     train_motions.main(["cost_tiny", *arguments, *folders])
     assert "top-1" in capsys.readouterr().out
-    about = stzoo.load(tmp_path / "mine").stzoo
-    assert about.name == "cost_tiny.shapes" and about.labels == motions.SHAPES
-    assert about.measured["videos"] == 8
+    config = stzoo.load(tmp_path / "mine").stzoo
+    assert config.name == "cost_tiny.shapes" and config.labels == motions.SHAPES
+    assert config.measured["videos"] == 8
 
 
 def test_videos_are_rendered_once_and_more_if_need_be(tmp_path, monkeypatch):

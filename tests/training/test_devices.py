@@ -30,7 +30,7 @@ keras.utils.set_random_seed(0)
 videos = datasets.read(sys.argv[1])
 
 def run(folder, seed=0):
-    recipe = RECIPE.resized(batch=4)
+    recipe = RECIPE.resized(batch_size=4)
     finetune(build(), videos, folder, recipe, videos, seed, verbose=0)
 """
 KILL = """

@@ -120,7 +120,7 @@ def test_the_log_is_the_history(videos, tmp_path):
     history = run(tmp_path, videos, validation=videos)
     with (tmp_path / "log.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = ["epoch", "accuracy", "loss", "val_accuracy", "val_loss", "rate"]
+    columns = ["epoch", "accuracy", "loss", "val_accuracy", "val_loss", "learning_rate"]
     assert list(rows[0]) == columns
     assert [int(row.pop("epoch")) for row in rows] == [1, 2, 3]
     assert [{k: float(v) for k, v in row.items()} for row in rows] == history
@@ -128,9 +128,9 @@ def test_the_log_is_the_history(videos, tmp_path):
     schedule = RECIPE.schedule(3)
     for epoch, row in enumerate(history):
         expected = float(keras.ops.convert_to_numpy(schedule(3 * epoch + 3)))
-        assert row["rate"] == pytest.approx(expected)
+        assert row["learning_rate"] == pytest.approx(expected)
         assert row["val_accuracy"] * 6 == pytest.approx(round(row["val_accuracy"] * 6))
-    assert len({row["rate"] for row in history}) > 1
+    assert len({row["learning_rate"] for row in history}) > 1
     measured = evaluate(stzoo.load(tmp_path), videos)
     best = max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert measured.top1 == pytest.approx(best["val_accuracy"])

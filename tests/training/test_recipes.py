@@ -47,7 +47,7 @@ def test_warmup_and_cosine():
     assert expected[0] == pytest.approx(1e-3) and expected[240] == 0
 
 
-# Of each source: rate, batch, length (epochs or iterations), where the rate drops,
+# Of each source: rate, batch, length (epochs or iterations), the milestones,
 # warm-up, decay, clipping, rate of the head and of biases, dropout, frozen, views.
 SOURCES = {
     "cost": (0.01, 64, 160, (80, 120), 0, 1e-4, 40, 1, 1, 0.5, False, "10x3"),
@@ -72,8 +72,8 @@ CROPS = {"tsn_ucf101", "tsm", "tsm_ucf101", "gsm", "cstm"}
 INFERRED = {
     "cost": set(),
     "cost_paper": {"dropout", "flip"},
-    "p3d_ucf101": {"batch", "momentum", "decay"},
-    "p3d_sports1m": {"batch", "momentum", "decay"},
+    "p3d_ucf101": {"batch_size", "momentum", "weight_decay"},
+    "p3d_sports1m": {"batch_size", "momentum", "weight_decay"},
     "tsn_ucf101": {"views"},
     "tsm": set(),
     "tsm_ucf101": set(),
@@ -87,11 +87,11 @@ def test_recipes_have_the_numbers_of_their_sources(name):
     recipe = RECIPES[name]
     length = recipe.epochs or recipe.iterations
     assert (recipe.epochs is None) == (length > 1000)
-    found = (
-        *(recipe.rate, recipe.batch, length, tuple(x * length for x in recipe.drops)),
-        *(recipe.warmup * length, recipe.decay, recipe.clipnorm, recipe.head_rate),
-        *(recipe.bias_rate, recipe.dropout, recipe.frozen, recipe.views),
-    )
+    optimizer = (recipe.learning_rate, recipe.batch_size, length)
+    schedule = tuple(share * length for share in recipe.milestones)
+    limits = (recipe.warmup * length, recipe.weight_decay, recipe.clipnorm)
+    heads = (recipe.head_rate, recipe.bias_rate, recipe.dropout)
+    found = (*optimizer, schedule, *limits, *heads, recipe.frozen, recipe.views)
     assert found == SOURCES[name]
     assert recipe.scales == ((1, 0.875, 0.75, 0.66) if name in CROPS else ())
     assert recipe.short_sides == ((1, 1) if name.startswith("p3d") else None)
@@ -119,8 +119,8 @@ def test_each_recipe_tells_its_name_and_its_source():
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_recipes_shrink_to_few_steps(recipe):
-    small = recipe.resized(epochs=2, batch=recipe.batch // 4)
-    assert small.rate == pytest.approx(recipe.rate / 4)
+    small = recipe.resized(epochs=2, batch_size=recipe.batch_size // 4)
+    assert small.learning_rate == pytest.approx(recipe.learning_rate / 4)
     assert small.steps(1) == 2
     assert rates(small.schedule(1), [0])[0] > 0
     fields = {f.name for f in dataclasses.fields(recipe)}
@@ -128,22 +128,23 @@ def test_recipes_shrink_to_few_steps(recipe):
 
 
 def test_another_batch_sees_as_many_clips():
-    small = RECIPES["p3d_ucf101"].resized(batch=32)
-    assert (small.batch, small.iterations) == (32, 30_000)
-    large = RECIPES["p3d_ucf101"].resized(batch=10**7)
+    small = RECIPES["p3d_ucf101"].resized(batch_size=32)
+    assert (small.batch_size, small.iterations) == (32, 30_000)
+    large = RECIPES["p3d_ucf101"].resized(batch_size=10**7)
     assert (large.iterations, large.epochs) == (1, None)
     longer = RECIPES["p3d_ucf101"].resized(epochs=3)
-    assert (longer.epochs, longer.iterations, longer.rate) == (3, None, 0.001)
-    assert (longer.batch, longer.steps(7)) == (128, 21)
-    both = RECIPES["cost"].resized(epochs=3, batch=32)
-    assert (both.epochs, both.iterations, both.batch, both.rate) == (3, None, 32, 0.005)
+    assert (longer.epochs, longer.iterations, longer.learning_rate) == (3, None, 0.001)
+    assert (longer.batch_size, longer.steps(7)) == (128, 21)
+    both = RECIPES["cost"].resized(epochs=3, batch_size=32)
+    assert (both.epochs, both.iterations) == (3, None)
+    assert (both.batch_size, both.learning_rate) == (32, 0.005)
     assert RECIPES["cost"].resized() == RECIPES["cost"]
 
 
 LENGTH = "Recipe mine: give the length in epochs or in iterations. Received: "
 COUNT = "Recipe mine: {} must be a whole number from 1. Received: {}."
 SHARES = (
-    "Recipe mine: drops and warmup are shares of the training, between 0 and 1. "
+    "Recipe mine: milestones and warmup are shares of the training, between 0 and 1. "
     "Received: {}, {}."
 )
 
@@ -156,40 +157,44 @@ SHARES = (
         (dict(epochs=0), COUNT.format("epochs", 0)),
         (dict(epochs=2.0), COUNT.format("epochs", 2.0)),
         (dict(iterations=-1), COUNT.format("iterations", -1)),
-        (dict(epochs=3, batch=0), COUNT.format("batch", 0)),
-        (dict(epochs=3, batch=True), COUNT.format("batch", True)),
-        (dict(epochs=3, drops=(20, 40)), SHARES.format((20, 40), 0.0)),
-        (dict(epochs=3, drops=(0,)), SHARES.format((0,), 0.0)),
-        (dict(epochs=3, drops=(0.5, 1)), SHARES.format((0.5, 1), 0.0)),
+        (dict(epochs=3, batch_size=0), COUNT.format("batch_size", 0)),
+        (dict(epochs=3, batch_size=True), COUNT.format("batch_size", True)),
+        (dict(epochs=3, milestones=(20, 40)), SHARES.format((20, 40), 0.0)),
+        (dict(epochs=3, milestones=(0,)), SHARES.format((0,), 0.0)),
+        (dict(epochs=3, milestones=(0.5, 1)), SHARES.format((0.5, 1), 0.0)),
         (dict(epochs=3, warmup=1), SHARES.format((), 1)),
         (dict(epochs=3, warmup=1.5), SHARES.format((), 1.5)),
         (
-            dict(epochs=3, drops=(0.5,), warmup=0.1),
-            "Recipe mine: only a cosine has a warm-up. Leave out drops or warmup.",
+            dict(epochs=3, milestones=(0.5,), warmup=0.1),
+            "Recipe mine: only a cosine has a warm-up. Leave out milestones or warmup.",
         ),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError) as error:
-        Recipe("mine", "me", **{"rate": 0.1, "batch": 8, **wrong})
+        Recipe("mine", "me", **{"learning_rate": 0.1, "batch_size": 8, **wrong})
     assert str(error.value) == message
 
 
 def test_the_smallest_recipe():
-    recipe = Recipe("mine", "me", rate=0.1, batch=1, iterations=1)
+    recipe = Recipe("mine", "me", learning_rate=0.1, batch_size=1, iterations=1)
     assert rates(recipe.schedule(5), [0]) == pytest.approx([0.1])
-    assert Recipe("mine", "me", rate=0.1, batch=1, epochs=1).steps(5) == 5
+    assert Recipe("mine", "me", learning_rate=0.1, batch_size=1, epochs=1).steps(5) == 5
 
 
 def test_a_cosine_without_warmup_starts_at_the_rate():
-    schedule = Recipe("mine", "me", rate=0.1, batch=1, epochs=2).schedule(4)
+    schedule = Recipe("mine", "me", learning_rate=0.1, batch_size=1, epochs=2).schedule(
+        4
+    )
     expected = [0.05 * (1 + math.cos(math.pi * step / 8)) for step in range(9)]
     assert rates(schedule, range(9)) == pytest.approx(expected, abs=1e-8)
 
 
 def test_a_warmup_leaves_a_step_for_the_cosine():
     """Of two steps, nine tenths round to two."""
-    recipe = Recipe("mine", "me", rate=0.1, batch=1, iterations=2, warmup=0.9)
+    recipe = Recipe(
+        "mine", "me", learning_rate=0.1, batch_size=1, iterations=2, warmup=0.9
+    )
     assert rates(recipe.schedule(9), (0, 1, 2)) == pytest.approx([0.01, 0.1, 0])
 
 
@@ -224,12 +229,12 @@ def test_the_optimizer_has_the_rates_and_the_decay_of_the_recipe():
     optimizer = RECIPES["tsm"].optimizer(10)
     assert optimizer.rates == {"^fc/": 5.0, "bias$": 2.0}
     assert float(numpy(optimizer.learning_rate)) == pytest.approx(0.02)
-    other = dataclasses.replace(RECIPES["tsm"], momentum=0.3, decay=0.2)
-    assert (other.optimizer(1).momentum, other.optimizer(1).decay) == (0.3, 0.2)
+    other = dataclasses.replace(RECIPES["tsm"], momentum=0.3, weight_decay=0.2)
+    assert (other.optimizer(1).momentum, other.optimizer(1).coupled_decay) == (0.3, 0.2)
     late = other.optimizer(1)
     late.iterations.assign(45)
     assert float(numpy(late.learning_rate)) == pytest.approx(0.0002)
-    assert (optimizer.momentum, optimizer.decay) == (0.9, 1e-4)
+    assert (optimizer.momentum, optimizer.coupled_decay) == (0.9, 1e-4)
     assert optimizer.global_clipnorm == 20
     assert RECIPES["cost"].optimizer(10).rates == {}
 

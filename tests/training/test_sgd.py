@@ -19,7 +19,7 @@ def test_is_pytorchs_with_groups_decay_clipping_and_a_drop(model):
     rng = np.random.default_rng(0)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.1, 0.01])
     rates = {"^fc/": 5.0, "bias$": 2.0}
-    optimizer = SGD(rate, decay=0.1, rates=rates, global_clipnorm=1.5)
+    optimizer = SGD(rate, weight_decay=0.1, rates=rates, global_clipnorm=1.5)
 
     groups = {
         "conv/kernel": (1, 0.1),
@@ -54,7 +54,7 @@ def test_is_pytorchs_with_groups_decay_clipping_and_a_drop(model):
 
 def test_trains_in_fit_and_comes_back_from_its_config(model):
     x = np.random.default_rng(0).normal(size=(8, 3))
-    optimizer = SGD(0.01, momentum=0.5, decay=0.1, rates={"^fc/": 5})
+    optimizer = SGD(0.01, momentum=0.5, weight_decay=0.1, rates={"^fc/": 5})
     model.compile(optimizer, "mse")
     losses = model.fit(x, x[:, :2], epochs=5, verbose=0).history["loss"]
     assert losses[-1] < losses[0]

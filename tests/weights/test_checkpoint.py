@@ -19,7 +19,7 @@ import stzoo
 from stzoo import writer
 from stzoo.models import cost
 from stzoo.weights import checkpoint
-from stzoo.weights.config import Pretrained
+from stzoo.weights.config import ModelConfig
 from stzoo.weights.hub import CONFIG, WEIGHTS
 
 TINY = {"width": 4, "depths": (1, 1, 1, 1), "input_shape": (2, 32, 32, 3)}
@@ -171,8 +171,8 @@ def test_the_names_of_folders(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("runs/me@home", "läuft gut", "imagenet.1"):
         stzoo.save(model, name)
-        assert checkpoint.read(name).about.classes == 5
-        assert checkpoint.find("cost_tiny", name, ()).about.classes == 5
+        assert checkpoint.read(name).config.classes == 5
+        assert checkpoint.resolve_weights("cost_tiny", name, ()).config.classes == 5
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_config_that_is_wrong(served, changed, message):
         stzoo.load(WHERE)
     assert served.fetched(WEIGHTS) == 0
     repository[CONFIG] = right
-    assert checkpoint.read(WHERE).about.classes == 5
+    assert checkpoint.read(WHERE).config.classes == 5
 
 
 @pytest.mark.parametrize(
@@ -408,8 +408,8 @@ def test_two_writers_and_a_reader(model, tmp_path):
     while any(thread.is_alive() for thread in threads):
         source = checkpoint.read(tmp_path)
         tensors = checkpoint.read_tensors(source)
-        assert tensors["fc/bias"].shape == (source.about.classes,)
-        seen.add(source.about.classes)
+        assert tensors["fc/bias"].shape == (source.config.classes,)
+        seen.add(source.config.classes)
     assert seen == {3, 5}
     assert stzoo.load(tmp_path).stzoo.classes in (3, 5)
     assert {path.name for path in tmp_path.iterdir()} == {CONFIG, WEIGHTS}
@@ -657,7 +657,7 @@ def test_a_full_disk_leaves_what_was_there(model, folder, monkeypatch):
 def test_published_weights_load_and_until_then_the_error_says_how(
     hub, model, tmp_path, monkeypatch
 ):
-    entries = tuple(Pretrained("cost_tiny", tag=tag) for tag in ("imagenet", "sports"))
+    entries = tuple(ModelConfig("cost_tiny", tag=tag) for tag in ("imagenet", "sports"))
     monkeypatch.setattr(
         cost, "FAMILY", dataclasses.replace(cost.FAMILY, entries=entries)
     )

@@ -5,14 +5,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from stzoo.weights.config import RGB_MEAN, RGB_STD, Clip, Pretrained
+from stzoo.weights.config import RGB_MEAN, RGB_STD, ClipConfig, ModelConfig
 
-FULL = Pretrained(
+FULL = ModelConfig(
     "cost_tiny",
     tag="motions",
     options={"variant": "b", "width": 16},
     classes=2,
-    clip=Clip(16, 2, 112, None, 128, (1.0, 2.0), (0.5, 3.0), "BGR", "segments"),
+    clip=ClipConfig(16, 2, 112, None, 128, (1.0, 2.0), (0.5, 3.0), "BGR", "segments"),
     labels=("läuft", "steht"),
     licence="Apache-2.0",
     source="https://example.org",
@@ -22,31 +22,36 @@ FULL = Pretrained(
 )
 
 
-@pytest.mark.parametrize("record", [FULL, Pretrained("c2d_tiny")])
+@pytest.mark.parametrize("record", [FULL, ModelConfig("c2d_tiny")])
 def test_a_record_survives_a_file(record):
     config = json.loads(json.dumps(record.to_config()))
-    assert Pretrained.from_config(config) == record
+    assert ModelConfig.from_config(config) == record
 
 
 def test_what_is_the_zoos_own_is_not_in_a_file():
-    entry = Pretrained("c2d_tiny", repository="timm/a", revision="b", new=("/alpha",))
+    entry = ModelConfig(
+        "c2d_tiny", repository="timm/a", revision="b", allow_missing=("/alpha",)
+    )
     config = entry.to_config()
-    assert not config.keys() & {"repository", "revision", "new"}
-    for name in ("repository", "revision", "new"):
+    assert not config.keys() & {"repository", "revision", "allow_missing"}
+    for name in ("repository", "revision", "allow_missing"):
         with pytest.raises(ValueError, match=f"unknown entries: {name}"):
-            Pretrained.from_config({**config, name: "a"})
+            ModelConfig.from_config({**config, name: "a"})
 
 
 def test_what_takes_flow():
     flow, both = ((128,) * 2, (1,) * 2), ((0, 0, 0, 128, 128), (1,) * 5)
-    assert [Clip(mean=m, std=s).moving for m, s in (flow, both)] == [True, True]
-    assert not Clip().moving
-    assert Clip(frames=None, snippet=10).snippet == 10
+    assert [ClipConfig(mean=m, std=s).uses_flow for m, s in (flow, both)] == [
+        True,
+        True,
+    ]
+    assert not ClipConfig().uses_flow
+    assert ClipConfig(frames=None, snippet=10).snippet == 10
 
 
 def test_names():
     assert FULL.name == "cost_tiny.motions"
-    assert Pretrained("c2d_tiny").name == "c2d_tiny"
+    assert ModelConfig("c2d_tiny").name == "c2d_tiny"
 
 
 @pytest.mark.parametrize(
@@ -61,13 +66,16 @@ def test_names():
         ({"labels": [1, 2]}, '"labels" must be strings'),
         ({"options": []}, '"options" must be a dict'),
         ({"reported": 74.1}, '"reported" must be a dict'),
-        ({"clip": {"frames": True}}, '"clip": Clip: frames must be a whole number'),
+        (
+            {"clip": {"frames": True}},
+            '"clip": ClipConfig: frames must be a whole number',
+        ),
         ({"clip": {"speed": 2}}, '"clip": .*speed'),
     ],
 )
 def test_a_config_that_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        Pretrained.from_config({**FULL.to_config(), **change})
+        ModelConfig.from_config({**FULL.to_config(), **change})
 
 
 def test_a_file_says_its_format_and_who_wrote_it():
@@ -75,7 +83,7 @@ def test_a_file_says_its_format_and_who_wrote_it():
     assert config["format"] == 1
     assert config["version"] == version("stzoo")
     del config["format"], config["version"]
-    assert Pretrained.from_config(config) == FULL
+    assert ModelConfig.from_config(config) == FULL
 
 
 def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
@@ -85,7 +93,7 @@ def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
     monkeypatch.setattr("stzoo.weights.config.version", missing)
     config = FULL.to_config()
     assert config["version"] == "0"
-    assert Pretrained.from_config(config) == FULL
+    assert ModelConfig.from_config(config) == FULL
 
 
 @pytest.mark.parametrize(
@@ -105,16 +113,16 @@ def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
 )
 def test_another_format_or_version(change, message):
     with pytest.raises(ValueError, match=message):
-        Pretrained.from_config({**FULL.to_config(), **change})
+        ModelConfig.from_config({**FULL.to_config(), **change})
 
 
 def test_what_a_newer_version_has_added_is_ignored_and_logged(caplog):
     config = FULL.to_config() | {"version": "9.1", "colour": "red"}
-    assert Pretrained.from_config(config) == FULL
+    assert ModelConfig.from_config(config) == FULL
     (record,) = caplog.records
     assert "newer stzoo wrote this config.json. Its entries colour" in record.message
     config = {**config, "clip": {**config["clip"], "speed": 2}}
-    assert Pretrained.from_config(config) == FULL
+    assert ModelConfig.from_config(config) == FULL
     assert 'entries of "clip" speed are ignored' in caplog.text
 
 
@@ -146,14 +154,14 @@ def test_what_a_newer_version_has_added_is_ignored_and_logged(caplog):
 def test_errors_of_hostile_files_are_short(entry, message):
     start = "" if '"builder"' in entry else '"builder": "c2d_tiny", '
     with pytest.raises(ValueError, match=message) as info:
-        Pretrained.from_json(f'{{"library": "stzoo", {start}{entry}}}'.encode())
+        ModelConfig.from_json(f'{{"library": "stzoo", {start}{entry}}}'.encode())
     assert len(str(info.value)) < 500
 
 
 @pytest.mark.parametrize("config", [None, [], "stzoo", {}])
 def test_what_is_no_config(config):
     with pytest.raises(ValueError, match='"library": "stzoo"'):
-        Pretrained.from_config(config)
+        ModelConfig.from_config(config)
 
 
 @pytest.mark.parametrize(
@@ -189,13 +197,18 @@ def test_what_is_no_config(config):
 )
 def test_a_clip_that_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        Clip(**change)
+        ClipConfig(**change)
 
 
 def test_the_shape_of_a_clip():
-    assert Clip().shape == (8, 224, 224, 3)
-    assert Clip(frames=None, height=None, width=None).shape == (None, None, None, 3)
-    assert Clip(mean=RGB_MEAN[:2], std=RGB_STD[:2]).shape == (8, 224, 224, 2)
+    assert ClipConfig().shape == (8, 224, 224, 3)
+    assert ClipConfig(frames=None, height=None, width=None).shape == (
+        None,
+        None,
+        None,
+        3,
+    )
+    assert ClipConfig(mean=RGB_MEAN[:2], std=RGB_STD[:2]).shape == (8, 224, 224, 2)
 
 
 @pytest.mark.parametrize(
@@ -209,14 +222,14 @@ def test_the_shape_of_a_clip():
     ],
 )
 def test_the_frame_is_scaled_with_the_crop(shape, short_side):
-    clip = Clip().resized(shape)
+    clip = ClipConfig().resized(shape)
     assert clip.shape == shape
     assert clip.short_side == short_side
 
 
 def test_a_clip_keeps_its_channels():
     with pytest.raises(ValueError, match="2 channels, but the preparation is for 3"):
-        Clip().resized((8, 224, 224, 2))
+        ClipConfig().resized((8, 224, 224, 2))
 
 
 @pytest.mark.parametrize("size", [0, -1, 64.0, 64.5, "a", True, [64]], ids=repr)
@@ -224,4 +237,4 @@ def test_a_clip_keeps_its_channels():
 def test_a_size_that_is_none_is_named(place, size):
     shape = {"frames": 8, "height": 64, "width": 64, "channels": 3} | {place: size}
     with pytest.raises(ValueError, match=f"{place} must be a whole number from 1"):
-        Clip().resized(tuple(shape.values()))
+        ClipConfig().resized(tuple(shape.values()))

@@ -77,12 +77,12 @@ def test_rules_are_applied_in_their_order():
 
 
 def test_the_rules_of_a_source_are_told_by_a_name_of_it():
-    rules = {"x.weight": ((r"^x\.", "one."),), "y.weight": ((r"^y\.", "two."),)}
-    assert dialect(rules, ["z.bias", "y.weight"]) == rules["y.weight"]
-    assert dialect(rules, ["x.weight"]) == rules["x.weight"]
-    assert dialect(rules, ["z.weight"]) == ()
-    assert dialect(rules["x.weight"], ["z.weight"]) == rules["x.weight"]
-    found = convert({"y.weight": np.ones((2, 3))}, {"two/kernel": (3, 2)}, rules)
+    key_map = {"x.weight": ((r"^x\.", "one."),), "y.weight": ((r"^y\.", "two."),)}
+    assert dialect(key_map, ["z.bias", "y.weight"]) == key_map["y.weight"]
+    assert dialect(key_map, ["x.weight"]) == key_map["x.weight"]
+    assert dialect(key_map, ["z.weight"]) == ()
+    assert dialect(key_map["x.weight"], ["z.weight"]) == key_map["x.weight"]
+    found = convert({"y.weight": np.ones((2, 3))}, {"two/kernel": (3, 2)}, key_map)
     np.testing.assert_array_equal(found["two/kernel"], np.ones((3, 2)))
 
 

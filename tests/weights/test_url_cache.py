@@ -205,7 +205,7 @@ def assert_tensors(path):
 
 def test_a_checkpoint_of_pytorch_has_its_hash_in_its_name(served, pth):
     where = f"{served.url}/{pth(checkpoint())}"
-    assert url_cache.remote(where)
+    assert url_cache.is_url(where)
     assert_tensors(url_cache.fetch(where))
     assert_tensors(url_cache.fetch(where))
     assert served.fetched(".pth") == 1
