@@ -17,7 +17,7 @@ _FUNCTIONS = {  # name: module, and the name there if it is another one
     "evaluate": "inference.evaluate",
     "extract": "inference.extract",
     "finetune": "training.finetune",
-    "fuse": "export.fusion",
+    "fuse": "deploy.fusion",
     "list_models": "zoo",
     "load": "zoo",
     "predict": "inference.predict",

@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from inspect import signature
 from reprlib import repr as shortened
 
-from stzoo.export.fusion import fold
+from stzoo.deploy.fusion import fold
 from stzoo.layers.initializers import at_most
 from stzoo.models import cost, cstm, gsm, p3d, stpn, tsm, tsn
 from stzoo.models.family import SHARED
