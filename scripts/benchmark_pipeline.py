@@ -21,7 +21,8 @@ import numpy as np
 from stzoo.data import motions, pipeline
 from stzoo.data.datasets import read
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import crop, resize, training_clip
+from stzoo.data.frames import resize
+from stzoo.data.transforms import crop, training_clip
 from stzoo.weights.config import ClipConfig
 
 SIZES, COUNT, FRAMES = ((240, 320), (720, 1280)), 16, 300

@@ -30,7 +30,7 @@ from convert_weights import parse_options
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.flow import with_flow
+from stzoo.data.flow import FlowVideo
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import (
     Augment,
@@ -167,7 +167,7 @@ def frames(video, clip):
     indices = np.arange(length(video, clip))
     if not clip.uses_flow:
         return video.read(indices, clip.short_side)
-    return with_flow(video.read, len(video), indices, clip.short_side, clip.flow)
+    return FlowVideo(video, clip.short_side, clip.flow).read(indices)
 
 
 def decode(paths, read):

@@ -16,7 +16,7 @@ import re
 import numpy as np
 
 from stzoo.data import files
-from stzoo.data.transforms import resize
+from stzoo.data.frames import Frames, as_video
 from stzoo.data.video import Video, errors_named
 
 logger = logging.getLogger("stzoo")
@@ -28,13 +28,14 @@ MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
 
 
 @contextlib.contextmanager
-def open_video(path, decoder="av"):
+def open_video(source, decoder="av"):
     """Opens a video, for a `with` block.
 
     Args:
-        path: path or URL of a video file, or of a folder of images `00001.jpg`,
-            `00002.jpg` or `img_00001.jpg` and so on. Series of optical flow beside
-            them (`x_00001.jpg`, `flow_x_00001.jpg`) are not read.
+        source: path or URL of a video file, or of a folder of images `00001.jpg`,
+            `00002.jpg` or `img_00001.jpg` and so on; binary file object of a video; or
+            uint8 array `(frames, height, width, 3)`, RGB. Series of optical flow
+            beside images (`x_00001.jpg`, `flow_x_00001.jpg`) are not read.
         decoder: string, what decodes files:
 
             * `"av"`: PyAV, which comes with stzoo;
@@ -44,17 +45,12 @@ def open_video(path, decoder="av"):
               which is TensorFlow 2.16, and FFmpeg 4.
 
     Yields:
-        `stzoo.data.video.Video` or `Frames`.
+        A video: it has `read`, see `stzoo.data.frames`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a video that can be read.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise ValueError(
-            f"A video must be a path or a URL. Received: {type(path).__name__}."
-        )
-    path = os.fsdecode(path)
     library, _, device = decoder.partition(":")
     if library not in ("av", "torchcodec", "tensorflow-io"):
         raise ValueError(
@@ -62,60 +58,43 @@ def open_video(path, decoder="av"):
             f"Received: {decoder!r}."
         )
     with contextlib.ExitStack() as stack:
-        with errors_named(path):
-            video = _open(path, library, device, stack)
+        if isinstance(source, np.ndarray):
+            video = as_video(source)
+        elif hasattr(source, "read"):
+            name = str(getattr(source, "name", "")) or type(source).__name__
+            video = _decoded(source, f"The file object {name}", library, device, stack)
+        elif isinstance(source, str | os.PathLike):
+            path = os.fsdecode(source)
+            with errors_named(path):
+                video = _open(path, library, device, stack)
+        else:
+            raise ValueError(
+                "A video must be a path, a URL, a binary file object or a uint8 array "
+                f"(frames, height, width, 3). Received: {type(source).__name__}."
+            )
         yield video
 
 
 def _open(path, library, device, stack):
-    """A `Video` or `Frames`; what must be closed after it goes onto the stack."""
+    """The video of a path; what must be closed after it goes onto the stack."""
     if not files.is_video(path) and files.listing(path):
         return _from_folder(path)
-    if library == "av":
-        source = path
-        if files.is_url(path):
-            source = stack.enter_context(files.open_bytes(path))
-        video = stack.enter_context(Video(source, path))
-        video.path = path
-        return video
+    if library == "av" and not files.is_url(path):
+        return stack.enter_context(Video(path))
     file = stack.enter_context(files.open_bytes(path))
-    if library == "torchcodec":
-        return _by_torchcodec(file, path, device or "cpu")
-    return _by_tensorflow_io(file, path)
+    video = _decoded(file, path, library, device, stack)
+    video.path = path
+    return video
 
 
-class Frames:
-    """Frames that are read as those of a `stzoo.data.video.Video`.
-
-    Args:
-        name: string, path or URL of the video.
-        length: int, number of frames.
-        fetch: function from an array of unique, sorted indices to a uint8 array
-            `(indices, height, width, 3)`, RGB.
-    """
-
-    def __init__(self, name, length, fetch):
-        self.name = self.path = name
-        self._length, self._fetch = length, fetch
-
-    def __len__(self):
-        return self._length
-
-    def read(self, indices, short_side=None):
-        """The frames that are asked for, resized or as they are, see `Video.read`."""
-        with errors_named(self.name):
-            return self._read(indices, short_side)
-
-    def _read(self, indices, short_side):
-        indices = np.asarray(indices, dtype=int).reshape(-1)
-        if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
-            raise ValueError(
-                f"{self.name} has {len(self)} frames, 0 to {len(self) - 1}. "
-                f"Received indices from {indices.min()} to {indices.max()}."
-            )
-        wanted, places = np.unique(indices, return_inverse=True)
-        frames = self._fetch(wanted)
-        return (resize(frames, short_side) if short_side else frames)[places]
+def _decoded(file, name, library, device, stack):
+    """The video of a file object."""
+    if library == "av":
+        return stack.enter_context(Video(file, name))
+    with errors_named(name):
+        if library == "torchcodec":
+            return _by_torchcodec(file, name, device or "cpu")
+        return _by_tensorflow_io(file, name)
 
 
 def _from_folder(folder):

@@ -32,6 +32,7 @@ import numpy as np
 
 from stzoo import writer
 from stzoo.data import files
+from stzoo.data.frames import resize
 
 logger = logging.getLogger("stzoo")
 BOUND, ZERO = 20, 128  # pixels; what stands for no motion
@@ -101,49 +102,67 @@ def mirror(clip):
     return clip
 
 
-def with_flow(read, total, wanted, short_side, method="dis", path=None):
-    """Frames of a video, each with its flow to the next one.
+class FlowVideo:
+    """A video with optical flow from each frame to the next one.
+
+    It is read as any video, see `stzoo.data.frames`, and has 5 channels: RGB, and x, y
+    of the flow. The last frame has no next one, so it is left out; a video of one frame
+    keeps it, and shows no motion.
 
     Args:
-        read: function `(indices, short_side)` to uint8 frames, see `Video.read`.
-        total: int, number of frames of the video.
-        wanted: int array, sorted, without repetitions, below `total - 1`; of a video
-            of one frame that frame, which does not move.
-        short_side: int, pixels.
+        video: a video of 3 channels.
+        short_side: int, pixels of the shorter side at which flow is computed.
         method: `"dis"` or `"tvl1"`.
-        path: path or URL of the video, for the cache, or `None`.
-
-    Returns:
-        uint8 array `(wanted, height, width, 5)`, RGB and flow.
     """
-    cache = os.environ.get("STZOO_FLOW_CACHE")
-    if total == 1:
-        frames = read(wanted, short_side)
-        flow = np.full((*frames.shape[:-1], 2), ZERO, np.uint8)
-    elif cache and path:
-        frames = read(wanted, short_side)
-        flow = _cached(Path(cache), read, total, wanted, short_side, method, path)
-    else:
-        needed = np.union1d(wanted, wanted + 1)
-        frames = read(needed, short_side)
+
+    channels = 5
+
+    def __init__(self, video, short_side, method="dis"):
+        self.name, self.path = video.name, video.path
+        self.video, self.short_side, self.method = video, short_side, method
+
+    def __len__(self):
+        return max(len(self.video) - 1, 1)
+
+    def read(self, indices, short_side=None):
+        """Frames with flow, `(indices, height, width, 5)`, see `Video.read`."""
+        wanted, places = np.unique(indices, return_inverse=True)
+        frames = self._with_flow(wanted)[places.reshape(-1)]
+        return resize(frames, short_side) if short_side else frames
+
+    def _with_flow(self, wanted):
+        cache = os.environ.get("STZOO_FLOW_CACHE")
+        if len(self.video) == 1:
+            frames = self.video.read(wanted, self.short_side)
+            flow = np.full((*frames.shape[:-1], 2), ZERO, np.uint8)
+        elif cache and self.path:
+            frames = self.video.read(wanted, self.short_side)
+            flow = _cached(Path(cache), self, wanted)
+        else:
+            needed = np.union1d(wanted, wanted + 1)
+            frames = self.video.read(needed, self.short_side)
+            flow = self._between(frames, needed, wanted)
+            frames = frames[np.searchsorted(needed, wanted)]
+        return np.concatenate([frames, flow], axis=-1)
+
+    def _between(self, frames, needed, wanted):
+        """The flow of the frames that are wanted, run by run."""
         runs = np.split(needed, np.flatnonzero(np.diff(needed) > 1) + 1)
         places = np.searchsorted(needed, [run[0] for run in runs])
         flow = np.concatenate(
             [
-                optical_flow(frames[place : place + len(run)], method)
+                optical_flow(frames[place : place + len(run)], self.method)
                 for place, run in zip(places, runs, strict=True)
             ]
         )
         known = np.concatenate([run[:-1] for run in runs])
-        flow = flow[np.searchsorted(known, wanted)]
-        frames = frames[np.searchsorted(needed, wanted)]
-    return np.concatenate([frames, flow], axis=-1)
+        return flow[np.searchsorted(known, wanted)]
 
 
-def _cached(folder, read, total, wanted, short_side, method, path):
+def _cached(folder, video, wanted):
     """Flow out of the cache, into which it is put if it is not there."""
-    settings = f"{short_side} {method} {BOUND} {ZERO}"
-    name = f"{_hash(path, settings)}.npz"
+    settings = f"{video.short_side} {video.method} {BOUND} {ZERO}"
+    name = f"{_hash(video.path, settings)}.npz"
     for _ in range(2):
         try:
             with (folder / name).open("rb") as f, zipfile.ZipFile(f) as stored:
@@ -153,17 +172,20 @@ def _cached(folder, read, total, wanted, short_side, method, path):
             pass
         except (zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
             logger.warning("%s is damaged (%s): written anew.", folder / name, error)
-        writer.write(folder, {name: _all(read, total, short_side, method)})
-    raise ValueError(f"{folder / name} does not hold the {total - 1} flows of {path}.")
+        writer.write(folder, {name: _all(video)})
+    raise ValueError(
+        f"{folder / name} does not hold the {len(video)} flows of {video.path}."
+    )
 
 
-def _all(read, total, short_side, method):
+def _all(video):
     """The flow of a whole video, as the bytes of an .npz."""
-    data = io.BytesIO()
+    data, total = io.BytesIO(), len(video.video)
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         for start in range(0, total - 1, CHUNK):
-            frames = read(np.arange(start, min(start + CHUNK + 1, total)), short_side)
-            for index, flow in enumerate(optical_flow(frames, method), start):
+            indices = np.arange(start, min(start + CHUNK + 1, total))
+            frames = video.video.read(indices, video.short_side)
+            for index, flow in enumerate(optical_flow(frames, video.method), start):
                 with archive.open(f"{index}.npy", "w") as member:
                     np.save(member, flow)
     return data.getvalue()

@@ -1,21 +1,21 @@
 """From a video to what a model is fed: sampled, resized, cropped, as `ClipConfig` says.
 
 All functions work on frames `(..., height, width, 3)` of uint8, RGB. Where a video is
-asked for, it is a `stzoo.data.video.Video` or an array of its frames
+asked for, it is what `stzoo.data.decoders.open_video` yields, or an array of its frames
 `(frames, height, width, 3)`. A model that takes optical flow (the channels of its
 `ClipConfig` say so) is given 2 channels, or 5, RGB and flow, see `stzoo.data.flow`; and
 of a video of N frames the N - 1 that have a next one. These functions do not
 normalise: that is the first layer of a model.
 """
 
-import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from stzoo.data import sampling
-from stzoo.data.flow import mirror, with_flow
-from stzoo.data.video import errors_named, scaled_size
+from stzoo.data.flow import FlowVideo, mirror
+from stzoo.data.frames import as_video, scale
+from stzoo.data.video import errors_named
 
 _GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
 # Where a crop may stand, in quarters of the room above it and beside it.
@@ -45,7 +45,8 @@ class Views:
             )
         places = ("center",) if crops == 1 else np.linspace(0, 1, crops)
         size = clip.height, clip.width
-        with _errors_named(video):
+        video = _prepared(video, clip)
+        with errors_named(video.name):
             frames, self._places = _sampled(video, clip, clips, clip.short_side, rng)
             self._cut = [crop(frames, *size, where) for where in places]
 
@@ -147,7 +148,8 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
         least, most = augment.short_sides or (short_side, short_side * 5 // 4)
         short_side = int(rng.integers(least, most + 1))
     size = clip.height, clip.width
-    with _errors_named(video):
+    video = _prepared(video, clip)
+    with errors_named(video.name):
         frames, (places,) = _sampled(video, clip, 1, short_side, rng)
         frames = frames[places]
         if augment.scales:
@@ -198,7 +200,7 @@ def scaled_crop(frames, height, width, scales, rng):
         quarter * (room - side) // 4
         for quarter, room, side in zip(quarters, full, size, strict=True)
     )
-    return _scale(
+    return scale(
         frames[..., top : top + size[0], left : left + size[1], :], height, width
     )
 
@@ -222,44 +224,6 @@ def jitter(frames, strength, rng):
     grey = (grey - grey.mean()) * np.float32(contrast) + grey.mean()
     colours += grey[..., None]
     return np.rint(colours.clip(0, 255, out=colours), out=colours).astype(np.uint8)
-
-
-def resize(frames, short_side):
-    """Resizes frames until their shorter side has `short_side` pixels.
-
-    Bilinear and antialiased, as Pillow's `BILINEAR`, to which it is equal but for
-    rounding (1 of 255).
-
-    Args:
-        frames: uint8 array `(..., height, width, channels)`.
-        short_side: int, pixels.
-
-    Returns:
-        uint8 array of the same form, of the size that `scaled_size` gives.
-    """
-    return _scale(frames, *scaled_size(frames.shape[-3:-1], short_side))
-
-
-def _scale(frames, height, width):
-    """Resizes frames to a height and a width, bilinear and antialiased."""
-    from av import VideoFrame
-    from av.video.reformatter import VideoReformatter
-
-    if (height, width) == frames.shape[-3:-1]:
-        return frames
-    channels = frames.shape[-1]
-    spare = -channels % 3  # flow is scaled beside a plane of nothing
-    full = np.pad(frames, [*[(0, 0)] * (frames.ndim - 1), (0, spare)])
-    planes = np.moveaxis(full, -1, -3).reshape(-1, 3, *frames.shape[-3:-1])
-    result = np.empty((len(planes), 3, height, width), np.uint8)
-    # Called Y, U and V, the three channels are scaled as they are. Called R, G and B,
-    # they would go through YUV and back.
-    reformatter = VideoReformatter()
-    for one, scaled in zip(planes, result, strict=True):
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(one), format="yuv444p")
-        scaled[:] = reformatter.reformat(frame, width, height).to_ndarray()
-    result = result.reshape(*frames.shape[:-3], channels + spare, height, width)
-    return np.moveaxis(result, -3, -1)[..., :channels]
 
 
 def crop(frames, height, width, where="center", rng=None):
@@ -305,84 +269,47 @@ def read_clips(video, clip, indices):
 
     Args:
         video: `Video`, or uint8 array `(frames, height, width, channels)`, of RGB, or
-            of RGB and optical flow, as `with_flow` gives it.
+            of RGB and optical flow, as `FlowVideo` reads it.
         clip: `stzoo.weights.config.ClipConfig`.
         indices: int array `(clips, frames)`, below `length(video, clip)`.
 
     Returns:
         uint8 array `(clips, frames, height, width, channels)`.
     """
-    _check_video(video)
-    frames, places = _read(video, clip, indices, clip.short_side)
+    frames, places = _read(_prepared(video, clip), clip, indices, clip.short_side)
     return frames[places]
-
-
-def _errors_named(video):
-    """Names a video in all errors; an array has no name."""
-    if isinstance(video, np.ndarray) or not hasattr(video, "name"):
-        return contextlib.nullcontext()
-    return errors_named(video.name)
-
-
-def _check_video(video):
-    """Refuses what is neither a `Video` nor the frames of one."""
-    if not isinstance(video, np.ndarray):
-        if not hasattr(video, "read"):
-            raise ValueError(
-                "A video must be a Video or a NumPy array of its frames. Received: "
-                f"{type(video).__name__}."
-            )
-        return
-    if video.dtype != np.uint8 or video.shape[3:] not in ((3,), (5,)) or not video.size:
-        raise ValueError(
-            "The frames of a video must be a uint8 array (frames, height, width, 3), "
-            "or 5 with optical flow, of at least one frame and one pixel. Received: "
-            f"{video.dtype} {video.shape}."
-        )
-
-
-def _read(video, clip, indices, short_side):
-    """Each frame of some clips once, `(frames, height, width, channels)`, and where."""
-    is_array = isinstance(video, np.ndarray)
-
-    def read(indices, short_side):
-        if is_array:
-            return resize(video[indices], short_side)
-        return video.read(indices, short_side)
-
-    wanted, places = np.unique(indices, return_inverse=True)
-    if clip.uses_flow and not _has_flow(video):
-        path = None if is_array else video.path
-        flow = (clip.short_side, clip.flow, path)
-        frames = with_flow(read, len(video), wanted, *flow)
-        frames = resize(frames[..., -len(clip.mean) :], short_side)
-    else:
-        channels = slice(-len(clip.mean), None) if clip.uses_flow else slice(3)
-        frames = read(wanted, short_side)[..., channels]
-    return frames, places.reshape(indices.shape)
 
 
 def length(video, clip):
     """How many frames of a video a clip can show: with flow, those with a next one."""
-    moving = clip.uses_flow and not _has_flow(video)
-    return max(len(video) - 1, 1) if moving else len(video)
+    return len(_prepared(video, clip))
 
 
-def _has_flow(video):
-    return isinstance(video, np.ndarray) and video.shape[3:] == (5,)
+def _prepared(video, clip):
+    """A video as `read` gives it to a model: with optical flow if it takes any."""
+    video = as_video(video)
+    if clip.uses_flow and video.channels == 3:
+        return FlowVideo(video, clip.short_side, clip.flow)
+    return video
+
+
+def _read(video, clip, indices, short_side):
+    """Each frame of some clips once, `(frames, height, width, channels)`, and where."""
+    wanted, places = np.unique(indices, return_inverse=True)
+    channels = slice(-len(clip.mean), None) if clip.uses_flow else slice(3)
+    frames = video.read(wanted, short_side)[..., channels]
+    return frames, places.reshape(indices.shape)
 
 
 def _sampled(video, clip, clips, short_side, rng=None):
     """Each frame of so many clips once, and where it belongs, `(clips, frames)`."""
-    _check_video(video)
     if clip.frames is None:
         raise ValueError(
             "ClipConfig.frames is None: give it the number of frames of a clip."
         )
     counts = {"clips": clips, "rng": rng, "snippet": clip.snippet}
-    total = length(video, clip)
     if clip.sampling == "segments":
-        indices = sampling.segments(total, clip.frames, **counts)
+        indices = sampling.segments(len(video), clip.frames, **counts)
     else:
-        indices = sampling.dense(total, clip.frames, clip.stride, **counts)
+        indices = sampling.dense(len(video), clip.frames, clip.stride, **counts)
     return _read(video, clip, indices, short_side)

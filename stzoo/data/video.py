@@ -58,7 +58,10 @@ class Video:
         size: tuple of ints `(height, width)` in pixels, as shown.
         decoded: int, frames decoded so far: what opening and reading have cost.
         path: string, where the file is, or `None` for a file object.
+        channels: int, 3.
     """
+
+    channels = 3
 
     def __init__(self, source, name=None):
         known, self._source = _check_source(source)
@@ -215,11 +218,14 @@ def errors_named(name, kind="a video"):
     installed, and memory that is used up.
 
     Args:
-        name: string, path or URL of the video.
+        name: string, path or URL of the video, or `None`: errors stay as they are.
         kind: string, what it cannot be read as.
     """
     import av
 
+    if name is None:
+        yield
+        return
     try:
         yield
     except av.FFmpegError as error:

@@ -62,11 +62,8 @@ def picture(model, video, path, frames=8, top=3):
     Returns:
         List of tuples `(label, probability)`, the most probable first.
     """
-    if isinstance(video, np.ndarray):
-        clips = _around(model.stzoo.clip, video, frames)
-    else:
-        with open_video(video) as opened:
-            clips = _around(model.stzoo.clip, opened, frames)
+    with open_video(video) as opened:
+        clips = _around(model.stzoo.clip, opened, frames)
     weights, logits = attention(model, clips)
     config = model.stzoo
     answers = decode_predictions(softmax(logits).mean(0), config, top)

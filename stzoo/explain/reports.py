@@ -190,7 +190,7 @@ def _batches(videos, clip, skip, workers, progress):
 
 
 def _enlarged(frames):
-    """Frames of config 256 pixels or more, and of even size, as H.264 wants it."""
+    """Frames of about 256 pixels or more, and of even size, as H.264 wants it."""
     scale = max(1, round(256 / frames.shape[1]))
     frames = frames.repeat(scale, 1).repeat(scale, 2)
     odd = [(0, size % 2) for size in frames.shape[1:3]]

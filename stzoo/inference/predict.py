@@ -1,12 +1,9 @@
 """From a model and a video to the most probable classes."""
 
-import os
-
 import numpy as np
 
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import Views
-from stzoo.data.video import Video
 from stzoo.inference.views import predict_views
 
 
@@ -36,17 +33,8 @@ def predict(model, video, top=5, views="1x1"):
     [('rising', 0.9...)]
     """
     config = record_of(model)
-    if isinstance(video, np.ndarray):
-        clips = Views(video, config.clip, views)
-    elif not isinstance(video, str | os.PathLike) and not hasattr(video, "read"):
-        raise ValueError(
-            "A video must be a path, a URL, a binary file object or a uint8 array "
-            f"(frames, height, width, 3). Received: {type(video).__name__}."
-        )
-    else:
-        opened = Video(video) if hasattr(video, "read") else open_video(video)
-        with opened as frames:
-            clips = Views(frames, config.clip, views)
+    with open_video(video) as opened:
+        clips = Views(opened, config.clip, views)
     return decode_predictions(classify(model, clips).mean(0), config, top)
 
 

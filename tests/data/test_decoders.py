@@ -21,7 +21,7 @@ from PIL import Image
 
 from stzoo.data import datasets, decoders, motions
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import resize
+from stzoo.data.frames import resize
 from stzoo.data.video import Video
 
 INDICES = [20, 3, 3, 0]
@@ -264,9 +264,29 @@ def test_an_error_of_the_caller_stays_what_it_is(path):
             raise KeyError("mine")
 
 
-@pytest.mark.parametrize("wrong", [None, [1, 2], np.zeros(3)])
-def test_what_is_no_path(wrong):
-    with pytest.raises(ValueError, match="must be a path or a URL"):
+def test_a_file_object_and_an_array_are_read_like_the_file(path):
+    with open_video(path) as video:
+        frames, small = video.read(range(len(video))), video.read([3, 0], 24)
+    for source in (io.BytesIO(path.read_bytes()), frames):
+        with open_video(source) as video:
+            assert len(video) == len(frames) and video.channels == 3
+            np.testing.assert_array_equal(video.read([3, 3, 0]), frames[[3, 3, 0]])
+            difference = video.read([3, 0], 24).astype(int) - small
+            assert np.abs(difference).mean() < 2  # an array is resized as RGB
+    with pytest.raises(ValueError, match="^The video has 21 frames.* from 0 to 99"):
+        video.read([0, 99])
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (None, "must be a path, a URL, .* Received: NoneType"),
+        ([1, 2], "must be a path, a URL, .* Received: list"),
+        (np.zeros(3), r"must be a uint8 array .* Received: float64 \(3,\)"),
+    ],
+)
+def test_what_is_no_video(wrong, message):
+    with pytest.raises(ValueError, match=message):
         with open_video(wrong):
             pass
 

@@ -17,9 +17,10 @@ from stzoo.cli import main
 from stzoo.data import flow, motions
 from stzoo.data.datasets import read
 from stzoo.data.decoders import open_video
+from stzoo.data.frames import as_video, resize
 from stzoo.data.pipeline import clips, steps
 from stzoo.data.sampling import dense, segments
-from stzoo.data.transforms import Augment, clip_views, resize, training_clip
+from stzoo.data.transforms import Augment, clip_views, training_clip
 from stzoo.data.video import Video
 from stzoo.weights.config import ClipConfig
 
@@ -104,7 +105,7 @@ def test_views_are_frames_with_their_flow():
 def test_flow_that_is_there_is_not_computed_again(channels, monkeypatch):
     frames = moving(2, 1, 8)
     clip = dataclasses.replace(CLIP, mean=CLIP.mean[channels], std=CLIP.std[channels])
-    known = flow.with_flow(lambda i, _: frames[i], 8, np.arange(7), 56)
+    known = flow.FlowVideo(as_video(frames[:8]), 56).read(np.arange(7))
     views = clip_views(frames[: 8 if clip.uses_flow else 7], clip)
     monkeypatch.setattr(flow, "optical_flow", None)
     np.testing.assert_array_equal(clip_views(known, clip), views)
@@ -113,7 +114,7 @@ def test_flow_that_is_there_is_not_computed_again(channels, monkeypatch):
 @pytest.mark.parametrize("wanted", [[0, 2], [0, 1, 3, 4, 8], [7]])
 def test_flow_of_frames_with_gaps(wanted):
     frames = np.concatenate([moving(2, 0, 5), moving(0, 3, 5)])
-    found = flow.with_flow(lambda i, _: frames[i], 10, np.array(wanted), 56)
+    found = flow.FlowVideo(as_video(frames[:10]), 56).read(wanted)
     pairs = [flow.optical_flow(frames[i : i + 2])[0] for i in wanted]
     np.testing.assert_array_equal(found[..., 3:], pairs)
     np.testing.assert_array_equal(found[..., :3], frames[wanted])

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from stzoo.data import motions
+from stzoo.data.frames import resize
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import (
     Augment,
@@ -16,7 +17,6 @@ from stzoo.data.transforms import (
     jitter,
     length,
     read_clips,
-    resize,
     scaled_crop,
     training_clip,
 )
@@ -332,7 +332,7 @@ def test_crops_of_tsn_are_those_of_its_code():
         view = scaled_crop(frames, 32, 32, TSN, rng)
         rng.bit_generator.state = state
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("stzoo.data.transforms._scale", lambda part, *size: part)
+            patch.setattr("stzoo.data.transforms.scale", lambda part, *size: part)
             part = scaled_crop(frames, 32, 32, TSN, rng)
         assert view.shape == (2, 32, 32, 3) and (view[0] == view[1]).all()
         found.add((*part.shape[1:3], *(part[0, 0, 0, :2] // 2).tolist()))
@@ -355,7 +355,7 @@ def test_crops_of_tsn_keep_the_shape_of_the_clip():
 
 def test_the_largest_crop_that_fits_keeps_the_shape_of_the_clip(monkeypatch):
     """The part that is cut out, before it is resized: rows of twice the columns."""
-    monkeypatch.setattr("stzoo.data.transforms._scale", lambda part, *size: part)
+    monkeypatch.setattr("stzoo.data.transforms.scale", lambda part, *size: part)
     rng = np.random.default_rng(0)
     for size, clip, part in [
         ((64, 100), (20, 40), (50, 100)),

@@ -1,0 +1,115 @@
+"""Videos that are not one file: an array, a folder of images, another decoder.
+
+A video is an object with these parts, wherever its frames come from:
+
+* `name`, what errors call it, or `None`; `path`, where it is, or `None`;
+* `channels`: 3 for RGB, or 5 for RGB and optical flow;
+* `len(video)`, the number of frames;
+* `read(indices, short_side=None)`: uint8 `(indices, height, width, channels)`.
+
+`stzoo.data.video.Video` (a file), `Frames` and `stzoo.data.flow.FlowVideo` have them.
+"""
+
+import numpy as np
+
+from stzoo.data.video import errors_named, scaled_size
+
+
+def as_video(video):
+    """A video, which may be given as an array of its frames.
+
+    Args:
+        video: a video, or uint8 array `(frames, height, width, channels)`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not isinstance(video, np.ndarray):
+        if not hasattr(video, "channels"):
+            raise ValueError(
+                "A video must be a Video or a NumPy array of its frames. Received: "
+                f"{type(video).__name__}."
+            )
+        return video
+    if video.dtype != np.uint8 or video.shape[3:] not in ((3,), (5,)) or not video.size:
+        raise ValueError(
+            "The frames of a video must be a uint8 array (frames, height, width, 3), "
+            "or 5 with optical flow, of at least one frame and one pixel. Received: "
+            f"{video.dtype} {video.shape}."
+        )
+    return Frames(None, len(video), video.__getitem__, video.shape[3])
+
+
+class Frames:
+    """A video whose frames come from a function.
+
+    Args:
+        name: string, path or URL of the video, or `None` if it has none.
+        length: int, number of frames.
+        fetch: function from an array of unique, sorted indices to a uint8 array
+            `(indices, height, width, channels)`.
+        channels: int, 3 for RGB, or 5 for RGB and optical flow.
+    """
+
+    def __init__(self, name, length, fetch, channels=3):
+        self.name = self.path = name
+        self.channels = channels
+        self._length, self._fetch = length, fetch
+
+    def __len__(self):
+        return self._length
+
+    def read(self, indices, short_side=None):
+        """The frames that are asked for, resized or as they are, see `Video.read`."""
+        with errors_named(self.name):
+            return self._read(indices, short_side)
+
+    def _read(self, indices, short_side):
+        indices = np.asarray(indices, dtype=int).reshape(-1)
+        if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
+            raise ValueError(
+                f"{self.name or 'The video'} has {len(self)} frames, "
+                f"0 to {len(self) - 1}. "
+                f"Received indices from {indices.min()} to {indices.max()}."
+            )
+        wanted, places = np.unique(indices, return_inverse=True)
+        frames = self._fetch(wanted)
+        return (resize(frames, short_side) if short_side else frames)[places]
+
+
+def resize(frames, short_side):
+    """Resizes frames until their shorter side has `short_side` pixels.
+
+    Bilinear and antialiased, as Pillow's `BILINEAR`, to which it is equal but for
+    rounding (1 of 255).
+
+    Args:
+        frames: uint8 array `(..., height, width, channels)`.
+        short_side: int, pixels.
+
+    Returns:
+        uint8 array of the same form, of the size that `scaled_size` gives.
+    """
+    return scale(frames, *scaled_size(frames.shape[-3:-1], short_side))
+
+
+def scale(frames, height, width):
+    """Resizes frames to a height and a width, bilinear and antialiased."""
+    from av import VideoFrame
+    from av.video.reformatter import VideoReformatter
+
+    if (height, width) == frames.shape[-3:-1]:
+        return frames
+    channels = frames.shape[-1]
+    spare = -channels % 3  # flow is scaled beside a plane of nothing
+    full = np.pad(frames, [*[(0, 0)] * (frames.ndim - 1), (0, spare)])
+    planes = np.moveaxis(full, -1, -3).reshape(-1, 3, *frames.shape[-3:-1])
+    result = np.empty((len(planes), 3, height, width), np.uint8)
+    # Called Y, U and V, the three channels are scaled as they are. Called R, G and B,
+    # they would go through YUV and back.
+    reformatter = VideoReformatter()
+    for one, scaled in zip(planes, result, strict=True):
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(one), format="yuv444p")
+        scaled[:] = reformatter.reformat(frame, width, height).to_ndarray()
+    result = result.reshape(*frames.shape[:-3], channels + spare, height, width)
+    return np.moveaxis(result, -3, -1)[..., :channels]
