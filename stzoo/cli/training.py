@@ -1,6 +1,7 @@
 """The command that trains."""
 
 import dataclasses
+from pathlib import Path
 
 import click
 
@@ -78,7 +79,7 @@ def finetune(*, name, out, num_workers, skip, **chosen):
             validation,
             seed=chosen["seed"],
             patience=chosen["patience"],
-            tensorboard=chosen["tensorboard"],
+            callbacks=_callbacks(out, chosen["tensorboard"]),
             reading=Reading(num_workers=num_workers, skip=skip),
             mirror_pairs=chosen["mirror_pairs"] or (),
         )
@@ -94,6 +95,12 @@ def _recipe(chosen):
         raise click.UsageError("--mirror-pairs has no effect with --no-flip.")
     recipe = RECIPES[chosen["recipe"]].resized(chosen["epochs"], chosen["batch_size"])
     return dataclasses.replace(recipe, flip=False) if chosen["no_flip"] else recipe
+
+
+def _callbacks(out, tensorboard):
+    import keras
+
+    return [keras.callbacks.TensorBoard(Path(out) / "tensorboard")] * tensorboard
 
 
 def _videos(data, chosen, skip):

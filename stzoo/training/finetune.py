@@ -15,6 +15,7 @@ first of them writes.
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -33,6 +34,7 @@ from stzoo.data.pipeline import Order, clips, steps
 from stzoo.data.reading import Reading
 from stzoo.inference.parts import RUN, ensure_same_run
 from stzoo.training import devices
+from stzoo.training.recipes import named
 from stzoo.visualize import results as plots
 from stzoo.weights import checkpoint, hub
 from stzoo.weights.adapters import check_floats
@@ -49,7 +51,7 @@ def finetune(
     validation=None,
     seed=0,
     patience=None,
-    tensorboard=False,
+    callbacks=(),
     reading=Reading(),
     verbose="auto",
     mirror_pairs=(),
@@ -72,11 +74,12 @@ def finetune(
             `keras.config.set_dtype_policy("mixed_bfloat16")` before it is built.
         train: `stzoo.data.datasets.Videos`.
         folder: path; made if it is not there.
-        recipe: `stzoo.training.recipes.Recipe`.
+        recipe: `stzoo.training.recipes.Recipe`, or the name of one, such as `"cost"`.
         validation: `stzoo.data.datasets.Videos` with the same classes, or `None`.
         seed: int, of the order of videos and of the clips.
         patience: int, training ends after so many epochs without a better one.
-        tensorboard: bool, log for TensorBoard as well (needs tensorboard).
+        callbacks: callbacks of Keras, such as `keras.callbacks.TensorBoard`. Of several
+            processes, the first one calls them.
         reading: `stzoo.data.reading.Reading`, how videos are read: the number of
             threads, the decoder, and whether videos that cannot be decoded are skipped.
         verbose: as in `keras.Model.fit`.
@@ -121,29 +124,19 @@ def finetune(
     """
     _check_classes(model, train, validation)
     check_floats(model, "Train it before it is quantized.")
-    folder = Path(folder)
-    clip = model.stzoo.clip
+    recipe, folder = named(recipe), Path(folder)
     count = steps(train, recipe.batch_size)
-    augment = recipe.augment(clip, train.classes, mirror_pairs)
+    augment = recipe.augment(model.stzoo.clip, train.classes, mirror_pairs)
     process, processes = devices.shard(recipe.batch_size)
-    order = Order(seed=seed, shard=(process, processes))
-
-    def batches(videos, augment=None, **where):
-        size, placed = (
-            recipe.batch_size // processes,
-            dataclasses.replace(order, **where),
-        )
-        return clips(videos, clip, size, bool(augment), augment, placed, reading)
-
-    batches(train, augment)  # an error of the data comes before anything is written
-    recipe.prepare(model)
-    model.compile(
-        recipe.optimizer(count),
-        keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
-        ),
-        weighted_metrics=["accuracy"],
+    batches = functools.partial(
+        _batches,
+        clip=model.stzoo.clip,
+        batch_size=recipe.batch_size // processes,
+        order=Order(seed=seed, shard=(process, processes)),
+        reading=reading,
     )
+    batches(train, augment)  # an error of the data comes before anything is written
+    _compile(model, recipe, count)
     run = _run(model, train, validation, recipe, seed)
     run["mirrored"] = _mirrored(train.classes, augment)
     _ensure_no_model(folder)
@@ -151,9 +144,6 @@ def finetune(
     state = _State(folder, train.classes, patience, write=process == 0)
     epoch = state.restore(model)
     devices.agree((run, state.history), processes)
-    callbacks = [state]
-    if tensorboard and process == 0:
-        callbacks.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
     if not state.finished:
         model.fit(
             batches(train, augment, start=epoch * count),
@@ -163,11 +153,28 @@ def finetune(
             epochs=math.ceil(recipe.steps(count) / count),
             validation_data=validation and batches(validation, repeat=True),
             validation_steps=validation and steps(validation, recipe.batch_size, False),
-            callbacks=callbacks,
+            callbacks=[state, *(callbacks if process == 0 else ())],
             verbose=verbose if process == 0 else 0,
         )
         devices.agree(len(state.history), processes)  # and the folder is whole
     return state.history
+
+
+def _batches(videos, augment=None, *, clip, batch_size, order, reading, **where):
+    """Batches for training, or without `augment` for validation."""
+    order = dataclasses.replace(order, **where)
+    return clips(videos, clip, batch_size, bool(augment), augment, order, reading)
+
+
+def _compile(model, recipe, steps_per_epoch):
+    recipe.prepare(model)
+    model.compile(
+        recipe.optimizer(steps_per_epoch),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+        weighted_metrics=["accuracy"],
+    )
 
 
 class _State(keras.callbacks.Callback):

@@ -345,3 +345,18 @@ _RECIPES = (
     ),
 )
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}
+
+
+def named(recipe):
+    """A recipe, which may be given by its name.
+
+    Raises:
+        ValueError: there is no recipe of this name.
+    """
+    if not isinstance(recipe, str):
+        return recipe
+    if recipe not in RECIPES:
+        raise ValueError(
+            f"There is no recipe {recipe!r}. Choose one of {', '.join(RECIPES)}."
+        )
+    return RECIPES[recipe]

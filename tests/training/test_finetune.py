@@ -19,6 +19,7 @@ import stzoo
 from stzoo.data import datasets
 from stzoo.inference.evaluate import evaluate
 from stzoo.training.finetune import _State, finetune
+from stzoo.training.recipes import RECIPES, named
 
 
 @pytest.fixture
@@ -227,6 +228,26 @@ def test_mirrored_classes_are_logged_and_belong_to_the_run(videos, tmp_path, cap
     with pytest.raises(ValueError, match="'up' is none of the 2 classes"):
         run(tmp_path / "x", videos, mirror_pairs=[("up", "rising")])
     assert not (tmp_path / "x").exists()
+
+
+def test_callbacks_are_called_beside_our_own(videos, tmp_path):
+    seen = []
+
+    def note(epoch, logs):
+        seen.append((epoch, logs["loss"], (tmp_path / "new" / "log.csv").exists()))
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=note)
+    history = run(tmp_path / "new", videos, callbacks=[callback])
+    assert seen == [(n, row["loss"], True) for n, row in enumerate(history)]
+
+
+def test_a_recipe_by_its_name(videos, tmp_path):
+    assert named("cost") is RECIPES["cost"] and named(RECIPE) is RECIPE
+    with pytest.raises(ValueError, match="no recipe 'sgd'. Choose one of cost, cost_"):
+        finetune(build(), videos, tmp_path / "new", "sgd")
+    with pytest.raises(ValueError, match="do not fill a batch of 64"):
+        finetune(build(), videos, tmp_path / "new", "cost")
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_does_not_fit_writes_nothing(videos, tmp_path):
