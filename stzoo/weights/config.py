@@ -337,10 +337,7 @@ def _finite(text):
 def _kinds():
     """The entries of a config.json and their types in JSON."""
     kinds = {f.name: f.type for f in dataclasses.fields(ModelConfig)}
-    for name in (
-        "repository",
-        "revision",
-        "allow_missing",
-    ):  # of the zoo's own entries only
+    # Only entries of the zoo have these.
+    for name in ("repository", "revision", "allow_missing"):
         del kinds[name]
     return {**kinds, "clip": dict, "labels": list}
