@@ -137,9 +137,7 @@ def contributions(model, data=None):
         if not np.isfinite(mean).all():
             raise ValueError(f"The coefficients of {name} hold NaN or infinity.")
     config = getattr(model, "stzoo", None)
-    labels = (
-        config.labels if config and config.labels else range(model.output_shape[-1])
-    )
+    labels = config.class_names if config else range(model.output_shape[-1])
     return Contributions(
         config.name if config else model.name,
         tuple(weighing[0].parts),

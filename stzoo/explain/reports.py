@@ -89,7 +89,7 @@ def of_video(model, folder, video, layer=None, label=None):
         video: path of a video, or of a folder of frames.
         layer: string, see `stzoo.explain.saliency.saliency`.
         label: string, the class to explain; by default the most probable one. The
-            classes of a model without labels are called `"0"`, `"1"` and on.
+            classes of a model without labels are called `"class 0"`, `"class 1"`...
 
     Returns:
         Tuple: a title, string; the answers, list of tuples `(label, probability)`; the
@@ -101,7 +101,7 @@ def of_video(model, folder, video, layer=None, label=None):
             raises.
     """
     config = model.stzoo
-    labels = config.labels or tuple(map(str, range(config.classes)))
+    labels = config.class_names
     if label not in (None, *labels):
         shown = ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
         raise ValueError(

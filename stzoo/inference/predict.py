@@ -19,8 +19,8 @@ def predict(model, video, top=5, views="1x1"):
             the protocol of the papers.
 
     Returns:
-        List of tuples `(label, probability)`, the most probable first. A model
-        without labels answers with the indices of its logits.
+        List of tuples `(label, probability)`, the most probable first. A model whose
+        classes have no known names answers "class 217".
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -68,11 +68,10 @@ def decode_predictions(probabilities, config, top=5):
 
     Returns:
         List of tuples `(label, probability)`, the most probable first. Without labels,
-        classes are called by their indices.
+        classes are called "class 0", "class 1" and so on.
     """
     best = np.argsort(-probabilities, kind="stable")[:top]
-    labels = config.labels or range(config.classes)
-    return [(labels[i], float(probabilities[i])) for i in best]
+    return [(config.class_names[i], float(probabilities[i])) for i in best]
 
 
 def record_of(model):

@@ -33,6 +33,7 @@ from stzoo.layers.network import Network
 from stzoo.layers.pool import max_pool
 from stzoo.models.family import Architecture, Family
 from stzoo.weights.config import ClipConfig, ModelConfig
+from stzoo.weights.labels import head
 
 POOLING = {
     "code": {"pool1": (1, 3, 3), "pool2": (2, 1, 1)},
@@ -270,11 +271,11 @@ FAMILY = Family(
             ModelConfig(
                 f"{family}_resnet{depth}",
                 tag="imagenet",
-                classes=1000,
                 licence="BSD-3-Clause",
                 source="torchvision, IMAGENET1K_V1",
                 repository=f"timm/resnet{depth}.tv_in1k",
                 allow_missing=("/alpha", "/fc1/kernel", "/fc2/kernel"),
+                **head("imagenet"),
             )
             for family, depths in (
                 ("c2d", (50, 101, 152)),
@@ -286,21 +287,20 @@ FAMILY = Family(
         *(
             ModelConfig(
                 builder,
-                tag=tag,
-                classes=classes,
+                tag=dataset,
                 source="Li et al., CVPR 2019",
                 reported={"top1": top1, "top5": top5},
+                **head(dataset),
             )
             for builder, accuracies in _REPORTED.items()
-            for (tag, classes), (top1, top5) in zip(
-                (("kinetics400", 400), ("moments_in_time", 339)),
-                accuracies,
-                strict=True,
+            for dataset, (top1, top5) in zip(
+                ("kinetics400", "moments_in_time"), accuracies, strict=True
             )
         ),
         ModelConfig(
             "cost_tiny",
             tag="motions",
+            dataset="motions",
             classes=12,
             clip=_TINY,
             licence="Apache-2.0",

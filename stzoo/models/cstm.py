@@ -27,6 +27,7 @@ from stzoo.models.tsn import (
     tiny_clip,
 )
 from stzoo.weights.config import ModelConfig
+from stzoo.weights.labels import head
 
 
 def cstm(config, name, backbone, width=64, depth=None, **module):
@@ -143,18 +144,17 @@ FAMILY = Family(
         *(
             ModelConfig(
                 f"cstm_{backbone.replace('_', '')}",
-                tag=tag if frames == 8 else f"{tag}_{frames}",
+                tag=dataset if frames == 8 else f"{dataset}_{frames}",
                 options=_MODULE,
-                classes=classes,
                 clip=dataclasses.replace(CLIPS[backbone], frames=frames),
                 source="Zheng and Zhang, 2021",
                 reported={"top1": top1, "top5": top5},
+                # The code from which CSTM descends sorts the names.
+                **head(dataset, order=sorted),
             )
             for (backbone, frames), accuracies in _REPORTED.items()
-            for (tag, classes), (top1, top5) in zip(
-                (("something_v1", 174), ("something_v2", 174), ("jester", 27)),
-                accuracies,
-                strict=True,
+            for dataset, (top1, top5) in zip(
+                ("something_v1", "something_v2", "jester"), accuracies, strict=True
             )
         ),
         *(
@@ -166,6 +166,7 @@ FAMILY = Family(
         ModelConfig(
             "cstm_tiny",
             tag="motions",
+            dataset="motions",
             classes=12,
             clip=tiny_clip({"backbone": "bn_inception"}),
             licence="Apache-2.0",

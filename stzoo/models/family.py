@@ -194,19 +194,19 @@ def _known(fresh, source):
         return fresh
     config = dataclasses.replace(source.config, options=fresh.options)
     if config.new_head:
-        config = dataclasses.replace(config, classes=fresh.classes, clip=fresh.clip)
+        config = dataclasses.replace(
+            config, classes=fresh.classes, clip=fresh.clip, labels=(), dataset=""
+        )
     return config
 
 
 def _resized(config, classes, input_shape):
     """The record for another number of classes, and for another input."""
-    keeps_labels = classes in (None, config.classes)
-    return dataclasses.replace(
-        config,
-        clip=config.clip.resized(input_shape) if input_shape else config.clip,
-        classes=classes or config.classes,
-        labels=config.labels if keeps_labels else (),
-    )
+    if input_shape:
+        config = dataclasses.replace(config, clip=config.clip.resized(input_shape))
+    if classes in (None, config.classes):
+        return config
+    return dataclasses.replace(config, classes=classes, labels=(), dataset="")
 
 
 def _check_options(where, known, received):

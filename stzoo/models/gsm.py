@@ -29,6 +29,7 @@ from stzoo.models.tsn import (
     tiny_clip,
 )
 from stzoo.weights.config import ModelConfig
+from stzoo.weights.labels import head
 
 BACKBONES = {"bn_inception": bn_inception, "inception_v3": inception_v3}
 # One for each block.
@@ -118,40 +119,12 @@ def gsm_tiny(
 
 # The authors' files on Google Drive and, where they give one, top-1 with one clip.
 _FILES = (
-    # backbone, tag, classes, frames, file, top-1
-    (
-        "bn_inception",
-        "something_v1",
-        174,
-        8,
-        "1rPma02uIiNI-TmL50rOyDDL1JOZeYPzT",
-        47.24,
-    ),
-    (
-        "bn_inception",
-        "something_v1_16",
-        174,
-        16,
-        "1anqY7A1PuUq_qleesy8OtTTkm_UoK23r",
-        0,
-    ),
-    (
-        "inception_v3",
-        "something_v1",
-        174,
-        8,
-        "14OplsnndeyUx7Uf4Hy82enPrhodEYXgo",
-        49.01,
-    ),
-    (
-        "inception_v3",
-        "something_v1_16",
-        174,
-        16,
-        "1JCHJZK7r15yHCUiHKh3XJrrvibEGZhu4",
-        50.63,
-    ),
-    ("inception_v3", "diving48", 48, 16, "1gbtufj34TA-2Pwxn7RGPWwkvtyK98Zx5", 39.03),
+    # backbone, tag, frames, file, top-1
+    ("bn_inception", "something_v1", 8, "1rPma02uIiNI-TmL50rOyDDL1JOZeYPzT", 47.24),
+    ("bn_inception", "something_v1_16", 16, "1anqY7A1PuUq_qleesy8OtTTkm_UoK23r", 0),
+    ("inception_v3", "something_v1", 8, "14OplsnndeyUx7Uf4Hy82enPrhodEYXgo", 49.01),
+    ("inception_v3", "something_v1_16", 16, "1JCHJZK7r15yHCUiHKh3XJrrvibEGZhu4", 50.63),
+    ("inception_v3", "diving48", 16, "1gbtufj34TA-2Pwxn7RGPWwkvtyK98Zx5", 39.03),
 )
 
 FAMILY = Family(
@@ -178,12 +151,12 @@ FAMILY = Family(
                 f"gsm_{backbone.replace('_', '')}",
                 tag=tag,
                 options={"attention": False},
-                classes=classes,
                 clip=dataclasses.replace(CLIPS[backbone], frames=frames),
                 source=f"Sudhakaran et al., https://drive.google.com/file/d/{file}",
                 reported={"top1": top1} if top1 else {},
+                **head(tag.removesuffix("_16")),
             )
-            for backbone, tag, classes, frames, file, top1 in _FILES
+            for backbone, tag, frames, file, top1 in _FILES
         ),
         *(
             imagenet(

@@ -60,6 +60,7 @@ from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
 from stzoo.models.family import Architecture, Family
 from stzoo.weights.config import ClipConfig, ModelConfig
+from stzoo.weights.labels import head
 
 # 160x160 out of 182x242, 16 frames that follow each other (Section 4.1).
 IMAGENET = ClipConfig(frames=16, stride=1, height=160, width=160, short_side=182)
@@ -259,11 +260,10 @@ _KINETICS = {
     "p3d_resnet101": ("b30e3a6389c3a12867fe41bb3838f407d47aed2b", 72.6),
 }
 _CAFFE = {
-    # tag: classes, modality, accuracy, what it is of
-    "kinetics400": (400, "rgb", {"top1": 72.1}, "validation set, the authors"),
-    "kinetics400_flow": (400, "flow", {"top1": 61.2}, "validation set, the authors"),
+    # tag: modality, accuracy, what it is of
+    "kinetics400": ("rgb", {"top1": 72.1}, "validation set, the authors"),
+    "kinetics400_flow": ("flow", {"top1": 61.2}, "validation set, the authors"),
     "sports1m": (
-        487,
         "rgb",
         {"top1": 66.4, "top5": 87.4},
         "videos of 20 clips, Table 2",
@@ -314,6 +314,7 @@ FAMILY = Family(
                 source="GluonCV, MXNet; views and crops averaged before the classifier",
                 reported={"top1": top1},
                 repository=f"{_GLUONCV}/{builder}_kinetics400-{sha1[:8]}.zip#sha1={sha1}",
+                **head("kinetics400"),
             )
             for builder, (sha1, top1) in _KINETICS.items()
         ),
@@ -322,12 +323,12 @@ FAMILY = Family(
                 f"p3d_resnet{depth}",
                 tag="imagenet",
                 options={"modality": "rgb"},
-                classes=1000,
                 clip=IMAGENET,
                 licence="BSD-3-Clause",
                 source="torchvision, IMAGENET1K_V1; stride in the 3x3, here in the 1x1",
                 repository=f"timm/resnet{depth}.tv_in1k",
                 allow_missing=("_temporal/",),
+                **head("imagenet"),
             )
             for depth in (50, 101, 152)
         ),
@@ -336,16 +337,17 @@ FAMILY = Family(
                 "p3d_resnet152",
                 tag=tag,
                 options={"blocks": "ABC", "modality": modality, "semantics": "caffe"},
-                classes=classes,
                 clip=CLIPS["caffe", modality],
                 source=f"Qiu et al., ICCV 2017, official Caffe model; {of}",
                 reported=accuracy,
+                **head(tag.removesuffix("_flow")),
             )
-            for tag, (classes, modality, accuracy, of) in _CAFFE.items()
+            for tag, (modality, accuracy, of) in _CAFFE.items()
         ),
         ModelConfig(
             "p3d_tiny",
             tag="motions",
+            dataset="motions",
             classes=12,
             clip=dataclasses.replace(CAFFE, frames=20, **_TINY),
             licence="Apache-2.0",

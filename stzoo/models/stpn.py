@@ -462,6 +462,7 @@ FAMILY = Family(
         ModelConfig(
             "stpn_tiny",
             tag="motions",
+            dataset="motions",
             options={"streams": "both", "length": 6},
             classes=12,
             clip=_clip("bn_inception", "both", 3, 6, size=64, sampling="segments"),

@@ -26,6 +26,7 @@ from stzoo.models.tsn import (
     tiny_clip,
 )
 from stzoo.weights.config import ModelConfig
+from stzoo.weights.labels import head
 
 
 def tsm(config, name, backbone, width=64, depth=None):
@@ -89,12 +90,12 @@ def tsm_tiny(
 
 # Figures of mmaction2's table, 10 crops on Kinetics and 3 on Something-Something.
 _MMACTION = (
-    # depth, tag, classes, frames, configuration, date and hash, top-1, top-5
-    (50, "kinetics400", 400, 8, "kinetics400", "20220831-64d69186", 73.18, 90.56),
-    (50, "kinetics400_16", 400, 16, "kinetics400", "20220831-042b1748", 75.12, 91.55),
-    (50, "something_v2", 174, 8, "sthv2", "20230317-be0fc26e", 62.72, 87.70),
-    (50, "something_v2_16", 174, 16, "sthv2", "20230317-ec6696ad", 64.16, 88.61),
-    (101, "something_v2", 174, 8, "sthv2", "20230320-efcc0d1b", 63.70, 88.28),
+    # depth, tag, frames, configuration, date and hash, top-1, top-5
+    (50, "kinetics400", 8, "kinetics400", "20220831-64d69186", 73.18, 90.56),
+    (50, "kinetics400_16", 16, "kinetics400", "20220831-042b1748", 75.12, 91.55),
+    (50, "something_v2", 8, "sthv2", "20230317-be0fc26e", 62.72, 87.70),
+    (50, "something_v2_16", 16, "sthv2", "20230317-ec6696ad", 64.16, 88.61),
+    (101, "something_v2", 8, "sthv2", "20230320-efcc0d1b", 63.70, 88.28),
 )
 _MIT = "https://hanlab18.mit.edu/projects/tsm/models"
 
@@ -119,7 +120,6 @@ FAMILY = Family(
             ModelConfig(
                 f"tsm_resnet{depth}",
                 tag=tag,
-                classes=classes,
                 clip=dataclasses.replace(CLIPS["resnet50"], frames=frames),
                 licence="Apache-2.0",
                 source="mmaction2",
@@ -128,8 +128,9 @@ FAMILY = Family(
                     f"tsm_imagenet-pretrained-r{depth}_8xb16-1x1x{frames}-50e_{data}-rgb",
                     version,
                 ),
+                **head(tag.removesuffix("_16")),
             )
-            for depth, tag, classes, frames, data, version, top1, top5 in _MMACTION
+            for depth, tag, frames, data, version, top1, top5 in _MMACTION
         ),
         ModelConfig(
             "tsm_resnet50",
@@ -139,16 +140,17 @@ FAMILY = Family(
             source="Lin et al., one crop, "
             f"{_MIT}/TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth",
             reported={"top1": 71.2},
+            **head("kinetics400"),
         ),
         *(
             ModelConfig(
                 f"tsm_resnet{depth}",
                 tag="imagenet",
-                classes=1000,
                 clip=CLIPS["resnet50"],
                 licence="BSD-3-Clause",
                 source="torchvision, IMAGENET1K_V1",
                 repository=f"timm/resnet{depth}.tv_in1k",
+                **head("imagenet"),
             )
             for depth in (50, 101)
         ),

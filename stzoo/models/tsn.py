@@ -23,6 +23,7 @@ from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
 from stzoo.models.family import Architecture, Family
 from stzoo.weights.config import ClipConfig, ModelConfig
+from stzoo.weights.labels import head
 
 _CAFFE = ClipConfig(
     mean=(128, 117, 104), std=(1, 1, 1), order="BGR", sampling="segments"
@@ -154,12 +155,12 @@ def imagenet(builder, backbone, reported=None, allow_missing=()):
     return ModelConfig(
         builder,
         tag="imagenet",
-        classes=1000,
         clip=CLIPS[backbone],
         source=f"ImageNet, converted from Caffe by {converter}",
         reported=reported or {},
         repository=address,
         allow_missing=allow_missing,
+        **head("imagenet"),
     )
 
 
@@ -214,15 +215,16 @@ FAMILY = Family(
             source="mmaction2, 25 clips and 10 crops",
             reported={"top1": 74.12, "top5": 91.34},
             repository=mmaction(_RESNET50, "20220906-2692d16c", _MIRROR),
+            **head("kinetics400"),
         ),
         ModelConfig(
             "tsn_resnet50",
             tag="imagenet",
-            classes=1000,
             clip=CLIPS["resnet50"],
             licence="BSD-3-Clause",
             source="torchvision, IMAGENET1K_V1",
             repository="timm/resnet50.tv_in1k",
+            **head("imagenet"),
         ),
         imagenet("tsn_bninception", "bn_inception", {"top1": 73.524, "top5": 91.562}),
         imagenet("tsn_inceptionv3", "inception_v3"),

@@ -354,13 +354,15 @@ def save(model, folder, labels=None, dtype="float32", **known):
         # safetensors writes memory as it lies, whatever the strides.
         tensors[path] = np.ascontiguousarray(tensor)
     data = serialize(tensors, {"format": "keras"})
+    labels = config.labels if labels is None else tuple(labels)
+    known = {"dataset": config.dataset if labels == config.labels else "", **known}
     config = ModelConfig(
         config.builder,
         options=config.options,
         classes=config.classes,
         clip=config.clip,
         fused=config.fused,
-        labels=tuple(config.labels if labels is None else labels),
+        labels=labels,
         sha256=hashlib.sha256(data).hexdigest(),
         **known,
     )

@@ -161,6 +161,8 @@ class ModelConfig:
         builder: string, the function of `stzoo` that builds the model.
         tag: string, the name of this training: `builder.tag` is the name of the
             weights, and of their folder or repository. Empty for a user's own.
+        dataset: string, the data set whose classes the logits are, see
+            `stzoo.weights.labels`. Empty: a user's own, or unknown.
         options: dict, what the builder was called with, sizes aside.
         classes: int, the number of logits.
         clip: `ClipConfig`, how to feed the model.
@@ -181,6 +183,7 @@ class ModelConfig:
 
     builder: str
     tag: str = ""
+    dataset: str = ""
     options: dict = field(default_factory=dict)
     classes: int = 400
     clip: ClipConfig = ClipConfig()
@@ -199,6 +202,11 @@ class ModelConfig:
     def name(self):
         """`"builder.tag"`, or the builder alone."""
         return f"{self.builder}.{self.tag}" if self.tag else self.builder
+
+    @property
+    def class_names(self):
+        """The labels; where they are not known, "class 0", "class 1" and so on."""
+        return self.labels or tuple(f"class {number}" for number in range(self.classes))
 
     @property
     def new_head(self):

@@ -62,7 +62,7 @@ def test_planted_coefficients_are_read_back():
 def test_coefficients_of_clips_are_those_of_the_equation(model, data):
     clips, labels = data
     found = contributions(model, batches(*data, 4))
-    assert found.classes == ("0", "2", "4")
+    assert found.classes == ("class 0", "class 2", "class 4")
     assert found.videos == (3, 4, 3)
     for index, name in enumerate(found.layers):
         layer = model.get_layer(name)
@@ -103,7 +103,7 @@ def test_the_table_has_a_row_for_each_layer_and_each_class(model, data):
     layers = [name for name in found.by_channel]
     assert found.layers == tuple(layers) and len(layers) == 2
     heads = [("layer", name, 10) for name in layers] + [("all", "", 10)]
-    heads += [("class", "0", 3), ("class", "2", 4), ("class", "4", 3)]
+    heads += [("class", f"class {n}", count) for n, count in ((0, 3), (2, 4), (4, 3))]
     shares = [
         *(found.by_channel[name].mean(0) for name in layers),
         np.mean([found.by_channel[name].mean(0) for name in layers], 0),

@@ -74,8 +74,8 @@ def test_another_layer_and_another_class(model, falling, tmp_path):
 def test_segments_are_shown_as_long_as_the_video(falling, tmp_path):
     model = stzoo.tsn_tiny(input_shape=(3, 33, 35, 3), width=8)  # H.264 has even sizes
     assert model.stzoo.clip.sampling == "segments"
-    title, _, (_, path) = reports.of_video(model, tmp_path, falling, label="7")
-    assert "speaks for 7 in tsn_tiny" in title
+    title, _, (_, path) = reports.of_video(model, tmp_path, falling, label="class 7")
+    assert "speaks for class 7 in tsn_tiny" in title
     shown, fps = film(path)
     assert len(shown) == 24
     assert len(shown) / fps == pytest.approx(scenes.FRAMES / motions.FPS, 0.01)
@@ -140,7 +140,10 @@ def test_shares_without_videos_or_labels(motion_folder, tmp_path, monkeypatch, c
     assert found.total == 3 and found.classes == ()
     assert "by_class.png" not in [path.name for path in paths]
     found, _ = reports.of_network(model, tmp_path, motion_folder)
-    assert found.classes == ("0", "1")  # as many classes, whose names it does not know
+    assert found.classes == (
+        "class 0",
+        "class 1",
+    )  # as many classes, whose names it does not know
     monkeypatch.setattr(reports, "find_spec", lambda name: None)
     assert len(reports.of_network(model, tmp_path)[1]) == 1
     assert 'pip install "stzoo[plots]"' in caplog.text

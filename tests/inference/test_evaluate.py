@@ -2,7 +2,6 @@ import csv
 import dataclasses
 import json
 import os
-import types
 from importlib import metadata
 
 import av
@@ -20,7 +19,7 @@ from stzoo.data.transforms import clip_views
 from stzoo.inference import evaluate as evaluation
 from stzoo.inference import parts, views
 from stzoo.inference.predict import classify
-from stzoo.weights.config import ClipConfig
+from stzoo.weights.config import ClipConfig, ModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def test_batches_make_no_difference(model, monkeypatch):
 def test_a_model_without_labels_answers_with_indices():
     model = stzoo.c2d_tiny(classes=3, width=8, depths=(1, 1, 1, 1))
     answer = stzoo.predict(model, np.zeros((9, 80, 80, 3), "uint8"))
-    assert {label for label, _ in answer} == {0, 1, 2}
+    assert {label for label, _ in answer} == {"class 0", "class 1", "class 2"}
 
 
 def test_a_model_from_elsewhere_is_refused():
@@ -239,9 +238,10 @@ class Bright:
     name = "bright"
 
     def __init__(self, **config):
-        values = {"name": "bright.mine", "labels": (), "classes": 3, **config}
         clip = ClipConfig(frames=2, stride=1, height=8, width=8, short_side=8)
-        self.stzoo = types.SimpleNamespace(clip=clip, **values)
+        self.stzoo = ModelConfig(
+            "bright", "mine", clip=clip, **{"classes": 3, **config}
+        )
         self.weights = ()
         self.seen = []
 
@@ -309,7 +309,7 @@ def test_predict_has_the_probabilities_of_the_logits():
         answer = stzoo.predict(Bright(), video)
         expected = probabilities(light / 255)
         order = np.argsort(-expected, kind="stable").tolist()
-        assert [label for label, _ in answer] == order
+        assert [label for label, _ in answer] == [f"class {n}" for n in order]
         assert [p for _, p in answer] == pytest.approx(expected[order], rel=1e-4)
         assert all(type(probability) is float for _, probability in answer)
     labelled = Bright(labels=("dark", "grey", "bright"))
@@ -326,7 +326,7 @@ def test_five_answers_of_many_and_the_first_of_equals():
 
     model = Equal(classes=40)
     answer = stzoo.predict(model, np.zeros((9, 8, 12, 3), np.uint8))
-    assert answer == [(number, pytest.approx(1 / 40)) for number in range(5)]
+    assert answer == [(f"class {n}", pytest.approx(1 / 40)) for n in range(5)]
     assert sum(model.seen) == 1
     video = np.zeros((9, 8, 12, 3), np.uint8)
     stzoo.predict(model, video, views="2x3")
