@@ -45,7 +45,6 @@ def fetch(where, progress=None):
     Raises:
         FileNotFoundError: there is no such file any more.
         ConnectionError: it did not arrive; what has arrived is kept.
-        ImportError: it needs PyTorch; what has arrived is kept.
         ValueError: it arrived, and is wrong; nothing is kept.
     """
     from huggingface_hub.utils import WeakFileLock
@@ -57,7 +56,7 @@ def fetch(where, progress=None):
         if weights := _whole(folder):
             return weights
         archive = folder / "archive"
-        if not archive.is_file():  # it may have come when PyTorch was missing
+        if not archive.is_file():  # it may have come to a process that was killed
             _download(where, archive, progress)
         try:
             data = _converted(where, archive)
