@@ -232,7 +232,7 @@ def test_nothing_of_a_checkpoint_is_run(served, pth, capsys):
             return print, ("unpickled",)
 
     where = f"{served.url}/{pth(checkpoint(meta=Code()))}"
-    with pytest.raises(ValueError, match="it names builtins.print, which is not run"):
+    with pytest.raises(ValueError, match="it names print, which is not run"):
         url_cache.fetch(where)
     assert kept(served) == set()
     assert capsys.readouterr().out == ""

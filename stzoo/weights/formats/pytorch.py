@@ -63,6 +63,8 @@ def read(data):
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         if isinstance(error, LookupError | TypeError | AttributeError):
             reason = f"it has no tensors by their names ({reason})"
+        elif isinstance(error, UnicodeError):
+            reason = f"it has a name that is no text ({reason})"
         raise ValueError(reason[:300]) from None
 
 

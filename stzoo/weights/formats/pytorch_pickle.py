@@ -98,6 +98,7 @@ class Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
         name = f"{module.replace('__builtin__', 'builtins')}.{name}"
         if name not in GLOBALS:
+            name = name.removeprefix("builtins.")
             raise ValueError(f"it names {name}, which is not run")
         return GLOBALS[name]
 

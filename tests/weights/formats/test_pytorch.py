@@ -286,7 +286,7 @@ LONG = b"\x8a\x09" + b"\xff" * 8 + b"\0"  # 2**64 - 1
         (saved({"a": torch.zeros(2, dtype=torch.cfloat)}), "torch.ComplexFloatStorage"),
         (saved({"a": torch._neg_view(torch.zeros(2))}), "a tensor with {'neg': True}"),
         (saved({"module.a": SHARED, "a": SHARED}), "'a' twice"),
-        (saved({"\udc80": SHARED[:2].clone()}), "surrogates not allowed"),
+        (saved({"\udc80": SHARED[:2].clone()}), "a name that is no text"),
         (zipped(tensor()), "has no 'archive/data/0'"),
         (zipped(tensor(), **{"0": bytes(7)}), "'a' needs 8 bytes, but has 7"),
         (zipped(tensor(offset=b"K\1"), **{"0": bytes(8)}), "needs 3 numbers"),
@@ -343,7 +343,7 @@ RUN = b"X\x06\0\0\0import\x85R."
 def test_what_a_pickle_may_not_name(name):
     module, _, last = name.rpartition(".")
     named = f"c{module}\n{last}\n".encode()
-    said = name.replace("__builtin__", "builtins")
+    said = re.sub("^(__builtin__|builtins).", "", name)
     newer = b"\x80\x04" + text(module) + text(last) + b"\x93"
     legacy = saved({}, False)
     start = legacy.index(b"\x80\x02}q\0.")
@@ -372,10 +372,12 @@ def stand_ins():
 
 
 def test_dicts_of_one_list_are_not_more_than_the_list():
-    pairs = b"](" + b"]K\1aK\2a" * 5000 + b"eq\1"
+    pairs = (
+        b"](" + b"".join(b"]M%c%ca]a" % divmod(i, 256) for i in range(5000)) + b"eq\1"
+    )
     dicts = b"(" + b"ccollections\nOrderedDict\nq\2h\1\x85R" + b"h\2h\1\x85R" * 2000
     tracemalloc.start()
-    with pytest.raises(ValueError, match="no tensors by their names"):
+    with pytest.raises(ValueError, match="but a list"):
         read(zipped(b"\x80\x02" + pairs + b"]" + dicts + b"e."))
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
