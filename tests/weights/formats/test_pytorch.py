@@ -78,6 +78,7 @@ def assert_equal(found, arrays):
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         assert found[name].dtype == np.float32
+        assert found[name].flags.aligned
         assert found[name].shape == array.shape
         np.testing.assert_array_equal(found[name], array)
 
@@ -171,7 +172,7 @@ def test_a_checkpoint_of_python_2():
     """Its text is bytes, and an `OrderedDict` a list of pairs."""
     call = tensor().removeprefix(b"\x80\x02}").removesuffix(b"s.") + b"ea"
     steps = b"\x80\x02ccollections\nOrderedDict\n]](" + call + b"\x85R"
-    steps += b"}X\1\0\0\0sX\2\0\0\0\xc3\xa4sb."
+    steps += b"}X\1\0\0\0sX\2\0\0\0\xff\xfesb."
     steps = re.sub(rb"X(.)\0\0\0", rb"U\1", steps)
     found = read(zipped(steps, **{"0": np.arange(2, dtype="float32").tobytes()}))
     assert_equal(found, {"a": np.arange(2)})
@@ -190,6 +191,10 @@ def test_a_zip_without_checksums():
     finally:
         torch.serialization.set_crc32_options(True)
     assert_equal(read(data), {"a": np.arange(3)})
+
+
+def test_a_file_may_hold_a_number_in_each_byte():
+    assert_equal(read(saved({"a": torch.ones(9000).bool()})), {"a": np.ones(9000)})
 
 
 def test_float32_is_not_copied():
@@ -238,6 +243,15 @@ LONG = b"\x8a\x09" + b"\xff" * 8 + b"\0"  # 2**64 - 1
             "become 1010 numbers",
         ),
         (
+            saved(
+                {
+                    "a": torch.zeros(9000).bool()[:1],
+                    "b": torch.ones(1).half().expand(9000),
+                }
+            ),
+            "become 9001 numbers",
+        ),
+        (
             rewritten(
                 saved({"a": torch.zeros(10**6)}), compression=zipfile.ZIP_DEFLATED
             ),
@@ -261,6 +275,10 @@ LONG = b"\x8a\x09" + b"\xff" * 8 + b"\0"  # 2**64 - 1
         (zipped(b"\x80\x02\x82\1."), MORE),  # a class of a registry
         (zipped(b"\x80\x02(cos\nsystem\no."), MORE),
         (zipped(b"\x80\x02(ios\nsystem\n."), MORE),
+        (
+            zipped(b"\x80\x04\x95" + struct.pack("<Q", 9) + b"}." + bytes(9)),
+            "two ends",
+        ),
         (zipped(b"\x80\x02s."), "too little for SETITEM"),
         (zipped(b"\x80\x02}(s."), "too little for SETITEM"),
         (zipped(b"\x80\x02h\x07."), "no tensors by their names"),
