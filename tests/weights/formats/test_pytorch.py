@@ -416,6 +416,23 @@ def test_a_zip_of_more_records_than_a_network_takes(monkeypatch):
         read(saved({str(i): torch.zeros(2) for i in range(10)}))
 
 
+def test_a_record_is_whole_plain_and_there_once():
+    data = saved({"a": torch.ones(2)})
+    part = data.index(b"\0\0\x80\x3f")
+    entry = data.rindex(b"PK\1\2", 0, data.rindex(b"data/0"))
+    head = data.rindex(b"PK\3\4", 0, part)
+    for at, message in [
+        (part, "damaged"),
+        (head, "not where"),
+        (entry + 8, "encrypted"),
+    ]:
+        with pytest.raises(ValueError, match=f"'archive/data/0' is .*{message}"):
+            read(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    twice = data.replace(b"archive/version", b"archive/data/0\0")
+    with pytest.raises(ValueError, match="no name twice"):
+        read(twice)
+
+
 def test_names_in_a_zip_are_names_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = saved({"a": torch.arange(3.0)})
