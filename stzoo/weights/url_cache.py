@@ -56,7 +56,7 @@ def fetch(where, progress=None):
         if weights := _whole(folder):
             return weights
         archive = folder / "archive"
-        if not archive.is_file():  # it may have come to a process that was killed
+        if not archive.is_file():  # an earlier process may have been killed
             _download(where, archive, progress)
         try:
             data = _converted(where, archive)
