@@ -86,7 +86,9 @@ def card(entry):
         licence=entry.licence or "unknown",
         reported=accuracy(entry.reported),
         measured=measured,
-        classes=", ".join(entry.labels) or entry.classes,
+        classes=f"{entry.classes} of {entry.dataset}"
+        if entry.dataset
+        else "a new head",
         sampling=sampling(entry.clip),
     )
 

@@ -33,7 +33,7 @@ from stzoo.layers.network import Network
 from stzoo.layers.pool import max_pool
 from stzoo.models.family import Architecture, Family
 from stzoo.weights.config import ClipConfig, ModelConfig
-from stzoo.weights.labels import head
+from stzoo.weights.labels import classes_of
 
 POOLING = {
     "code": {"pool1": (1, 3, 3), "pool2": (2, 1, 1)},
@@ -275,7 +275,7 @@ FAMILY = Family(
                 source="torchvision, IMAGENET1K_V1",
                 repository=f"timm/resnet{depth}.tv_in1k",
                 allow_missing=("/alpha", "/fc1/kernel", "/fc2/kernel"),
-                **head("imagenet"),
+                **classes_of("imagenet"),
             )
             for family, depths in (
                 ("c2d", (50, 101, 152)),
@@ -290,7 +290,7 @@ FAMILY = Family(
                 tag=dataset,
                 source="Li et al., CVPR 2019",
                 reported={"top1": top1, "top5": top5},
-                **head(dataset),
+                **classes_of(dataset),
             )
             for builder, accuracies in _REPORTED.items()
             for dataset, (top1, top5) in zip(

@@ -27,7 +27,7 @@ from stzoo.models.tsn import (
     tiny_clip,
 )
 from stzoo.weights.config import ModelConfig
-from stzoo.weights.labels import head
+from stzoo.weights.labels import classes_of
 
 
 def cstm(config, name, backbone, width=64, depth=None, **module):
@@ -150,7 +150,7 @@ FAMILY = Family(
                 source="Zheng and Zhang, 2021",
                 reported={"top1": top1, "top5": top5},
                 # The code from which CSTM descends sorts the names.
-                **head(dataset, order=sorted),
+                **classes_of(dataset, order=sorted),
             )
             for (backbone, frames), accuracies in _REPORTED.items()
             for dataset, (top1, top5) in zip(

@@ -29,7 +29,7 @@ from stzoo.models.tsn import (
     tiny_clip,
 )
 from stzoo.weights.config import ModelConfig
-from stzoo.weights.labels import head
+from stzoo.weights.labels import classes_of
 
 BACKBONES = {"bn_inception": bn_inception, "inception_v3": inception_v3}
 # One for each block.
@@ -154,7 +154,7 @@ FAMILY = Family(
                 clip=dataclasses.replace(CLIPS[backbone], frames=frames),
                 source=f"Sudhakaran et al., https://drive.google.com/file/d/{file}",
                 reported={"top1": top1} if top1 else {},
-                **head(tag.removesuffix("_16")),
+                **classes_of(tag.removesuffix("_16")),
             )
             for backbone, tag, frames, file, top1 in _FILES
         ),

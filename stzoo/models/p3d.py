@@ -60,7 +60,7 @@ from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
 from stzoo.models.family import Architecture, Family
 from stzoo.weights.config import ClipConfig, ModelConfig
-from stzoo.weights.labels import head
+from stzoo.weights.labels import classes_of
 
 # 160x160 out of 182x242, 16 frames that follow each other (Section 4.1).
 IMAGENET = ClipConfig(frames=16, stride=1, height=160, width=160, short_side=182)
@@ -314,7 +314,7 @@ FAMILY = Family(
                 source="GluonCV, MXNet; views and crops averaged before the classifier",
                 reported={"top1": top1},
                 repository=f"{_GLUONCV}/{builder}_kinetics400-{sha1[:8]}.zip#sha1={sha1}",
-                **head("kinetics400"),
+                **classes_of("kinetics400"),
             )
             for builder, (sha1, top1) in _KINETICS.items()
         ),
@@ -328,7 +328,7 @@ FAMILY = Family(
                 source="torchvision, IMAGENET1K_V1; stride in the 3x3, here in the 1x1",
                 repository=f"timm/resnet{depth}.tv_in1k",
                 allow_missing=("_temporal/",),
-                **head("imagenet"),
+                **classes_of("imagenet"),
             )
             for depth in (50, 101, 152)
         ),
@@ -340,7 +340,7 @@ FAMILY = Family(
                 clip=CLIPS["caffe", modality],
                 source=f"Qiu et al., ICCV 2017, official Caffe model; {of}",
                 reported=accuracy,
-                **head(tag.removesuffix("_flow")),
+                **classes_of(tag.removesuffix("_flow")),
             )
             for tag, (modality, accuracy, of) in _CAFFE.items()
         ),

@@ -62,6 +62,7 @@ from stzoo.models import tsn
 from stzoo.models.family import Architecture, Family
 from stzoo.models.tsn import KEY_MAP, imagenet
 from stzoo.weights.config import ClipConfig, ModelConfig
+from stzoo.weights.labels import classes_of
 
 COMPACT = ("compact_bilinear",) * 3
 SNIPPETS = 256  # each has layers of its own: 4096 take minutes to build
@@ -452,12 +453,12 @@ FAMILY = Family(
             "stpn_bninception",
             tag="ucf101",
             options={"streams": "both", "length": 5},
-            classes=101,
             clip=dataclasses.replace(_clip("bn_inception", "both", 3, 5), flow="tvl1"),
             source="mmaction, TSN on UCF101 split 1, of RGB and of flow; fusions and "
             f"head start new: {_MMACTION}/tsn_2d_rgb_{_FILE}-98160339.pth "
             f"{_MMACTION}/tsn_2d_flow_{_FILE}-151870b7.pth",
             allow_missing=_NEW,
+            **classes_of("ucf101"),
         ),
         ModelConfig(
             "stpn_tiny",

@@ -26,7 +26,7 @@ from stzoo.models.tsn import (
     tiny_clip,
 )
 from stzoo.weights.config import ModelConfig
-from stzoo.weights.labels import head
+from stzoo.weights.labels import classes_of
 
 
 def tsm(config, name, backbone, width=64, depth=None):
@@ -128,7 +128,7 @@ FAMILY = Family(
                     f"tsm_imagenet-pretrained-r{depth}_8xb16-1x1x{frames}-50e_{data}-rgb",
                     version,
                 ),
-                **head(tag.removesuffix("_16")),
+                **classes_of(tag.removesuffix("_16")),
             )
             for depth, tag, frames, data, version, top1, top5 in _MMACTION
         ),
@@ -140,7 +140,7 @@ FAMILY = Family(
             source="Lin et al., one crop, "
             f"{_MIT}/TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth",
             reported={"top1": 71.2},
-            **head("kinetics400"),
+            **classes_of("kinetics400"),
         ),
         *(
             ModelConfig(
@@ -150,7 +150,7 @@ FAMILY = Family(
                 licence="BSD-3-Clause",
                 source="torchvision, IMAGENET1K_V1",
                 repository=f"timm/resnet{depth}.tv_in1k",
-                **head("imagenet"),
+                **classes_of("imagenet"),
             )
             for depth in (50, 101)
         ),

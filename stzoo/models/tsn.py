@@ -23,7 +23,7 @@ from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
 from stzoo.models.family import Architecture, Family
 from stzoo.weights.config import ClipConfig, ModelConfig
-from stzoo.weights.labels import head
+from stzoo.weights.labels import classes_of
 
 _CAFFE = ClipConfig(
     mean=(128, 117, 104), std=(1, 1, 1), order="BGR", sampling="segments"
@@ -160,7 +160,7 @@ def imagenet(builder, backbone, reported=None, allow_missing=()):
         reported=reported or {},
         repository=address,
         allow_missing=allow_missing,
-        **head("imagenet"),
+        **classes_of("imagenet"),
     )
 
 
@@ -215,7 +215,7 @@ FAMILY = Family(
             source="mmaction2, 25 clips and 10 crops",
             reported={"top1": 74.12, "top5": 91.34},
             repository=mmaction(_RESNET50, "20220906-2692d16c", _MIRROR),
-            **head("kinetics400"),
+            **classes_of("kinetics400"),
         ),
         ModelConfig(
             "tsn_resnet50",
@@ -224,7 +224,7 @@ FAMILY = Family(
             licence="BSD-3-Clause",
             source="torchvision, IMAGENET1K_V1",
             repository="timm/resnet50.tv_in1k",
-            **head("imagenet"),
+            **classes_of("imagenet"),
         ),
         imagenet("tsn_bninception", "bn_inception", {"top1": 73.524, "top5": 91.562}),
         imagenet("tsn_inceptionv3", "inception_v3"),

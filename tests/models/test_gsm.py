@@ -85,6 +85,7 @@ def test_a_network_starts_from_imagenet(hub, monkeypatch, tmp_path, builder):
         stzoo.zoo.ENTRIES[f"{builder}_bninception.imagenet"],
         builder=f"{builder}_tiny",
         classes=10,
+        labels=(),
         repository=f"{hub.url}/some/files/resolve/main/{name}",
     )
     monkeypatch.setattr(

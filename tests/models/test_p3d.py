@@ -212,6 +212,7 @@ def gluoncv(hub, monkeypatch):
         stzoo.zoo.ENTRIES["p3d_resnet50.kinetics400"],
         builder="p3d_tiny",
         classes=9,
+        labels=(),
         repository=f"{url}#sha1={hashlib.sha1(data).hexdigest()}",
     )
     monkeypatch.setattr(
@@ -273,6 +274,7 @@ def test_imagenet_weights_start_as_the_image_network(
         stzoo.zoo.ENTRIES["p3d_resnet50.imagenet"],
         builder="p3d_tiny",
         classes=10,
+        labels=(),
         repository="timm/tiny",
     )
     monkeypatch.setattr(

@@ -720,7 +720,11 @@ def image(hub, monkeypatch):
     hub.repositories["timm/tiny"] = {WEIGHTS: save_torch(image.state_dict())}
     entries = tuple(
         dataclasses.replace(
-            entry, builder=f"{family}_tiny", classes=10, repository="timm/tiny"
+            entry,
+            builder=f"{family}_tiny",
+            classes=10,
+            labels=(),
+            repository="timm/tiny",
         )
         for family in ("c2d", "c3d", "cost")
         for entry in cost.FAMILY.entries

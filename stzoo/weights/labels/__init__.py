@@ -26,8 +26,8 @@ _SAME = {"something_v1": "something_v2"}
 _WITHOUT_NAMES = {"sports1m": 487}
 
 
-def head(dataset, order=tuple):
-    """What the head of a network for a data set is, as arguments of `ModelConfig`.
+def classes_of(dataset, order=tuple):
+    """The classes of a data set, as arguments of `ModelConfig`.
 
     Args:
         dataset: string, the name of a data set.
