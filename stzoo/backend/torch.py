@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from stzoo.backend import generic
-from stzoo.backend.generic import PLAIN, subsample
+from stzoo.backend.generic import PLAIN
 
 __all__ = (
     "average_pool_3x3",
@@ -27,6 +27,7 @@ __all__ = (
     "prefers_conv3d",
     "reshape",
     "shape_of",
+    "subsample",
 )
 
 
@@ -44,6 +45,19 @@ def shape_of(x):
 
 def reshape(x, sizes):
     return x.reshape(sizes)
+
+
+def subsample(x, strides):
+    """While it is traced, without a slice that has a step: OpenVINO takes the size of
+    its result for the size of its input (openvinotoolkit/openvino#37932).
+    """
+    if not torch.jit.is_tracing():
+        return generic.subsample(x, strides)
+    for axis, stride in enumerate(strides, 1):
+        if stride > 1:
+            places = torch.arange(0, x.shape[axis], stride, device=x.device)
+            x = x.index_select(axis, places)
+    return x
 
 
 def pad(x, margins):

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 from typing import Any, NamedTuple
 
 import keras
@@ -79,9 +80,10 @@ class Network(keras.Model):
         return self._plan.run([x], training, short=_may_be_short(self))
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
-        """As of `keras.Model`, also for a model that has not been called yet."""
+        """As of `keras.Model`, of a model that was never called as well."""
         self(keras.Input(batch_shape=self.input_shape, dtype=self.input.dtype))
-        return super().export(filepath, format=format, **kwargs)
+        # Keras takes a `Path` for some formats, and only strings for others.
+        return super().export(os.fspath(filepath), format=format, **kwargs)
 
     def train_step(self, *args, **kwargs):
         if keras.backend.backend() == "torch":

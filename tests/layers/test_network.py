@@ -7,6 +7,7 @@ import weakref
 import keras
 import numpy as np
 import onnxruntime
+import openvino
 import pytest
 from harness import close, numpy
 
@@ -190,3 +191,29 @@ def test_a_model_that_was_never_called_is_exported_for_any_batch(tmp_path):
         x = np.random.default_rng(batch).random((batch, 4, 32, 32, 3)).astype("float32")
         (answer,) = session.run(None, {session.get_inputs()[0].name: x})
         close(answer, model(x), tolerance=1e-4)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="OpenVINO cannot read what JAX traces"
+)
+@pytest.mark.parametrize(
+    ("name", "options", "fused"),
+    [
+        ("c2d_tiny", {}, True),
+        ("cost_tiny", {"variant": "a"}, False),
+        ("p3d_tiny", {}, True),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # of OpenVINO and of PyTorch's tracing
+def test_openvino_takes_any_batch(name, options, fused, tmp_path):
+    """The networks whose 1x1 convolutions and shortcuts have strides."""
+    shape = (16 if name == "p3d_tiny" else 4, 32, 32, 3)
+    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=shape)
+    model = stzoo.create(name, classes=3, **small, **options)
+    model = stzoo.fuse(model) if fused else model
+    model.export(tmp_path / "model.xml", format="openvino", verbose=False)
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.compile_model(tmp_path / "model.xml", "CPU", exact)
+    for batch in (1, 2, 3):
+        x = 255 * np.random.default_rng(batch).random((batch, *shape), "float32")
+        close(compiled(x)[0], model(x), tolerance=1e-4)
