@@ -84,7 +84,7 @@ def ask(model, x):
 
 def _check_fit(model, x, y):
     """One step of `fit` reaches every weight and lowers the loss."""
-    for layer in model._flatten_layers():
+    for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0  # so that two steps see the same network
     before = [numpy(weight) for weight in model.trainable_weights]

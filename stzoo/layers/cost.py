@@ -171,7 +171,7 @@ class CoST(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "variant": self.variant,
-            "dense": configs(self),
+            "dense": configs(self, "fc1", "fc2"),
         }
 
 

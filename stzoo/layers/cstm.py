@@ -156,5 +156,5 @@ class CSTM(keras.layers.Layer):
             "shift": self.shift,
             "reduction": self.reduction,
             "fused": self.fused,
-            "dense": configs(self),
+            "dense": configs(self, "fc1", "fc2"),
         }

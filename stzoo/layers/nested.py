@@ -18,14 +18,17 @@ def nested(operator, layer):
     return keras.layers.Dense.from_config(config) if config else layer
 
 
-def configs(operator):
-    """The configs of the layers that Keras has quantized or given LoRA, by name."""
-    # As Keras' documentation of `DTypePolicyMap` goes through the layers of a layer.
-    inner = operator._flatten_layers(include_self=False, recursive=False)
+def configs(operator, *names):
+    """The configs of the layers that Keras has quantized or given LoRA, by name.
+
+    Args:
+        operator: the layer around them. It may not be built.
+        names: of the attributes that hold these layers, and of the layers.
+    """
+    layers = [getattr(operator, name, None) for name in names]
     changed = {
         layer.name: layer.get_config()
-        for layer in inner
-        if isinstance(layer, keras.layers.Dense)
-        and (layer.quantization_mode or layer.lora_rank)
+        for layer in layers
+        if layer is not None and (layer.quantization_mode or layer.lora_rank)
     }
     return operator.dense | changed

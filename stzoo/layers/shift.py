@@ -215,7 +215,11 @@ class ChannelAttention(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
-        return {**config, "reduction": self.reduction, "dense": configs(self)}
+        return {
+            **config,
+            "reduction": self.reduction,
+            "dense": configs(self, "fc1", "fc2"),
+        }
 
 
 def shift(x, by):

@@ -172,7 +172,11 @@ class AttentionPooling(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
-        return {**config, "filters": self.filters, "dense": configs(self)}
+        return {
+            **config,
+            "filters": self.filters,
+            "dense": configs(self, "conv1", "conv2"),
+        }
 
 
 @keras.saving.register_keras_serializable("stzoo")

@@ -3,6 +3,7 @@
 Hu et al.: LoRA, ICLR 2022. https://arxiv.org/abs/2106.09685
 """
 
+import keras
 from keras import ops
 
 
@@ -21,11 +22,9 @@ def merged(model):
     }
     for layer in _layers(model):
         if getattr(layer, "lora_enabled", False):
-            a, b = (
-                values.pop(factor.path).astype("float32")
-                for factor in (layer.lora_kernel_a, layer.lora_kernel_b)
-            )
-            path = layer._kernel.path
+            paths = layer.lora_kernel_a.path, layer.lora_kernel_b.path
+            a, b = (values.pop(path).astype("float32") for path in paths)
+            path = paths[0].removesuffix("lora_kernel_a") + "kernel"
             kernel = values[path].astype("float32")
             values[path] = kernel + layer.lora_alpha / layer.lora_rank * (a @ b)
     return values
@@ -50,5 +49,16 @@ def check_floats(model, advice):
 
 
 def _layers(model):
-    # As Keras' documentation of `DTypePolicyMap` goes through the layers of a layer.
-    return model._flatten_layers(include_self=False)
+    """All layers of a model, also those inside of layers.
+
+    Keras has no public way to ask a layer for those inside. This one is private, but
+    stands in the documentation of `keras.dtype_policies.DTypePolicyMap`.
+    """
+    flatten = getattr(model, "_flatten_layers", None)
+    if flatten is None:
+        raise RuntimeError(
+            f"Keras {keras.__version__} has no `_flatten_layers`, by which stzoo finds "
+            "layers that have LoRA or are quantized. Nothing was written. Install a "
+            "version of Keras that stzoo supports."
+        )
+    return flatten(include_self=False)

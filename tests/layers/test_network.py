@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import gc
+import inspect
 import pickle
 import weakref
 
@@ -12,7 +13,7 @@ import pytest
 from harness import close, numpy
 
 import stzoo
-from stzoo.layers import network
+from stzoo.layers import BatchNorm, ClipConv, network
 from stzoo.layers.network import Network
 
 only_torch = pytest.mark.skipif(
@@ -159,25 +160,89 @@ def test_two_models_stand_in_one_graph(tmp_path):
     close(stzoo.load(tmp_path / "one")(x), one(x))
 
 
-@pytest.mark.parametrize("missing", [*network.EXTRAS, "plan", "training"])
-def test_without_private_parts_of_keras_the_numbers_stay(monkeypatch, missing):
-    """Batch norms are updated, whichever part of Keras is gone."""
-    if missing == "plan":
-        monkeypatch.setattr(network, "READ_VERSIONS", ())
-    elif missing != "training":
-        monkeypatch.delattr(keras.Layer, missing, raising=False)
-    keras.utils.set_random_seed(0)
-    x = np.random.default_rng(0).random((2, 4, 32, 32, 3)).astype("float32")
-    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=x.shape[1:])
-    model = stzoo.c2d_tiny(classes=3, **small)
+@pytest.fixture
+def calls(monkeypatch):
+    """The names of the layers that run by `keras.Layer.__call__`."""
+    names, run = [], keras.Layer.__call__
+
+    def call(layer, *args, **kwargs):
+        names.append(layer.name)
+        return run(layer, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Layer, "__call__", call)
+    return names
+
+
+def hide_from_network(monkeypatch, name):
+    """Makes an attribute of layers absent where `stzoo.layers.network` reads it.
+
+    Keras and PyTorch themselves still find it.
+    """
+    read = keras.Layer.__getattribute__
+
+    def hidden(layer, asked):
+        reader = inspect.currentframe().f_back.f_globals["__name__"]
+        if asked == name and reader == network.__name__:
+            raise AttributeError(asked)
+        return read(layer, asked)
+
+    monkeypatch.setattr(keras.Layer, "__getattribute__", hidden)
+
+
+def take_away(monkeypatch, missing):
+    """Makes a part absent that Keras or PyTorch do not promise to keep."""
+    match missing:
+        case "version":
+            monkeypatch.setattr(network, "READ_VERSIONS", ())
+        case "clone_model":
+            monkeypatch.delattr(keras.models, "clone_model")
+        case "_has_any_global_hook":
+            torch = pytest.importorskip("torch")
+            monkeypatch.delattr(torch.nn.modules.module, "_has_any_global_hook")
+        case str():
+            hide_from_network(monkeypatch, missing)
+
+
+def small_graph():
+    inputs = keras.Input((2, 4, 4, 3))
+    x = ClipConv(4, (3, 3, 3), name="conv")(inputs)
+    x = BatchNorm(name="norm")(x)
+    return inputs, keras.layers.Dropout(0.5, seed=0, name="dropout")(x)
+
+
+def results(model, start, x):
+    """What a model answers without and with training, and its variables after that."""
+    for variable, value in zip(model.variables, start, strict=True):
+        variable.assign(value)
+    answer, trained = numpy(model(x)), numpy(model(x, training=True))
+    return answer, trained, [numpy(variable) for variable in model.variables]
+
+
+PRIVATE = ("version", "clone_model", "_has_any_global_hook", *network.EXTRAS)
+
+
+@pytest.mark.parametrize("missing", [None, *PRIVATE])
+def test_without_private_parts_of_keras_the_numbers_stay(monkeypatch, calls, missing):
+    """Where a part is missing, Keras runs the layers."""
+    take_away(monkeypatch, missing)
+    model = Network(*small_graph())
+    start = [numpy(variable) for variable in model.variables]
+    x = np.random.default_rng(0).random((2, 2, 4, 4, 3), "float32")
+    calls.clear()
+    answer, trained, variables = results(model, start, x)
+    short = keras.backend.backend() == "torch" and missing is None
+    assert short != {"conv", "norm", "dropout"}.issubset(calls)
+
     plain = keras.Model(model.input, model.output)
-    model.get_layer("dropout").rate = 0
-    close(model(x), plain(x))
-    norm = model.get_layer("bn1")
-    before = numpy(norm.moving_mean)
-    answer = numpy(model(x, training=True))
-    assert (numpy(norm.moving_mean) != before).any()
-    close(plain(x, training=True), answer)
+    expected, expected_trained, expected_variables = results(plain, start, x)
+    close(answer, expected)
+    close(trained, expected_trained)
+    assert (answer != 0).all() and (trained == 0).any(), "dropout drops in training"
+    for found, value in zip(variables, expected_variables, strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-5)
+    norm = model.get_layer("norm")
+    assert (numpy(norm.moving_mean) != 0).all()
+    assert (numpy(norm.moving_variance) != 1).all()
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras exports no ONNX")

@@ -6,6 +6,7 @@ import pytest
 from harness import close, numpy
 
 import stzoo
+from stzoo.weights.adapters import check_floats, merged
 
 
 @pytest.fixture
@@ -70,3 +71,12 @@ def test_the_deploy_form_can_be_quantized(model, tmp_path):
         layer.quantize("int8")
     fused.save(tmp_path / "model.keras")
     close(answer(keras.saving.load_model(tmp_path / "model.keras")), answer(fused))
+
+
+@pytest.mark.parametrize("read", [merged, lambda model: check_floats(model, "")])
+def test_nothing_is_written_when_the_layers_inside_cannot_be_found(read):
+    class Newer:
+        weights = ()
+
+    with pytest.raises(RuntimeError, match="no `_flatten_layers`.*Nothing was written"):
+        read(Newer())
