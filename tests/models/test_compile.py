@@ -1,4 +1,4 @@
-"""`torch.compile` takes a whole model as one graph, of a fixed shape."""
+"""Whole models are compiled: by `torch.compile`, or by XLA on TensorFlow."""
 
 import keras
 import numpy as np
@@ -7,30 +7,73 @@ from harness import close, numpy
 
 import stzoo
 
-if keras.backend.backend() != "torch":
-    pytest.skip("PyTorch alone has it", allow_module_level=True)
-
 FAMILIES = {
-    "cost_tiny": {"depths": (1, 0, 0, 0)},
+    "cost_tiny": {"depths": (2, 0, 0, 0)},
     "p3d_tiny": {"depths": (1, 1, 1, 1), "semantics": "paper"},
     "tsm_tiny": {"depth": 1},
     "gsm_tiny": {"depth": 1},
     "cstm_tiny": {"depth": 1},
     "stpn_tiny": {"width": 4, "length": 2, "dim": 32},
 }
+on_torch = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="PyTorch alone has torch.compile"
+)
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="JAX compiles in any case"
+)
 
 
+def small(name):
+    frames, channels = (6, 5) if name == "stpn_tiny" else (16, 3)
+    shape = (frames, 32, 32, channels)
+    return stzoo.create(name, input_shape=shape, **FAMILIES[name])
+
+
+def clip(model):
+    shape = (1, *model.input_shape[1:])
+    return np.random.default_rng(0).integers(0, 256, shape)
+
+
+@on_torch
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_layer_breaks_the_graph(name):
+    """As one graph, of a fixed shape."""
     import torch
 
-    frames, channels = (6, 5) if name == "stpn_tiny" else (16, 3)
-    shape = (frames, 32, 32, channels)
-    model = stzoo.create(name, input_shape=shape, **FAMILIES[name])
-    clip = torch.as_tensor(np.random.default_rng(0).integers(0, 256, (1, *shape)))
+    model = small(name)
+    x = torch.as_tensor(clip(model))
     compiled = torch.compile(
-        lambda clip: model(clip, training=False), fullgraph=True, backend="eager"
+        lambda x: model(x, training=False), fullgraph=True, backend="eager"
     )
     with torch.no_grad():
-        close(numpy(compiled(clip)), numpy(model(clip)))
+        close(numpy(compiled(x)), numpy(model(x)))
+
+
+@on_tensorflow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_layer_refuses_xla(name):
+    model = small(name)
+    model.compile(jit_compile=True)
+    assert model.jit_compile is True
+
+
+@on_tensorflow
+def test_xla_compiles_a_model_that_asks_for_it(monkeypatch):
+    import tensorflow as tf
+
+    asked, function = [], tf.function
+
+    def note(*args, jit_compile=None, **kwargs):
+        asked.append(jit_compile)
+        return function(*args, jit_compile=jit_compile, **kwargs)
+
+    monkeypatch.setattr(tf, "function", note)
+    model = small("cost_tiny")
+    x = clip(model).astype("float32")
+    model.compile(keras.optimizers.SGD(1e-4), "mse", jit_compile=True)
+    close(model.predict(x, verbose=0), model(x))
+    assert True in asked
+    asked.clear()
+    loss = model.train_on_batch(x, np.zeros(model(x).shape))
+    assert np.isfinite(loss) and True in asked
