@@ -162,9 +162,8 @@ def tables(cases):
 
 def cases(chosen):
     """The cases that the command asks for, see `main`."""
-    from convert_weights import parse_options
-
     import stzoo
+    from stzoo.conversion import parse_options
 
     cores = len(os.sched_getaffinity(0))
     threads = dict.fromkeys(min(n or cores, cores) for n in chosen.threads)

@@ -13,13 +13,14 @@ import numpy as np
 import stzoo
 from stzoo.data import motions
 from stzoo.data.transforms import clip_views
+from stzoo.zoo import ENTRIES
 
 GOLDEN = Path(__file__).parent.parent / "weights" / "golden"
 
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("name", choices=stzoo.list_models(pretrained=True))
+    parser.add_argument("name", choices=sorted(ENTRIES))
     name = parser.parse_args().name
     model = stzoo.create(name)
     frames, _, _ = motions.render([0, 2**32 - 1])  # a scene of no data set

@@ -26,9 +26,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from convert_weights import parse_options
 
 import stzoo
+from stzoo.conversion import parse_options
 from stzoo.data import motions
 from stzoo.data.flow import FlowVideo
 from stzoo.data.mirroring import mirror_pairs

@@ -13,6 +13,7 @@ _environment.prepare()
 
 _FUNCTIONS = {  # name: module, and the name there if it is another one
     "contributions": "explain.contributions",
+    "convert": "conversion",
     "create": "zoo",
     "evaluate": "inference.evaluate",
     "extract": "inference.extract",

@@ -11,6 +11,7 @@ from stzoo.layers.initializers import at_most
 from stzoo.models import cost, cstm, gsm, p3d, stpn, tsm, tsn
 from stzoo.models.family import SHARED
 from stzoo.weights import checkpoint
+from stzoo.weights.catalogue import describe
 
 FAMILIES = tuple(module.FAMILY for module in (cost, p3d, cstm, stpn, gsm, tsm, tsn))
 BUILDERS = {
@@ -23,19 +24,24 @@ for _family in FAMILIES:
         _builder.__doc__ = _family.document(_builder)
 
 
-def list_models(pattern="*", pretrained=False):
-    """Lists the models of the zoo.
+def list_models(pattern="*", pretrained=False, unavailable=False):
+    """Lists the models of the zoo, or their weights.
 
     Args:
-        pattern: string with wildcards: `"cost*"`.
-        pretrained: bool, list `builder.tag` for the weights with an entry instead of
-            the builders.
+        pattern: string with wildcards, of the builder or of `builder.tag`: `"cost*"`.
+        pretrained: bool, list weights instead of builders.
+        unavailable: bool, list the weights too that nobody has published, or that have
+            to be converted first.
 
     Returns:
-        List of strings, sorted.
+        List of the names of builders, sorted; or of
+        `stzoo.weights.catalogue.Weights`, sorted by name.
     """
-    names = ENTRIES if pretrained else BUILDERS
-    return sorted(name for name in names if fnmatch(name, pattern))
+    if not pretrained:
+        return sorted(name for name in BUILDERS if fnmatch(name, pattern))
+    names = sorted(name for name in ENTRIES if fnmatch(name, pattern))
+    weights = [describe(ENTRIES[name]) for name in names]
+    return [one for one in weights if one.is_available or unavailable]
 
 
 def create(name, **kwargs):
@@ -56,7 +62,7 @@ def create(name, **kwargs):
         )
     if tag and kwargs.setdefault("pretrained", tag) != tag:
         raise ValueError(
-            f"The name {name!r} already says the weights. "
+            f"{name!r} already contains a tag, so omit `pretrained`. "
             f"Received: pretrained={kwargs['pretrained']!r}."
         )
     return BUILDERS[builder](**kwargs)

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import stzoo
 from stzoo.cli import main
@@ -15,7 +16,10 @@ from stzoo.data import motions
 @pytest.fixture
 def run():
     def run(*arguments):
-        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+        arguments = [str(argument) for argument in arguments]
+        if arguments[0] == "predict" and "--model" not in arguments:
+            arguments += ["--model", "cost_tiny.motions"]
+        return CliRunner().invoke(main, arguments)
 
     return run
 
@@ -29,9 +33,21 @@ def video(tmp_path):
 
 def test_list(run):
     assert run("list").stdout.split() == stzoo.list_models()
-    assert run("list", "cost_t*", "--pretrained").stdout.split() == [
-        "cost_tiny.motions"
+    result = run("list", "cost_*", "--pretrained")
+    assert result.exit_code == 0
+    header, *rows = result.stdout.splitlines()
+    assert header.split()[:4] == ["weights", "classes", "params", "GFLOPs"]
+    assert [row.split()[0] for row in rows] == [
+        "cost_resnet101.imagenet",
+        "cost_resnet152.imagenet",
+        "cost_resnet50.imagenet",
+        "cost_tiny.motions",
     ]
+    assert "98.2 (1x1 views)" in rows[-1] and "in the package" in rows[-1]
+    result = run("list", "tsm*50.k*", "--all", "--json")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [weights["classes"] for weights in found] == [400, 400, 400]
+    assert found[0]["labels"][0] == "abseiling"
 
 
 def test_predict(run, video):
@@ -56,6 +72,65 @@ def test_predict_goes_on_after_a_bad_file(run, video, tmp_path):
     assert len(second["answers"]) == 5
 
 
+def test_predict_takes_folders_patterns_and_frames(run, video, tmp_path):
+    for name, motion in (("b/rising.mp4", "rising"), ("b/c/falling.mp4", "falling")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        motions.save(tmp_path / name, motions.render(5, motion)[0])
+    frames = tmp_path / "b" / "frames"
+    frames.mkdir()
+    for number, frame in enumerate(motions.render(5, "rising")[0]):
+        Image.fromarray(frame).save(frames / f"{number:03}.png")
+    (tmp_path / "b" / "notes.txt").write_text("no video")
+    (tmp_path / "b" / "._rising.mp4").write_text("of a file system")
+    result = run("predict", tmp_path / "b", "--json", "--num-workers", 2)
+    assert result.exit_code == 0
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    names = ["rising.mp4", "c/falling.mp4", "frames"]
+    assert [row["video"] for row in rows] == [str(tmp_path / "b" / n) for n in names]
+    best = [row["answers"][0]["label"] for row in rows]
+    assert best == ["rising", "falling", "rising"]
+    assert {row["model"] for row in rows} == {"cost_tiny.motions"}
+    pattern = tmp_path / "b" / "*" / "*.mp4"
+    (row,) = map(json.loads, run("predict", pattern, "--json").stdout.splitlines())
+    assert row["video"].endswith("falling.mp4") and row["answers"] == rows[1]["answers"]
+    result = run("predict", tmp_path / "*.nothing")
+    assert result.exit_code == 1 and "There is no file" in result.stderr
+
+
+def test_predict_without_a_network_says_what_to_do(video, hub, monkeypatch):
+    def fail(url, part, progress):
+        raise ConnectionError(f"{url} did not arrive whole.")
+
+    monkeypatch.setattr("stzoo.weights.url_cache._get", fail)
+    result = CliRunner().invoke(main, ["predict", str(video)])
+    assert result.exit_code == 1
+    assert "tsm_resnet50.kinetics400" in result.stderr
+    assert "--model cost_tiny.motions" in result.stderr
+
+
+def warned(caplog):
+    return [r.getMessage() for r in caplog.records if r.name == "stzoo"]
+
+
+def test_predict_warns_in_one_line(run, video, tmp_path, caplog):
+    Image.fromarray(motions.render(5)[0][0]).save(tmp_path / "photo.png")
+    assert run("predict", tmp_path / "photo.png").exit_code == 0
+    motions.save(tmp_path / "short.mp4", motions.render(5)[0][:7])
+    assert run("predict", tmp_path / "short.mp4").exit_code == 0
+    assert warned(caplog) == [
+        f"{tmp_path}/photo.png is an image, but the model looks at motion.",
+        f"{tmp_path}/short.mp4 has 7 frames and a clip spans 15, so frames are "
+        "repeated.",
+    ]
+    caplog.clear()
+    assert run("predict", video).exit_code == 0 and not warned(caplog)
+    stzoo.predict(stzoo.tsn_tiny(), video)
+    assert warned(caplog) == [
+        "The weights of tsn_tiny may be random, and so are its answers: build it with "
+        "pretrained=..., load it, or train it."
+    ]
+
+
 def test_names_that_are_not_utf_8(run, video, tmp_path):
     good, bad = (tmp_path / os.fsdecode(name) for name in (b"a\xe9.mp4", b"b\xe9.mp4"))
     video.rename(good)
@@ -78,7 +153,10 @@ def test_predict_with_a_folder(run, video, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cost_tiny", "does not say which weights. Known: cost_tiny.motions"),
+        (
+            "cost_tiny",
+            "does not say which weights. Those that can be had: cost_tiny.mot",
+        ),
         ("cost_tiny.nothing", "is no tag of cost_tiny"),
         ("nothing.motions", "There is no model"),
     ],

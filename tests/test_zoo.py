@@ -1,6 +1,7 @@
 """From a name to a model."""
 
 import json
+import math
 from inspect import signature
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import stzoo
 from stzoo import zoo
 from stzoo.models.family import SHARED
+from stzoo.weights import hub
 
 TINY = {"width": 4, "depths": (1, 1, 1, 1), "input_shape": (2, 32, 32, 3)}
 
@@ -24,14 +26,62 @@ def test_list_models():
     assert set(stzoo.list_models()) == zoo.BUILDERS.keys()
 
 
-def test_list_models_with_weights():
-    assert stzoo.list_models("cost_resnet50*", pretrained=True) == [
+def test_weights_that_can_be_had_and_others():
+    def names(pattern, **options):
+        found = stzoo.list_models(pattern, pretrained=True, **options)
+        return [weights.name for weights in found]
+
+    assert names("cost_*50*") == ["cost_resnet50.imagenet"]
+    assert names("cost_resnet50*", unavailable=True) == [
         "cost_resnet50.imagenet",
         "cost_resnet50.kinetics400",
         "cost_resnet50.moments_in_time",
     ]
-    for name in stzoo.list_models(pretrained=True):
-        assert zoo.ENTRIES[name].builder in zoo.BUILDERS
+    assert names("*", unavailable=True) == sorted(zoo.ENTRIES)
+    for weights in stzoo.list_models(pretrained=True, unavailable=True):
+        entry = zoo.ENTRIES[weights.name]
+        shipped = hub.shipped(weights.name)
+        assert weights.is_available == bool(entry.repository or shipped)
+        assert (weights.download == 0) == bool(shipped)
+        assert (weights.needs == "stzoo[flow]") == (len(entry.clip.mean) != 3)
+        assert weights.classes == entry.classes and weights.licence == entry.licence
+        assert weights.dataset == entry.dataset
+
+
+def test_what_is_listed_of_one_set_of_weights():
+    (tiny,) = stzoo.list_models("cost_tiny*", pretrained=True)
+    folder = hub.shipped("cost_tiny.motions")
+    config = json.loads((folder / "config.json").read_text())
+    assert tiny.measured == config["measured"] and tiny.where == "in the package"
+    assert tiny.labels == tuple(config["labels"])
+    model = stzoo.cost_tiny()
+    sizes = [math.prod(variable.shape) for variable in model.trainable_variables]
+    assert tiny.parameters == sum(sizes)
+    (tsm,) = stzoo.list_models("tsm_resnet50.something_v2", pretrained=True)
+    assert tsm.reported == {"top1": 62.72, "top5": 87.7, "protocol": "3 crops"}
+    assert tsm.where.startswith("https://download.openmmlab.com/")
+    assert tsm.download == 4 * tsm.parameters
+    (none,) = stzoo.list_models("cost_*50.kin*", pretrained=True, unavailable=True)
+    assert none.where == "not published: Li et al., CVPR 2019"
+
+
+# GFLOPs and millions of parameters. TSM, ICCV 2019, Table 2, 8 frames: 33 G, 24.3 M
+# (of 174 classes, 23.9 M); CoST's C2D and C3D parameters are derived from the layers.
+@pytest.mark.parametrize(
+    "name, gflops, parameters",
+    [
+        ("tsm_resnet50.something_v2", 32.9, 23.9),
+        ("tsm_resnet50.something_v2_16", 65.8, 23.9),
+        ("c2d_resnet50.kinetics400", None, 24.327632),
+        ("cost_resnet50.kinetics400", None, 25.085464),
+        ("p3d_resnet152.kinetics400", None, 66.49224),
+    ],
+)
+def test_costs_against_published_counts(name, gflops, parameters):
+    (found,) = stzoo.list_models(name, pretrained=True, unavailable=True)
+    assert found.parameters == pytest.approx(parameters * 1e6, rel=2e-3)
+    if gflops:
+        assert found.gflops == pytest.approx(gflops, rel=1e-2)
 
 
 def test_every_name_is_public():

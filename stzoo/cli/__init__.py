@@ -15,6 +15,7 @@ COMMANDS = {  # in the order of `stzoo --help`
     "evaluate": "measuring:evaluate",
     "extract": "measuring:extract",
     "explain": "measuring:explain",
+    "convert": "converting:convert",
 }
 
 

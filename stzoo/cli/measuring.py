@@ -11,7 +11,8 @@ from stzoo.cli import options
 @options.views
 @options.out(help="Folder for evaluation.json, classes.csv and confusion.png.")
 @options.engine
-def evaluate(*, name, views, out, engine, num_workers, skip, **data):
+@options.sample_fps
+def evaluate(*, name, views, out, engine, num_workers, skip, sample_fps, **data):
     """Measure a model on DATA: accuracy in all, by class, and what is mistaken.
 
     With --out, an evaluation that was interrupted goes on where it was.
@@ -23,7 +24,9 @@ def evaluate(*, name, views, out, engine, num_workers, skip, **data):
         model = options.load_model(name)
         videos = datasets.read(**data, skip=skip, classes=model.stzoo.labels)
         parts = out and out / "parts"
-        found = evaluate(model, videos, views, parts, num_workers, track, engine)
+        found = evaluate(
+            *(model, videos, views, parts, num_workers, track, engine, sample_fps)
+        )
         if out:
             found.save(out)
     _show_evaluation(found)
@@ -43,9 +46,8 @@ def evaluate(*, name, views, out, engine, num_workers, skip, **data):
 )
 @click.option("--parquet", is_flag=True, help="Parquet instead of npz.")
 @options.engine
-def extract(
-    *, name, layer, views, out, shard, parquet, engine, num_workers, skip, **data
-):
+@options.sample_fps
+def extract(*, name, layer, views, out, shard, parquet, skip, **chosen):
     """Write the features of the videos of DATA, in parts of 256 videos.
 
     An extraction that was interrupted goes on where it was.
@@ -55,17 +57,17 @@ def extract(
 
     with options.one_line(), options.log_shown(), options.progress("Parts") as track:
         model = options.load_model(name)
+        how = {key: chosen.pop(key) for key in ("num_workers", "engine", "sample_fps")}
         manifest = extract(
             model,
-            datasets.read(**data, skip=skip),
+            datasets.read(**chosen, skip=skip),
             out,
             layer,
             views,
             shard,
             format="parquet" if parquet else "npz",
-            num_workers=num_workers,
             progress=track,
-            engine=engine,
+            **how,
         )
     if manifest is None:
         return click.echo(f"This shard is done; others of {out} are not.")

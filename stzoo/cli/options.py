@@ -9,6 +9,12 @@ from pathlib import Path
 import click
 
 MODEL = "cost_tiny.motions"  # comes with the package
+GENERAL = "tsm_resnet50.kinetics400"  # the best of those that know everyday actions
+OFFLINE = (
+    f"Without a network, fetch {GENERAL} on a machine that has one, with `stzoo "
+    "predict VIDEO`, and copy its cache (HF_HOME); or choose a model with --model. "
+    f"`--model {MODEL}` comes with stzoo, but knows rendered motions only."
+)
 
 
 class Known(click.ParamType):
@@ -89,6 +95,11 @@ reading = (
     click.option("--skip", is_flag=True, help="Leave out what is wrong in the data."),
     click.option("--num-workers", default=4, show_default=True, type=click.IntRange(1)),
 )
+sample_fps = click.option(
+    "--sample-fps",
+    type=click.FloatRange(0, min_open=True),
+    help="See videos as if they had so many frames per second.",
+)
 data = options(click.argument("source", metavar="DATA"), *reading)
 
 
@@ -126,18 +137,65 @@ def progress(description):
         yield partial(bar.track, description=description)
 
 
-def load_model(name, **options):
+def load_model(name, advice="", **options):
+    """The model of a name; if it cannot be fetched, the error ends in `advice`."""
     import stzoo
 
     try:
         if name.startswith("hf://") or Path(name).is_dir():
             return stzoo.load(name, **options)
         if "." not in name:  # would be a model with random weights
-            tags = ", ".join(stzoo.list_models(f"{name}.*", pretrained=True)) or "none"
-            raise ValueError(f"{name!r} does not say which weights. Known: {tags}.")
+            tags = ", ".join(w.name for w in stzoo.list_models(f"{name}.*", True))
+            raise ValueError(
+                f"{name!r} does not say which weights. Those that can be had: "
+                f"{tags or 'none'}."
+            )
         return stzoo.create(name, **options)
+    except ConnectionError as error:
+        raise click.ClickException(f"{error} {advice}".strip()) from None
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
+
+
+def show_weights(found):
+    """A table of `stzoo.weights.catalogue.Weights`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (
+        *(("weights", "left"), ("classes", "left"), ("params", "right")),
+        *(("GFLOPs", "right"), ("reported", "left"), ("measured", "left")),
+        *(("download", "right"), ("from", "left")),
+    ):
+        table.add_column(name, justify=justify, overflow="fold")
+    for one in found:
+        table.add_row(*weights_row(one))
+    console = Console()
+    # A pipe gets whole lines, whatever the width of the terminal.
+    console.print(table, width=None if console.is_terminal else 1000)
+
+
+def weights_row(one):
+    """The cells of one set of weights."""
+    views = one.measured.get("views")
+    needs = f", needs {one.needs}" if one.needs else ""
+    return (
+        one.name,
+        f"{one.classes} {one.dataset}".strip(),
+        f"{one.parameters / 1e6:.1f} M",
+        f"{one.gflops:.1f}",
+        _accuracy(one.reported, one.reported.get("protocol")),
+        _accuracy(one.measured, f"{views} views" if views else None),
+        f"{one.download / 1e6:.0f} MB" if one.download else "-",
+        f"{one.where}{needs}",
+    )
+
+
+def _accuracy(figures, protocol):
+    if "top1" not in figures:
+        return "-"
+    return f"{figures['top1']:.1f}" + (f" ({protocol})" if protocol else "")
 
 
 def show(title, answers):

@@ -39,6 +39,7 @@ from stzoo.cli import options
     type=click.Choice(("float32", "mixed_bfloat16", "mixed_float16")),
 )
 @click.option("--tensorboard", is_flag=True, help="Log for TensorBoard as well.")
+@options.sample_fps
 @click.option("--distributed", is_flag=True, help="Share batches among all devices.")
 def finetune(*, name, out, num_workers, skip, **chosen):
     """Fit a model to the classes of DATA.
@@ -80,7 +81,9 @@ def finetune(*, name, out, num_workers, skip, **chosen):
             seed=chosen["seed"],
             patience=chosen["patience"],
             callbacks=_callbacks(out, chosen["tensorboard"]),
-            reading=Reading(num_workers=num_workers, skip=skip),
+            reading=Reading(
+                num_workers=num_workers, skip=skip, sample_fps=chosen["sample_fps"]
+            ),
             mirror_pairs=chosen["mirror_pairs"] or (),
         )
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())

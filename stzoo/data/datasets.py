@@ -142,6 +142,27 @@ def _list_entries(source, format, label, split):
     return format, reader(source) if label is None else reader(source, label)
 
 
+def videos_within(folder):
+    """The videos in a folder and in the folders within it, in the order of their names.
+
+    A folder that holds images but no videos is one video. Hidden files are left out.
+
+    Args:
+        folder: path of a folder on this machine.
+
+    Returns:
+        List of paths.
+    """
+    found = []
+    for path, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        videos = [n for n in sorted(names) if files.is_video(n) and n[0] != "."]
+        found += [os.path.join(path, name) for name in videos]
+        if not (videos or folders) and is_folder_of_frames(path):
+            found.append(path)
+    return found
+
+
 def is_folder_of_frames(path):
     """Whether a folder is one video: it holds images, but no videos and no folders."""
     return _are_frames(_contents(path))

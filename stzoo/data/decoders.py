@@ -171,7 +171,8 @@ def _by_torchcodec(file, name, device):
     def fetch(indices):
         return decoder.get_frames_at(indices.tolist()).data.cpu().numpy()
 
-    return Frames(name, len(decoder), fetch)
+    count, fps = len(decoder), decoder.metadata.average_fps
+    return Frames(name, count, fetch, seconds=np.arange(count) / fps if fps else None)
 
 
 def _by_tensorflow_io(file, name):

@@ -1,5 +1,6 @@
 """Files and folders, on this machine or at a URL that fsspec knows."""
 
+import contextlib
 import os
 import posixpath
 
@@ -61,7 +62,8 @@ def listing(folder):
             return {}
     import fsspec
 
-    system, path = fsspec.url_to_fs(folder)
+    with _library_named(folder):
+        system, path = fsspec.url_to_fs(folder)
     try:
         entries = system.ls(path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
@@ -79,6 +81,17 @@ def printable(text):
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+@contextlib.contextmanager
+def _library_named(path):
+    """Says what to install where fsspec lacks the library of a URL."""
+    try:
+        yield
+    except ImportError as error:
+        is_http = path.startswith(("http://", "https://"))
+        advice = ' Install it: `pip install "stzoo[http]"`.' if is_http else ""
+        raise ImportError(f"{path} cannot be opened: {error}.{advice}") from None
+
+
 def open_text(path):
     """Opens a text file of UTF-8, with or without a mark at its beginning.
 
@@ -92,7 +105,8 @@ def open_text(path):
         return open(path, **how)
     import fsspec
 
-    return fsspec.open(path, "r", compression="infer", **how)
+    with _library_named(path):
+        return fsspec.open(path, "r", compression="infer", **how)
 
 
 def open_bytes(path):
@@ -105,4 +119,5 @@ def open_bytes(path):
         return open(path, "rb")
     import fsspec
 
-    return fsspec.open(path, "rb", compression="infer")
+    with _library_named(path):
+        return fsspec.open(path, "rb", compression="infer")

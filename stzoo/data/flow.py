@@ -118,7 +118,7 @@ class FlowVideo:
     channels = 5
 
     def __init__(self, video, short_side, method="dis"):
-        self.name, self.path = video.name, video.path
+        self.name, self.path, self.seconds = video.name, video.path, video.seconds
         self.video, self.short_side, self.method = video, short_side, method
 
     def __len__(self):

@@ -5,6 +5,7 @@ A video is an object with these parts, wherever its frames come from:
 * `name`, what errors call it, or `None`; `path`, where it is, or `None`;
 * `channels`: 3 for RGB, or 5 for RGB and optical flow;
 * `len(video)`, the number of frames;
+* `seconds`: array, when each frame is shown, or `None` if that is not known;
 * `read(indices, short_side=None)`: uint8 `(indices, height, width, channels)`.
 
 `stzoo.data.video.Video` (a file), `Frames` and `stzoo.data.flow.FlowVideo` have them.
@@ -49,11 +50,12 @@ class Frames:
         fetch: function from an array of unique, sorted indices to a uint8 array
             `(indices, height, width, channels)`.
         channels: int, 3 for RGB, or 5 for RGB and optical flow.
+        seconds: array `(length,)`, when each frame is shown, or `None`.
     """
 
-    def __init__(self, name, length, fetch, channels=3):
+    def __init__(self, name, length, fetch, channels=3, seconds=None):
         self.name = self.path = name
-        self.channels = channels
+        self.channels, self.seconds = channels, seconds
         self._length, self._fetch = length, fetch
 
     def __len__(self):
@@ -75,6 +77,44 @@ class Frames:
         wanted, places = np.unique(indices, return_inverse=True)
         frames = self._fetch(wanted)
         return (resize(frames, short_side) if short_side else frames)[places]
+
+
+class Resampled:
+    """A video as if it had another number of frames per second.
+
+    Each frame is the one that the original shows at that time, so frames are repeated
+    or left out, never mixed.
+
+    Args:
+        video: a video that knows its times.
+        fps: float, frames per second.
+
+    Raises:
+        ValueError: the times of the frames are not known.
+    """
+
+    def __init__(self, video, fps):
+        if video.seconds is None:
+            raise ValueError(
+                f"{video.name or 'The video'} does not say how many frames per second "
+                "it has, as a file does. Leave out sample_fps."
+            )
+        self.name, self.path, self.channels = video.name, video.path, video.channels
+        self.video = video
+        times = np.asarray(video.seconds, float)
+        last = np.diff(times)[-1] if len(times) > 1 else 1 / fps
+        count = max(1, round((times[-1] - times[0] + last) * fps))
+        self.seconds = times[0] + np.arange(count) / fps
+        # The middle of a frame's time decides, as its beginning may be rounded.
+        shown = np.searchsorted(times, self.seconds + 0.5 / fps, side="right") - 1
+        self._shown = shown.clip(0, len(times) - 1)
+
+    def __len__(self):
+        return len(self._shown)
+
+    def read(self, indices, short_side=None):
+        """The frames that are asked for, see `Video.read`."""
+        return self.video.read(self._shown[np.asarray(indices, int)], short_side)
 
 
 def resize(frames, short_side):

@@ -105,6 +105,7 @@ def clips(
     augment = augment or Augment()
     if augment.pairs is None:
         augment = dataclasses.replace(augment, pairs=mirror_pairs(videos.classes))
+    clip = reading.timed(clip)
     samples = _Samples(videos, clip, batch_size, augment if train else None, order)
     end = sys.maxsize if train or order.repeat else samples.steps * batch_size
     return (

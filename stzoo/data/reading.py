@@ -1,5 +1,6 @@
 """How the videos of a list are read: one record for training, measuring, extracting."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from stzoo.data.decoders import open_video
@@ -20,12 +21,15 @@ class Reading:
             `skip=True`, it is logged, and the next one of the list stands in its place
             (without `drop_remainder`: a black clip that has no weight). Measuring and
             extracting always go on, and name what failed.
+        sample_fps: float, see `stzoo.weights.config.ClipConfig`, instead of what the
+            model says. `None`: as the model says.
     """
 
     views: str = "1x1"
     num_workers: int = 4
     decoder: str = "av"
     skip: bool = False
+    sample_fps: float | None = None
 
     @property
     def count(self):
@@ -45,6 +49,12 @@ class Reading:
         """
         try:
             with open_video(path, self.decoder) as video:
-                return Views(video, clip, self.views), ""
+                return Views(video, self.timed(clip), self.views), ""
         except (OSError, ValueError) as error:
             return None, str(error)
+
+    def timed(self, clip):
+        """How a model is fed, at the frame rate that was asked for."""
+        if self.sample_fps is None:
+            return clip
+        return dataclasses.replace(clip, sample_fps=self.sample_fps)

@@ -15,6 +15,8 @@ import contextlib
 import itertools
 from collections import namedtuple
 
+import numpy as np
+
 from stzoo.data import bitstream
 
 Packet = namedtuple("Packet", "pts dts size is_keyframe is_hidden")
@@ -64,6 +66,14 @@ class Track:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def seconds(self):
+        """When each frame is shown, counted from the first one, or `None`."""
+        if isinstance(self.times, range):  # the file has no times
+            return np.arange(len(self.times)) / self.fps if self.fps else None
+        times = np.array(self.times, float) - self.times[0]
+        return times * float(self._stream.time_base)
 
     def close(self):
         if self._container is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from stzoo.data import sampling
 from stzoo.data.flow import FlowVideo, mirror
-from stzoo.data.frames import as_video, scale
+from stzoo.data.frames import Resampled, as_video, scale
 from stzoo.data.video import errors_named
 
 _GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
@@ -33,7 +33,10 @@ class Views:
         video, clip, views, rng: as of `clip_views`.
 
     Raises:
-        ValueError: likewise.
+        ValueError: as `clip_views`.
+
+    Attributes:
+        total: int, the number of frames of the video that clips can show.
     """
 
     def __init__(self, video, clip, views="1x1", rng=None):
@@ -46,6 +49,7 @@ class Views:
         places = ("center",) if crops == 1 else np.linspace(0, 1, crops)
         size = clip.height, clip.width
         video = _prepared(video, clip)
+        self.total = len(video)
         with errors_named(video.name):
             frames, self._places = _sampled(video, clip, clips, clip.short_side, rng)
             self._cut = [crop(frames, *size, where) for where in places]
@@ -288,6 +292,8 @@ def length(video, clip):
 def _prepared(video, clip):
     """A video as `read` gives it to a model: with optical flow if it takes any."""
     video = as_video(video)
+    if clip.sample_fps:
+        video = Resampled(video, clip.sample_fps)
     if clip.uses_flow and video.channels == 3:
         return FlowVideo(video, clip.short_side, clip.flow)
     return video

@@ -55,6 +55,8 @@ class Video:
 
     Attributes:
         fps: float, average number of frames per second.
+        seconds: float array, when each frame is shown, counted from the first one, or
+            `None` where the file does not tell.
         size: tuple of ints `(height, width)` in pixels, as shown.
         decoded: int, frames decoded so far: what opening and reading have cost.
         path: string, where the file is, or `None` for a file object.
@@ -70,6 +72,7 @@ class Video:
         with errors_named(self.name):
             self._tracks = [Track(self._source, self.name)]
             first, self.fps = self._tracks[0].first, self._tracks[0].fps
+            self.seconds = self._tracks[0].seconds
             self._length = len(self._tracks[0].times)
             self._turn = _turn(first)
         self.size = (first.height, first.width)[:: -1 if self._turn[0] else 1]

@@ -106,6 +106,7 @@ def evaluate(
     num_workers=4,
     progress=iter,
     engine="local",
+    sample_fps=None,
 ):
     """Measures a model on videos whose classes are known.
 
@@ -123,6 +124,7 @@ def evaluate(
             for a progress bar.
         engine: `"local"`, or `"ray"` for a Ray cluster, see
             `stzoo.inference.extract`. That needs a folder.
+        sample_fps: float, see `stzoo.predict`.
 
     Returns:
         `Evaluation`. A video that cannot be decoded is counted and named in `failed`.
@@ -133,7 +135,7 @@ def evaluate(
     """
     config = record_of(model)
     _check_classes(videos, config)
-    reading = Reading(views, num_workers)
+    reading = Reading(views, num_workers, sample_fps=sample_fps)
     probabilities = partial(classify, model)
     if folder is None and engine != "local":
         raise ValueError(f"engine={engine!r} computes parts: it needs a folder.")

@@ -17,6 +17,7 @@ def extract(
     num_workers=4,
     progress=iter,
     engine="local",
+    sample_fps=None,
 ):
     """Writes the features of videos.
 
@@ -41,6 +42,7 @@ def extract(
             one in `RAY_ADDRESS`, or else one that is started on this machine. They
             must have stzoo, and read the videos by the same paths. A part whose worker
             dies is computed again by the next one.
+        sample_fps: float, see `stzoo.predict`.
 
     Returns:
         Dict, the manifest: the files in order, the number of videos, and the videos
@@ -64,11 +66,12 @@ def extract(
         axes = tuple(range(1, outputs.ndim - 1))
         return outputs.mean(axes, dtype="float32")
 
+    reading = Reading(views, num_workers, sample_fps=sample_fps)
     job = Job(
         features,
         width=network.output.shape[-1],
         clip=model.stzoo.clip,
-        reading=Reading(views, num_workers),
+        reading=reading,
         run=describe(model, layer=layer, format=format),
         format=format,
     )

@@ -227,8 +227,10 @@ def _ray_pool(job, most):
 def _listed(videos, reading):
     """What a run says of its list of videos."""
     listed = hashlib.sha256(os.fsencode("\n".join(videos.paths)))
+    rate = {"sample_fps": reading.sample_fps} if reading.sample_fps else {}
     return {
         "views": reading.views,
+        **rate,
         "videos": len(videos),
         "list": listed.hexdigest(),
         "part": PART,

@@ -1,13 +1,21 @@
 """From a model and a video to the most probable classes."""
 
+import dataclasses
+import functools
+import logging
+
 import numpy as np
 
+from stzoo.data import files
 from stzoo.data.decoders import open_video
+from stzoo.data.reading import Reading
 from stzoo.data.transforms import Views
-from stzoo.inference.views import predict_views
+from stzoo.inference.views import map_videos, predict_views
+
+logger = logging.getLogger("stzoo")
 
 
-def predict(model, video, top=5, views="1x1"):
+def predict(model, video, top=5, views="1x1", sample_fps=None):
     """The most probable classes of a video.
 
     Args:
@@ -17,6 +25,9 @@ def predict(model, video, top=5, views="1x1"):
         top: int, number of classes.
         views: string, clips x crops, whose probabilities are averaged; `"10x3"` is
             the protocol of the papers.
+        sample_fps: float, see the video as if it had so many frames per second, so
+            that a clip spans the same time of any video. `None`: as the model says,
+            which is to count frames for most weights.
 
     Returns:
         List of tuples `(label, probability)`, the most probable first. A model whose
@@ -33,9 +44,74 @@ def predict(model, video, top=5, views="1x1"):
     [('rising', 0.9...)]
     """
     config = record_of(model)
+    clip = Reading(sample_fps=sample_fps).timed(config.clip)
+    _warn_without_weights(model)
     with open_video(video) as opened:
-        clips = Views(opened, config.clip, views)
+        clips = Views(opened, clip, views)
+        _warn_of_short(opened.name, clips, clip)
     return decode_predictions(classify(model, clips).mean(0), config, top)
+
+
+def predict_videos(model, videos, top=5, reading=Reading()):
+    """The most probable classes of each of several videos.
+
+    Videos are decoded in threads, ahead of the network, and clips of short videos go
+    through it in batches.
+
+    Args:
+        model: a model of the zoo.
+        videos: sequence of strings, paths or URLs of videos or of folders of frames.
+        top: int, number of classes.
+        reading: `stzoo.data.reading.Reading`.
+
+    Yields:
+        For each video a tuple: what `predict` returns, or `None`, and the error, or
+        `""`.
+    """
+    config = record_of(model)
+    _warn_without_weights(model)
+    reading = _Warning(**dataclasses.asdict(reading))
+    function = functools.partial(classify, model)
+    for mean, error in map_videos(function, videos, config.clip, reading):
+        yield None if error else decode_predictions(mean, config, top), error
+
+
+class _Warning(Reading):
+    """Says of videos what may be wrong with an answer."""
+
+    def read(self, path, clip):
+        views, error = super().read(path, clip)
+        if views is not None:
+            _warn_of_short(path, views, self.timed(clip))
+        return views, error
+
+
+def _warn_of_short(name, views, clip):
+    """Logs a line if a video is an image, or shorter than a clip."""
+    frames = clip.frames
+    if clip.sampling == "dense":
+        frames = (clip.frames // clip.snippet - 1) * clip.stride + clip.snippet
+    if name and files.is_image(name):
+        logger.warning("%s is an image, but the model looks at motion.", name)
+    elif views.total < frames:
+        logger.warning(
+            "%s has %d frames and a clip spans %d, so frames are repeated.",
+            name or "The video",
+            views.total,
+            frames,
+        )
+
+
+def _warn_without_weights(model):
+    """Logs a line if the weights of a model are random."""
+    config, optimizer = model.stzoo, getattr(model, "optimizer", None)
+    trained = optimizer is not None and int(optimizer.iterations) > 0
+    if not (config.tag or config.sha256 or trained):
+        logger.warning(
+            "The weights of %s may be random, and so are its answers: build it with "
+            "pretrained=..., load it, or train it.",
+            config.name,
+        )
 
 
 def classify(model, clips):

@@ -289,7 +289,7 @@ FAMILY = Family(
                 builder,
                 tag=dataset,
                 source="Li et al., CVPR 2019",
-                reported={"top1": top1, "top5": top5},
+                reported={"top1": top1, "top5": top5, "protocol": "10 clips"},
                 **classes_of(dataset),
             )
             for builder, accuracies in _REPORTED.items()

@@ -153,7 +153,7 @@ FAMILY = Family(
                 options={"attention": False},
                 clip=dataclasses.replace(CLIPS[backbone], frames=frames),
                 source=f"Sudhakaran et al., https://drive.google.com/file/d/{file}",
-                reported={"top1": top1} if top1 else {},
+                reported={"top1": top1, "protocol": "1 clip"} if top1 else {},
                 **classes_of(tag.removesuffix("_16")),
             )
             for backbone, tag, frames, file, top1 in _FILES

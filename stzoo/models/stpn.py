@@ -453,7 +453,9 @@ FAMILY = Family(
             "stpn_bninception",
             tag="ucf101",
             options={"streams": "both", "length": 5},
-            clip=dataclasses.replace(_clip("bn_inception", "both", 3, 5), flow="tvl1"),
+            clip=dataclasses.replace(
+                _clip("bn_inception", "both", 3, 5), flow="tvl1", fps=25
+            ),
             source="mmaction, TSN on UCF101 split 1, of RGB and of flow; fusions and "
             f"head start new: {_MMACTION}/tsn_2d_rgb_{_FILE}-98160339.pth "
             f"{_MMACTION}/tsn_2d_flow_{_FILE}-151870b7.pth",

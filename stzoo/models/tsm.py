@@ -88,7 +88,7 @@ def tsm_tiny(
     return FAMILY.build(tsm_tiny, options, classes, input_shape, pretrained, name)
 
 
-# Figures of mmaction2's table, 10 crops on Kinetics and 3 on Something-Something.
+# Figures of mmaction2's table.
 _MMACTION = (
     # depth, tag, frames, configuration, date and hash, top-1, top-5
     (50, "kinetics400", 8, "kinetics400", "20220831-64d69186", 73.18, 90.56),
@@ -97,6 +97,7 @@ _MMACTION = (
     (50, "something_v2_16", 16, "sthv2", "20230317-ec6696ad", 64.16, 88.61),
     (101, "something_v2", 8, "sthv2", "20230320-efcc0d1b", 63.70, 88.28),
 )
+_CROPS = {"kinetics400": "10 crops", "sthv2": "3 crops"}
 _MIT = "https://hanlab18.mit.edu/projects/tsm/models"
 
 FAMILY = Family(
@@ -123,7 +124,7 @@ FAMILY = Family(
                 clip=dataclasses.replace(CLIPS["resnet50"], frames=frames),
                 licence="Apache-2.0",
                 source="mmaction2",
-                reported={"top1": top1, "top5": top5},
+                reported={"top1": top1, "top5": top5, "protocol": _CROPS[data]},
                 repository=mmaction(
                     f"tsm_imagenet-pretrained-r{depth}_8xb16-1x1x{frames}-50e_{data}-rgb",
                     version,
@@ -137,9 +138,9 @@ FAMILY = Family(
             tag="kinetics400_mit",
             clip=CLIPS["resnet50"],
             licence="MIT",
-            source="Lin et al., one crop, "
+            source="Lin et al., "
             f"{_MIT}/TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth",
-            reported={"top1": 71.2},
+            reported={"top1": 71.2, "protocol": "1 crop"},
             **classes_of("kinetics400"),
         ),
         *(

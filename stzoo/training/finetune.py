@@ -125,17 +125,22 @@ def finetune(
     _check_classes(model, train, validation)
     check_floats(model, "Train it before it is quantized.")
     recipe, folder = named(recipe), Path(folder)
+    reading = dataclasses.replace(
+        reading, sample_fps=recipe.sample_fps or reading.sample_fps
+    )
+    clip = reading.timed(model.stzoo.clip)
     count = steps(train, recipe.batch_size)
-    augment = recipe.augment(model.stzoo.clip, train.classes, mirror_pairs)
+    augment = recipe.augment(clip, train.classes, mirror_pairs)
     process, processes = devices.shard(recipe.batch_size)
     batches = functools.partial(
         _batches,
-        clip=model.stzoo.clip,
+        clip=clip,
         batch_size=recipe.batch_size // processes,
         order=Order(seed=seed, shard=(process, processes)),
         reading=reading,
     )
     batches(train, augment)  # an error of the data comes before anything is written
+    model.stzoo = dataclasses.replace(model.stzoo, clip=clip)
     _compile(model, recipe, count)
     run = _run(model, train, validation, recipe, seed)
     run["mirrored"] = _mirrored(train.classes, augment)

@@ -62,6 +62,8 @@ class Recipe:
         scales: tuple of floats, the sizes of TSN's crops, see `Augment`.
         flip: bool, whether every other clip is mirrored.
         views: string, clips x crops of a video when it is tested.
+        sample_fps: float, see videos as if they had so many frames per second, see
+            `stzoo.weights.config.ClipConfig`. The model is fed so from then on.
         inferred: tuple of strings, which of these the source does not give, or
             `("all",)`. They are what is customary, or what the other sources have.
     """
@@ -85,6 +87,7 @@ class Recipe:
     scales: tuple[float, ...] = ()
     flip: bool = True
     views: str = "1x1"
+    sample_fps: float | None = None
     inferred: tuple[str, ...] = ()
 
     def __post_init__(self):

@@ -89,7 +89,7 @@ def resolve_weights(builder, pretrained, entries):
     if pretrained is True and tags:
         pretrained = next(iter(tags))
     if isinstance(pretrained, str) and pretrained in tags:
-        source = _published(tags[pretrained], tags)
+        source = _published(tags[pretrained], entries)
     elif isinstance(pretrained, str | os.PathLike) and (
         hub.is_url(pretrained) or Path(pretrained).is_dir()
     ):
@@ -385,23 +385,43 @@ def _some(names, limit=6):
     return (", ".join(names[:limit]) or "none") + rest
 
 
-def _published(entry, tags):
-    """Where the weights of an entry are."""
+def _published(entry, entries):
+    """Where the weights of an entry are.
+
+    An organisation on the Hub that STZOO_HUB_NAMESPACE names is asked first.
+    """
+    if folder := hub.shipped(entry.name):
+        return read(folder)
+    where = f"hf://{hub.namespace()}/{entry.name}@{entry.revision}"
+    if hub.namespace():
+        try:
+            return read(where)
+        except (ConnectionError, FileNotFoundError) as error:
+            if not entry.repository:
+                raise type(error)(f"{error} {_advice(entry, entries)}") from None
+            logger.info("%s: the original is taken instead.", error)
     if "://" in entry.repository:
         return Source(entry.repository, entry)
     if entry.repository:
         return Source(f"hf://{entry.repository}@{entry.revision}", entry)
-    if folder := hub.shipped(entry.name):
-        return read(folder)
-    try:
-        return read(f"hf://{hub.namespace()}/{entry.name}@{entry.revision}")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"The weights {entry.name} are not published. {error} Their source: "
-            f"{entry.source}. Tags of {entry.builder}: {', '.join(tags)}. To make "
-            f"them, train {entry.builder} "
-            'from pretrained="imagenet" and `stzoo.save` it, or convert a checkpoint '
-            f"with `python scripts/convert_weights.py {entry.builder} FILE --out "
-            "FOLDER`; then pass pretrained=FOLDER. STZOO_HUB_NAMESPACE names another "
-            "organisation to look in."
-        ) from None
+    raise FileNotFoundError(
+        f"Nobody has published the weights {entry.name}. {_advice(entry, entries)}"
+    )
+
+
+def _advice(entry, entries):
+    """What to do without the weights of an entry."""
+    near = [
+        one.name
+        for one in entries
+        if (one.builder == entry.builder or one.dataset == entry.dataset != "")
+        and (one.repository or hub.shipped(one.name))
+    ]
+    source = f"Their source is {entry.source}. " if entry.source else ""
+    return (
+        f"{source}The nearest weights that can be had: "
+        f"{', '.join(near) or 'none of this family'}; `stzoo list --pretrained` shows "
+        f"all. To make them, train {entry.builder} and save it with `stzoo.save`, or "
+        f"convert a checkpoint with `stzoo convert {entry.builder} FILE --out FOLDER`; "
+        "then pass pretrained=FOLDER."
+    )

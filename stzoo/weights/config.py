@@ -22,6 +22,7 @@ LARGEST = {
 }
 PIXELS = 2**28  # of a clip: 64 frames of 2048x2048
 CHANNELS = 16
+FASTEST = 100_000  # frames per second
 CONFIG_BYTES = 2**24
 
 
@@ -48,6 +49,11 @@ class ClipConfig:
         snippet: int, so many frames follow each other, where `"dense"` and
             `"segments"` else have one (STPN: 10); `frames` is a multiple of it.
         flow: `"dis"` or `"tvl1"`, what computes optical flow, see `stzoo.data.flow`.
+        fps: float or `None`, the frames per second of the videos in which `stride` was
+            counted, where that is known.
+        sample_fps: float or `None`. With a number, a video is seen as if it had so
+            many frames per second, so that a clip spans the same time of any video.
+            `None`: frames are counted as they are, as in the originals.
     """
 
     frames: int = 8
@@ -61,6 +67,8 @@ class ClipConfig:
     sampling: str = "dense"
     snippet: int = 1
     flow: str = "dis"
+    fps: float | None = None
+    sample_fps: float | None = None
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -102,6 +110,16 @@ class ClipConfig:
             if type(value) is not int or not 1 <= value <= most:
                 return (
                     f"{name} must be a whole number from 1 to {most}. "
+                    f"Received: {shortened(value)}"
+                )
+        for name in ("fps", "sample_fps"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if not is_number or not 0 < value <= FASTEST:
+                return (
+                    f"{name} must be a number above 0, at most {FASTEST}, or None. "
                     f"Received: {shortened(value)}"
                 )
         pixels = math.prod(size or 1 for size in self.shape[:3])

@@ -12,8 +12,8 @@ CONFIG = "config.json"
 
 
 def namespace():
-    """The organisation whose repositories hold the zoo's weights."""
-    return os.environ.get("STZOO_HUB_NAMESPACE") or "stzoo"
+    """The organisation of the Hub that has copies of the zoo's weights, or `""`."""
+    return os.environ.get("STZOO_HUB_NAMESPACE", "")
 
 
 def shipped(name):

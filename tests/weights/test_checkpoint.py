@@ -670,9 +670,7 @@ def test_published_weights_load_and_until_then_the_error_says_how(
         build()
     for words in (
         "hf://somebody/cost_tiny.sports@main/config.json: there is no such repository",
-        "Tags of cost_tiny: imagenet, sports.",
-        "python scripts/convert_weights.py cost_tiny FILE --out FOLDER",
-        "STZOO_HUB_NAMESPACE",
+        "`stzoo convert cost_tiny FILE --out FOLDER`",
     ):
         assert words in str(info.value)
     stzoo.save(model, tmp_path, labels="abcde", tag="sports")
@@ -690,8 +688,38 @@ def test_published_weights_load_and_until_then_the_error_says_how(
 def test_what_nobody_has_published(hub, tag):
     with pytest.raises(FileNotFoundError) as info:
         stzoo.cost_resnet101(pretrained=tag)
-    assert f"hf://stzoo/cost_resnet101.{tag}@main" in str(info.value)
-    assert "imagenet, kinetics400, moments_in_time" in str(info.value)
+    assert str(info.value) == (
+        f"Nobody has published the weights cost_resnet101.{tag}. Their source is Li et "
+        "al., CVPR 2019. The nearest weights that can be had: cost_resnet101.imagenet; "
+        "`stzoo list --pretrained` shows all. To make them, train cost_resnet101 and "
+        "save it with `stzoo.save`, or convert a checkpoint with `stzoo convert "
+        "cost_resnet101 FILE --out FOLDER`; then pass pretrained=FOLDER."
+    )
+    assert not hub.requests  # so it is as fast without a network
+
+
+def test_the_nearest_weights_are_of_the_same_network_or_data_set(hub):
+    with pytest.raises(FileNotFoundError, match="p3d_resnet50.kinetics400, p3d_res"):
+        stzoo.p3d_resnet152(pretrained="kinetics400")
+
+
+def test_a_namespace_is_asked_first_and_the_original_then(hub, monkeypatch, tmp_path):
+    image = reference_resnet((3, 4, 6, 3))
+    data = save_torch(image.state_dict())
+    hub.repositories["timm/resnet50.tv_in1k"] = {WEIGHTS: data}
+    monkeypatch.setenv("STZOO_HUB_NAMESPACE", "somebody")
+    shape = (2, 64, 32, 3)
+    original = stzoo.c2d_resnet50(pretrained="imagenet", input_shape=shape)
+    asked = [path for _, path in hub.requests]
+    assert asked[0].startswith("/somebody/c2d_resnet50.imagenet/resolve/main/config")
+    assert f"/timm/resnet50.tv_in1k/resolve/main/{WEIGHTS}" in asked
+    stzoo.save(original, tmp_path, tag="imagenet", source="a copy")
+    hub.repositories["somebody/c2d_resnet50.imagenet"] = files(tmp_path)
+    hub.requests.clear()
+    copy = stzoo.c2d_resnet50(pretrained="imagenet", input_shape=shape)
+    assert copy.stzoo.source == "a copy"
+    assert not [path for _, path in hub.requests if "timm" in path]
+    assert_same_weights(copy, original)
 
 
 def repeat(frame, frames):

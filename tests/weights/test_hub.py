@@ -232,7 +232,7 @@ def test_a_folder(tmp_path):
 
 def test_the_namespace_can_be_another(monkeypatch):
     monkeypatch.delenv("STZOO_HUB_NAMESPACE", raising=False)
-    assert namespace() == "stzoo"
+    assert namespace() == ""
     monkeypatch.setenv("STZOO_HUB_NAMESPACE", "me")
     assert namespace() == "me"
 

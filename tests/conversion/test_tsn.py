@@ -2,10 +2,10 @@
 
 import hashlib
 
-import convert_weights
 import numpy as np
 import pytest
 import torch
+from converting import convert
 from harness import close
 from references_inception import logits, reference_tsn
 
@@ -85,7 +85,7 @@ def test_an_official_checkpoint_answers_alike(
     torch.save(save(reference), file, _use_new_zipfile_serialization=False)
     chosen = ["--option", f"backbone={backbone}", "--option", f"width={width}"]
     arguments = [f"{builder}_tiny", str(file), "--out", str(folder), *chosen]
-    convert_weights.main(arguments)
+    convert(*arguments)
     model = stzoo.load(folder, input_shape=(3, *size, 3))
     assert model.stzoo.classes == 7
     x = RNG.integers(0, 256, (2, 3, *size, 3)).astype("uint8")
@@ -102,15 +102,7 @@ def test_timms_inception_v3_is_another_graph(tmp_path):
     torch.save(state, tmp_path / "timm.pth")
     chosen = ["--option", "backbone=inception_v3", "--option", "width=4"]
     with pytest.raises(SystemExit, match="this is torchvision's Inception v3, another"):
-        convert_weights.main(
-            [
-                "tsn_tiny",
-                str(tmp_path / "timm.pth"),
-                "--out",
-                str(tmp_path / "out"),
-                *chosen,
-            ]
-        )
+        convert("tsn_tiny", tmp_path / "timm.pth", "--out", tmp_path / "out", *chosen)
 
 
 def test_an_entry_says_where_its_file_is(hub):
@@ -120,7 +112,7 @@ def test_an_entry_says_where_its_file_is(hub):
     ):
         with pytest.raises(FileNotFoundError, match=where) as info:
             stzoo.create(f"{builder}.{tag}")
-        assert f"convert_weights.py {builder} FILE" in str(info.value)
+        assert f"stzoo convert {builder} FILE" in str(info.value)
 
 
 def test_a_checkpoint_comes_from_a_url(tmp_path, hub):
@@ -132,8 +124,8 @@ def test_a_checkpoint_comes_from_a_url(tmp_path, hub):
     options = ["--option", "backbone=resnet50", "--option", "width=4"]
     out = ["--out", str(tmp_path / "out")]
     url = f"{hub.url}/mm/models/resolve/main/{name}"
-    convert_weights.main(["tsn_tiny", url, *out, *options])
+    convert("tsn_tiny", url, *out, *options)
     assert stzoo.load(tmp_path / "out").stzoo.source == name
     gone = f"{hub.url}/mm/models/resolve/main/gone-0123abcd.pth"
     with pytest.raises(SystemExit, match="gone-0123abcd.pth is missing"):
-        convert_weights.main(["tsn_tiny", gone, *out, *options])
+        convert("tsn_tiny", gone, *out, *options)

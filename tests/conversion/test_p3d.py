@@ -2,10 +2,10 @@
 
 import sys
 
-import convert_weights
 import numpy as np
 import pytest
 import torch
+from converting import convert
 from foreign import caffemodel, params
 from references_p3d import caffe, gluon, logits, reference_p3d
 
@@ -16,10 +16,6 @@ from stzoo.weights.convert import dialect, rename
 DEPTHS = (2, 4, 2, 1)
 SMALL = ["--option", "width=4", "--option", "depths=2,4,2,1"]
 RNG = np.random.default_rng(0)
-
-
-def convert(*arguments):
-    convert_weights.main([str(argument) for argument in arguments])
 
 
 def write(folder, reference, kind):

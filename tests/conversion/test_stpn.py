@@ -1,9 +1,9 @@
 """Checkpoints of one stream become the streams of STPN."""
 
-import convert_weights
 import numpy as np
 import pytest
 import torch
+from converting import convert
 from harness import numpy
 from references_inception import reference_tsn
 
@@ -48,7 +48,7 @@ def test_two_files_of_mmaction(entries, tmp_path):
         torch.save({"state_dict": tensors}, tmp_path / f"{name}.pth")
     paths = [str(tmp_path / name) for name in ("rgb.pth", "flow.pth")]
     out = ["--tag", "ucf101", "--out", str(tmp_path / "out")]
-    convert_weights.main(["stpn_tiny", *paths, *out, *WIDTH])
+    convert("stpn_tiny", *paths, *out, *WIDTH)
     model = stzoo.load(tmp_path / "out")
     assert model.stzoo.source == "rgb.pth flow.pth"
     assert model.stzoo.classes == 101
@@ -69,7 +69,7 @@ def test_a_users_file_of_images(entries, tmp_path):
     torch.save(plain, tmp_path / "bn_inception.pth")
     out = ["--tag", "imagenet", "--out", str(tmp_path / "out")]
     file = str(tmp_path / "bn_inception.pth")
-    convert_weights.main(["stpn_tiny", file, *out, *WIDTH])
+    convert("stpn_tiny", file, *out, *WIDTH)
     model = stzoo.load(tmp_path / "out", classes=3)
     found = weights(model)
     np.testing.assert_array_equal(found["spatial_conv1_7x7_s2/kernel"], stem(rgb))

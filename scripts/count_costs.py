@@ -1,0 +1,59 @@
+"""python scripts/count_costs.py
+
+Writes `stzoo/weights/costs.json`: for each entry of the zoo the parameters that can be
+trained, and the GFLOPs (multiply-adds in 10^9) of one view, as PyTorch's own counter
+finds them while the network runs. Batch norms, pools and other cheap steps are not
+counted, as is usual. Needs PyTorch; takes about ten minutes.
+"""
+
+import json
+import os
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from stzoo.zoo import BUILDERS, ENTRIES  # noqa: E402
+
+PATH = Path(__file__).parents[1] / "stzoo" / "weights" / "costs.json"
+WHOLE_FRAME = (256, 340)  # of a model without a fixed height and width
+
+
+def count(entry):
+    """Parameters and GFLOPs of an entry.
+
+    Args:
+        entry: `stzoo.weights.config.ModelConfig`.
+
+    Returns:
+        Dict with `parameters`, int, and `gflops`, float.
+    """
+    frames, height, width, channels = entry.clip.shape
+    size = WHOLE_FRAME if height is None else (height, width)
+    model = BUILDERS[entry.builder](
+        entry.classes, (frames, *size, channels), **entry.options
+    )
+    clip = torch.zeros(1, frames, *size, channels)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(clip, training=False)
+    parameters = sum(np.prod(v.shape, dtype=int) for v in model.trainable_variables)
+    gflops = counter.get_total_flops() / 2 / 1e9  # it counts a multiply-add as two
+    return {"parameters": int(parameters), "gflops": round(gflops, 2)}
+
+
+def main():
+    costs, known = {}, {}
+    for name, entry in sorted(ENTRIES.items()):
+        key = repr((entry.builder, entry.options, entry.classes, entry.clip.shape))
+        if key not in known:
+            known[key] = count(entry)
+            print(name, known[key], flush=True)
+        costs[name] = known[key]
+    PATH.write_text(json.dumps(costs, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
