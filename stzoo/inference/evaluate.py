@@ -57,6 +57,7 @@ class Evaluation:
         decoder: string, library and version that decoded.
         backend: string, of Keras.
         versions: dict from package to version.
+        sha256: string, hash of the weights that the model was loaded with, or empty.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Evaluation:
     decoder: str = field(default_factory=_decoder)
     backend: str = field(default_factory=keras.backend.backend)
     versions: dict = field(default_factory=_versions)
+    sha256: str = ""
 
     def save(self, folder):
         """Writes `evaluation.json`, the table `classes.csv`, and `confusion.png`.
@@ -148,7 +150,8 @@ def evaluate(
         job = Job(probabilities, config.classes, config.clip, reading, run)
         compute_parts(job, videos, folder, engine=engine, progress=progress)
         rows, errors = _read_parts(folder)
-    return _measured(config.name, views, videos, rows, errors)
+    measured = _measured(config.name, views, videos, rows, errors)
+    return dataclasses.replace(measured, sha256=config.sha256)
 
 
 def _check_classes(videos, config):

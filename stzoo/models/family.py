@@ -102,6 +102,7 @@ class Family:
         options = self._complete(options, source)
         fresh = self.architectures[builder].config(builder.__name__, options)
         config = _resized(_known(fresh, source), classes, input_shape)
+        config = dataclasses.replace(config, base_model=self._lineage(source))
         tensors = checkpoint.read_tensors(source) if source else None  # fails early
         model = self._graph(builder, config, name, source)
         if source:
@@ -110,6 +111,16 @@ class Family:
             )
         model.stzoo = config
         return model
+
+    def _lineage(self, source):
+        """What a model that is trained from a source names as its base."""
+        if source is None:
+            return ""
+        if str(source.where).startswith("hf://"):
+            return str(source.where)
+        if source.config.name in {entry.name for entry in self.entries}:
+            return source.config.name
+        return source.config.base_model
 
     def _preparation(self, options):
         """A function of the tensors of one foreign checkpoint, or `None`."""

@@ -19,7 +19,7 @@ from reprlib import repr as shortened
 import numpy as np
 
 from stzoo import writer
-from stzoo.weights import hub
+from stzoo.weights import card, hub
 from stzoo.weights.adapters import check_floats, merged
 from stzoo.weights.config import CONFIG_BYTES, ModelConfig
 from stzoo.weights.convert import convert
@@ -312,7 +312,8 @@ def save(model, folder, labels=None, dtype="float32", **known):
     """Writes a model as a folder in the Hub's layout, whole or not at all.
 
     A model that is there stays until the new one is whole, also if the process is
-    killed; who loads the folder meanwhile gets one or the other.
+    killed; who loads the folder meanwhile gets one or the other. A `README.md` says
+    what the model is, see `stzoo.weights.card`. One that was edited stays.
 
     Args:
         model: a model of the zoo, trained or not.
@@ -322,7 +323,8 @@ def save(model, folder, labels=None, dtype="float32", **known):
         dtype: `"float32"` or `"float16"`, how tensors of floats are stored. What
             float16 cannot hold, such as the variance of pixels, stays float32.
         **known: further fields of `stzoo.weights.config.ModelConfig`: `tag`, `licence`,
-            `source`, `reported`, `measured`.
+            `source`, `reported`, `measured`, `base_model`, `training`. What the model
+            was loaded from is the `base_model` by default.
 
     LoRA is merged into the kernels. What is loaded answers as the model does, without
     LoRA.
@@ -364,7 +366,7 @@ def save(model, folder, labels=None, dtype="float32", **known):
         fused=config.fused,
         labels=labels,
         sha256=hashlib.sha256(data).hexdigest(),
-        **known,
+        **{"base_model": config.base_model, **known},
     )
     text = json.dumps(config.to_config(), indent=2, ensure_ascii=False) + "\n"
     encoded = text.encode("utf-8", "backslashreplace")
@@ -372,7 +374,8 @@ def save(model, folder, labels=None, dtype="float32", **known):
         ModelConfig.from_json(encoded)
     except ValueError as error:
         raise ValueError(f"{error}; nothing was written.") from None
-    writer.write(folder, {hub.WEIGHTS: data, hub.CONFIG: encoded})
+    new = {hub.WEIGHTS: data, hub.CONFIG: encoded, **card.files(config, folder)}
+    writer.write(folder, new)
 
 
 def _without_head(named):

@@ -197,6 +197,11 @@ class ModelConfig:
         allow_missing: tuple of strings, patterns (`re.search`) of the paths of
             variables that the file does not have and that keep their initial values.
         fused: bool, the weights are of the deploy form, see `stzoo.fuse`.
+        base_model: string, where the weights that this training began from come from:
+            an entry of the zoo or `"hf://organisation/repository@revision"`. Empty:
+            it began from random weights, or from what is not known.
+        training: dict, how the model was trained: `recipe`, `videos`, `epochs`, ...,
+            and `validation`, a dict of the figures of the videos that chose the epoch.
     """
 
     builder: str
@@ -215,6 +220,8 @@ class ModelConfig:
     sha256: str = ""
     allow_missing: tuple[str, ...] = ()
     fused: bool = False
+    base_model: str = ""
+    training: dict = field(default_factory=dict)
 
     @property
     def name(self):

@@ -226,6 +226,8 @@ def test_evaluate(model, videos):
     )
     labels = [videos.labels[videos.paths.index(path)] for path in rows]
     expected = measured(scores, np.array(labels), motions.CLASSES, answer.failed)
+    assert answer.sha256 == model.stzoo.sha256 and len(answer.sha256) == 64
+    expected = dataclasses.replace(expected, sha256=answer.sha256)
     for field in dataclasses.fields(answer)[2:]:
         found, wanted = getattr(answer, field.name), getattr(expected, field.name)
         assert np.array_equal(found, wanted), field.name

@@ -19,6 +19,7 @@ import stzoo
 from stzoo import writer
 from stzoo.models import cost
 from stzoo.weights import checkpoint
+from stzoo.weights.card import CARD
 from stzoo.weights.config import ModelConfig
 from stzoo.weights.hub import CONFIG, WEIGHTS
 
@@ -390,7 +391,7 @@ def test_a_save_that_was_killed_leaves_one_of_two_models(model, folder, after):
     assert files(folder) == (new if after else old)
     stzoo.save(model, folder, labels="klmno")
     assert stzoo.load(folder).stzoo.labels == tuple("klmno")
-    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS}
+    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS, CARD}
 
 
 def test_two_writers_and_a_reader(model, tmp_path):
@@ -412,7 +413,7 @@ def test_two_writers_and_a_reader(model, tmp_path):
         seen.add(source.config.classes)
     assert seen == {3, 5}
     assert stzoo.load(tmp_path).stzoo.classes in (3, 5)
-    assert {path.name for path in tmp_path.iterdir()} == {CONFIG, WEIGHTS}
+    assert {path.name for path in tmp_path.iterdir()} == {CONFIG, WEIGHTS, CARD}
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
@@ -651,7 +652,7 @@ def test_a_full_disk_leaves_what_was_there(model, folder, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         stzoo.save(model, folder)
     assert files(folder) == before
-    assert {path.name for path in folder.iterdir()} == before.keys()
+    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS, CARD}
 
 
 def test_published_weights_load_and_until_then_the_error_says_how(

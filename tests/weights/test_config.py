@@ -19,6 +19,8 @@ FULL = ModelConfig(
     reported={"top1": 74.1},
     measured={"top1": 0.0},
     sha256="0" * 64,
+    base_model="hf://zoo/base@main",
+    training={"recipe": "cost", "validation": {"accuracy": 0.5}},
 )
 
 
