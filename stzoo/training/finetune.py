@@ -36,8 +36,9 @@ from stzoo.inference.parts import RUN, ensure_same_run
 from stzoo.training import devices
 from stzoo.training.recipes import named
 from stzoo.visualize import results as plots
-from stzoo.weights import checkpoint, hub
+from stzoo.weights import card, checkpoint, hub
 from stzoo.weights.adapters import check_floats
+from stzoo.weights.config import ModelConfig
 
 logger = logging.getLogger("stzoo")
 STATE = "state.npz"
@@ -60,7 +61,8 @@ def finetune(
 
     The folder holds the best model (`stzoo.load(folder)`): that with the highest
     accuracy on `validation`, or without validation the last one; `log.csv` and
-    `curves.png` (if matplotlib is there, the extra `plots`); `run.json`, what the run
+    `curves.png` (if matplotlib is there, the extra `plots`); `README.md`, the model
+    card, unless there is one that was edited; `run.json`, what the run
     is, and `state.npz`, the last whole epoch, from which the next call with the same
     arguments resumes, with the same result (see the module for what it depends on).
     `state.npz` may be deleted afterwards.
@@ -147,6 +149,7 @@ def finetune(
     _ensure_no_model(folder)
     ensure_same_run(folder, run, "training", writes=process == 0)
     state = _State(folder, train.classes, patience, write=process == 0)
+    state.about = _about(recipe, train, validation, seed)
     epoch = state.restore(model)
     devices.agree((run, state.history), processes)
     if not state.finished:
@@ -189,6 +192,7 @@ class _State(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.labels, self.patience = folder, labels, patience
         self.write = write
+        self.about = {}
         self.history = []
 
     @property
@@ -214,11 +218,13 @@ class _State(keras.callbacks.Callback):
         if not self.write:
             return
         if self.best == epoch:
-            checkpoint.save(self.model, self.folder, labels=self.labels)
+            training = self._training()
+            checkpoint.save(self.model, self.folder, self.labels, training=training)
         files = {"log.csv": self._log(), STATE: self._state()}
         if find_spec("matplotlib"):
             files["curves.png"] = plots.curves(self.history)
-        writer.write(self.folder, files)
+        config = ModelConfig.from_json(writer.read(self.folder, hub.CONFIG))
+        writer.write(self.folder, files | card.files(config, self.folder, coming=files))
 
     def restore(self, model):
         """Takes up the last whole epoch; returns how many there were."""
@@ -239,6 +245,15 @@ class _State(keras.callbacks.Callback):
         file = io.BytesIO()
         np.savez(file, history=json.dumps(self.history), **numbered)
         return file.getvalue()
+
+    def _training(self):
+        """What the record of the model says of its training."""
+        last, training = self.history[-1], {**self.about, "epochs": len(self.history)}
+        if "validation" in training:
+            names = ("accuracy", "loss")
+            figures = {name: last[f"val_{name}"] for name in names}
+            training["validation"] = {**training["validation"], **figures}
+        return training
 
     def _log(self):
         text = io.StringIO()
@@ -267,6 +282,19 @@ def _check_classes(model, train, validation):
             "The classes of the validation are not those of the training, in their "
             "order. Read it with classes=train.classes."
         )
+
+
+def _about(recipe, train, validation, seed):
+    """What a model card says of a training."""
+    about = {
+        "recipe": recipe.name,
+        "recipe_source": recipe.source,
+        "learning_rate": recipe.learning_rate,
+        "batch_size": recipe.batch_size,
+        "seed": seed,
+        "videos": len(train),
+    }
+    return about | ({"validation": {"videos": len(validation)}} if validation else {})
 
 
 def _run(model, train, validation, recipe, seed):

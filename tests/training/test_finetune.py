@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 from harness import precision
+from huggingface_hub import ModelCard
 from tiny import RECIPE, build, run
 
 import stzoo
@@ -113,6 +114,10 @@ def test_the_folder_is_a_model_with_labels_and_curves(videos, tmp_path, no_graph
     rows = list(csv.DictReader((tmp_path / "new" / "log.csv").read_text().splitlines()))
     assert [float(row["loss"]) for row in rows] == [row["loss"] for row in history]
     assert (tmp_path / "new" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    card = ModelCard.load(tmp_path / "new" / "README.md")
+    for words in ("Recipe: cost", "Videos: 6", "Batch size: 2", "](curves.png)"):
+        assert words in card.text, words
+    assert card.data.eval_results is None
     assert not list((tmp_path / "new").glob(".*"))
 
 
@@ -135,6 +140,13 @@ def test_the_log_is_the_history(videos, tmp_path):
     measured = evaluate(stzoo.load(tmp_path), videos)
     best = max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert measured.top1 == pytest.approx(best["val_accuracy"])
+    (result,) = ModelCard.load(tmp_path / "README.md").data.eval_results
+    assert result.metric_value == best["val_accuracy"]
+    assert result.metric_args == {"videos": 6}
+    training = stzoo.load(tmp_path).stzoo.training
+    assert training["epochs"] == history.index(best) + 1
+    figures = {name: best[f"val_{name}"] for name in ("accuracy", "loss")}
+    assert training["validation"] == {"videos": 6, **figures}
 
 
 def test_a_run_is_told_by_all_that_it_depends_on(videos, tmp_path):
