@@ -40,6 +40,8 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub.cache))
+        # Its other way to send large files is a protocol of a library in Rust.
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(hub.cache / "assets"))
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "STZOO_HUB_NAMESPACE"):

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from huggingface_hub import ModelCard
 from PIL import Image
 
 import stzoo
@@ -258,6 +259,57 @@ def test_distributed_without_jax_is_one_line(run, motion_folder, tmp_path, monke
     result = run("finetune", *arguments, "--distributed", "--out", tmp_path / "mine")
     assert result.exit_code == 1 and "with JAX only" in result.stderr
     assert not (tmp_path / "mine").exists()
+
+
+@pytest.fixture
+def dances(motion_folder, tmp_path):
+    """A model of the classes of two motions, in a folder."""
+    size = dict(classes=2, input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    labels = ["rising", "shaking"]
+    stzoo.save(stzoo.c2d_tiny(**size), tmp_path / "mine", labels=labels)
+    return tmp_path / "mine"
+
+
+def test_push_and_then_add_results(run, hub, dances, motion_folder):
+    result = run("push", dances, "me/mine", "--message", "First", "--private")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"Uploaded {dances} to {hub.url}/me/mine.\n"
+    assert hub.commits[0][2] == "First" and hub.private == {"me/mine"}
+    for arguments, count in (
+        (("--model", "hf://me/mine", "--push"), 4),
+        (("--model", dances, "--push", "me/mine", "--views", "2x1"), 8),
+    ):
+        result = run("evaluate", motion_folder, *arguments)
+        assert result.exit_code == 0, result.output
+        assert f"Added the results to the card of {hub.url}/me/mine." in result.stdout
+        results = ModelCard.load("me/mine").data.eval_results
+        assert len(results) == count
+    assert {result.metric_args["videos"] for result in results} == {6}
+    assert {result.metric_args["views"] for result in results} == {"1x1", "2x1"}
+    assert results[0].metric_args["decoder"].startswith("av ")
+
+
+def test_what_cannot_be_pushed_is_one_line(run, hub, dances, motion_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    hub.repositories["me/other"] = {"config.json": b"{}"}
+    hub.tokens = {"secret": "me"}
+    cases = (
+        (("push", tmp_path / "empty", "me/mine"), "config.json is missing"),
+        (("push", dances, "mine"), "Received: 'mine'"),
+        (("push", dances, "me/mine"), "hf auth login"),
+        (("evaluate", motion_folder, "--push", "me/none"), "no such repository"),
+        (
+            ("evaluate", motion_folder, "--push", "me/other"),
+            "describe a model of stzoo",
+        ),
+    )
+    for arguments, message in cases:
+        result = run(*arguments)
+        assert result.exit_code == 1 and message in result.stderr, result.output
+        assert "Traceback" not in result.stderr
+    result = run("evaluate", motion_folder, "--push")
+    assert result.exit_code == 2 and "--push needs a repository" in result.stderr
+    assert hub.commits == []
 
 
 @pytest.mark.parametrize("shard", ["3", "0/2", "3/2", "a/b"])

@@ -16,6 +16,7 @@ COMMANDS = {  # in the order of `stzoo --help`
     "extract": "measuring:extract",
     "explain": "measuring:explain",
     "convert": "converting:convert",
+    "push": "publishing:push",
 }
 
 

@@ -10,26 +10,42 @@ from stzoo.cli import options
 @click.option("--model", "name", default=options.MODEL, show_default=True)
 @options.views
 @options.out(help="Folder for evaluation.json, classes.csv and confusion.png.")
+@click.option(
+    "--push",
+    is_flag=False,
+    flag_value="",
+    metavar="[ORGANISATION/NAME]",
+    help="Add the results to the card of a repository; of that of --model by default.",
+)
 @options.engine
 @options.sample_fps
-def evaluate(*, name, views, out, engine, num_workers, skip, sample_fps, **data):
+def evaluate(*, name, views, out, push, num_workers, skip, **chosen):
     """Measure a model on DATA: accuracy in all, by class, and what is mistaken.
 
-    With --out, an evaluation that was interrupted goes on where it was.
+    With --out, an evaluation that was interrupted goes on where it was. With --push,
+    the results are added to the model card on the Hub, which must hold these weights.
     """
     from stzoo.data import datasets
     from stzoo.inference.evaluate import evaluate
+    from stzoo.weights import publish
 
+    if push == "" and not name.startswith("hf://"):
+        raise click.UsageError(f"--push needs a repository. Received: --model {name}.")
     with options.one_line(), options.log_shown(), options.progress("Videos") as track:
         model = options.load_model(name)
-        videos = datasets.read(**data, skip=skip, classes=model.stzoo.labels)
+        if push is not None:  # an error comes before hours of work
+            publish.check_measured(model.stzoo.sha256, push or name)
+        how = {key: chosen.pop(key) for key in ("engine", "sample_fps")}
+        videos = datasets.read(**chosen, skip=skip, classes=model.stzoo.labels)
         parts = out and out / "parts"
-        found = evaluate(
-            *(model, videos, views, parts, num_workers, track, engine, sample_fps)
-        )
+        found = evaluate(model, videos, views, parts, num_workers, track, **how)
         if out:
             found.save(out)
     _show_evaluation(found)
+    if push is not None:
+        with options.one_line():
+            address = publish.push_evaluation(found, push or name)
+        click.echo(f"Added the results to the card of {address}.")
 
 
 @click.command()

@@ -92,7 +92,10 @@ def files(config, folder, repository="", coming=()):
         return {}
     pictures = [n for n in PICTURES if n in coming or (Path(folder) / n).is_file()]
     where = f"hf://{repository}" if repository else Path(folder).resolve().name
-    found = results(config, _evaluation(config, folder))
+    evaluation = _evaluation(config, folder)
+    if evaluation is None and (Path(folder) / EVALUATION).exists():
+        pictures = [name for name in pictures if name != "confusion.png"]
+    found = results(config, evaluation)
     title = repository.rpartition("/")[2] or config.name
     return {CARD: text(config, where, found, pictures, title).encode()}
 

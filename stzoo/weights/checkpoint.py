@@ -124,9 +124,21 @@ def read(where):
     """
     if hub.is_url(where):
         with hub.fetch(where, hub.CONFIG).open("rb") as file:
-            text, data = file.read(CONFIG_BYTES + 1), None
-    else:
-        text, data = _read_pair(Path(where))
+            return parse(where, file.read(CONFIG_BYTES + 1))
+    return parse(where, *read_pair(Path(where)))
+
+
+def parse(where, text, data=None):
+    """What a config.json says of the weights beside it.
+
+    Args:
+        where: path or address, where it is.
+        text: bytes, the config.json.
+        data: bytes, the weights, where they have been read.
+
+    Returns:
+        `Source`.
+    """
     try:
         config = ModelConfig.from_json(text)
     except ValueError as error:
@@ -135,8 +147,12 @@ def read(where):
     return Source(where, config, data=data)
 
 
-def _read_pair(folder):
-    """Config and weights of a folder as bytes, both of the same `save`."""
+def read_pair(folder):
+    """Config and weights of a folder as bytes, both of the same `save`.
+
+    Args:
+        folder: `pathlib.Path`.
+    """
     writer.recover(folder)
     last, times = None, 0
     while times < 5:  # a pair that stays wrong is no save that is going on

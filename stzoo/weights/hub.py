@@ -62,7 +62,7 @@ def fetch(where, filename):
         return url_cache.fetch(where, _progress())
     from huggingface_hub import errors, hf_hub_download
 
-    repository, revision = _address(where)
+    repository, revision = address(where)
     url = f"hf://{repository}@{revision}/{filename}"
     try:
         return Path(
@@ -107,7 +107,7 @@ def evict(where, filename):
 
     if not str(where).startswith("hf://") or constants.HF_HUB_OFFLINE:
         return False
-    repository, revision = _address(where)
+    repository, revision = address(where)
     path = try_to_load_from_cache(repository, filename, revision=revision)
     if not isinstance(path, str) or not _is_damaged(Path(path).resolve()):
         return False
@@ -135,7 +135,12 @@ def is_url(where):
     return str(where).startswith("hf://") or url_cache.is_url(where)
 
 
-def _address(where):
+def address(where):
+    """The repository of an address of the Hub, and its revision.
+
+    Args:
+        where: string, `"hf://organisation/repository@revision"`.
+    """
     repository, _, revision = str(where).removeprefix("hf://").partition("@")
     return repository, revision or "main"
 
