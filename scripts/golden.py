@@ -18,16 +18,19 @@ from stzoo.zoo import ENTRIES
 GOLDEN = Path(__file__).parent.parent / "weights" / "golden"
 
 
+def answers(model):
+    """The fixed clip and its logits, by name."""
+    frames, _, _ = motions.render([0, 2**32 - 1])  # a scene of no data set
+    clip = clip_views(frames, model.stzoo.clip)
+    return {"clip": clip, "logits": model.predict(clip, verbose=0)}
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("name", choices=sorted(ENTRIES))
     name = parser.parse_args().name
-    model = stzoo.create(name)
-    frames, _, _ = motions.render([0, 2**32 - 1])  # a scene of no data set
-    clip = clip_views(frames, model.stzoo.clip)
     GOLDEN.mkdir(exist_ok=True)
-    logits = model.predict(clip, verbose=0)
-    np.savez_compressed(GOLDEN / f"{name}.npz", clip=clip, logits=logits)
+    np.savez_compressed(GOLDEN / f"{name}.npz", **answers(stzoo.create(name)))
 
 
 if __name__ == "__main__":

@@ -232,14 +232,13 @@ def _merge(there, entry):
 def _result(config, kind, name, value, measured):
     from huggingface_hub import EvalResult
 
-    data = _dataset(config)
     known = ("views", "videos", "decoder", "backend")
     arguments = {key: measured[key] for key in known if measured.get(key)}
     return EvalResult(
         task_type=TASK,
         task_name="Video Classification",
-        dataset_type=data or "videofolder",  # the Hub's word for it
-        dataset_name=data or "own videos",
+        dataset_type=config.dataset or "videofolder",  # the Hub's word for it
+        dataset_name=config.dataset or "own videos",
         metric_type=kind,
         metric_name=name,
         metric_value=value,
@@ -272,13 +271,12 @@ def _metadata(config, found, title):
     licence = {"license": config.licence.lower() or None}
     if config.licence and licence["license"] not in LICENCES:
         licence = {"license": "other", "license_name": config.licence}
-    data = _dataset(config)
     return ModelCardData(
         library_name="stzoo",
         pipeline_tag=TASK,
         **licence,
         base_model=base_repository(config) or None,
-        datasets=[data] if data else None,
+        datasets=[config.dataset] if config.dataset else None,
         metrics=["accuracy"],
         tags=["stzoo", "keras", TASK, "action-recognition", config.builder],
         model_name=title if found else None,
@@ -299,10 +297,6 @@ def base_repository(config):
     except HFValidationError:
         return ""
     return name
-
-
-def _dataset(config):
-    return config.dataset
 
 
 def _table(found):

@@ -373,7 +373,8 @@ def save(model, folder, labels=None, dtype="float32", **known):
         tensors[path] = np.ascontiguousarray(tensor)
     data = serialize(tensors, {"format": "keras"})
     labels = config.labels if labels is None else tuple(labels)
-    known = {"dataset": config.dataset if labels == config.labels else "", **known}
+    dataset = config.dataset if labels == config.labels else ""
+    known = {"dataset": dataset, "base_model": config.base_model, **known}
     config = ModelConfig(
         config.builder,
         options=config.options,
@@ -382,7 +383,7 @@ def save(model, folder, labels=None, dtype="float32", **known):
         fused=config.fused,
         labels=labels,
         sha256=hashlib.sha256(data).hexdigest(),
-        **{"base_model": config.base_model, **known},
+        **known,
     )
     text = json.dumps(config.to_config(), indent=2, ensure_ascii=False) + "\n"
     encoded = text.encode("utf-8", "backslashreplace")

@@ -10,7 +10,7 @@ from stzoo import writer
 from stzoo.weights import card, checkpoint, hub
 
 logger = logging.getLogger("stzoo")
-BESIDE = (*card.PICTURES, card.EVALUATION, "classes.csv", "log.csv")
+BESIDE = (*card.PICTURES, card.EVALUATION, "classes.csv", "log.csv", "golden.npz")
 
 REFUSALS = {  # by the status of the Hub's answer
     400: (ValueError, "was not changed: something is wrong. Mend it, then try again."),
@@ -60,8 +60,8 @@ def push_to_hub(
 
     Uploaded are `model.safetensors`, `config.json`, `README.md`, and what `evaluate`
     and `finetune` have left beside them: `evaluation.json`, `classes.csv`, `log.csv`,
-    `confusion.png`, `curves.png`. A card that `stzoo` wrote is written anew for the
-    Hub; one that was edited is uploaded as it is.
+    `confusion.png`, `curves.png`, and the `golden.npz` of the zoo's own. A card that
+    `stzoo` wrote is written anew for the Hub; one that was edited is uploaded as it is.
 
     Args:
         folder_or_model: path of a folder that `stzoo.save` or `stzoo.finetune` has

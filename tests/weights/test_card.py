@@ -112,6 +112,14 @@ def test_what_a_reader_sees_in_a_card(tmp_path):
     assert "confusion.png" not in text and "74.1" not in str(MEASURED)
 
 
+def test_the_data_set_of_the_classes_is_named(tmp_path):
+    config = dataclasses.replace(CONFIG, dataset="kinetics400")
+    data = written(config, tmp_path).data
+    assert data.datasets == ["kinetics400"]
+    assert data.eval_results[0].dataset_type == "kinetics400"
+    assert data.eval_results[0].dataset_name == "kinetics400"
+
+
 def test_a_card_of_which_nothing_is_known(tmp_path):
     found = written(ModelConfig("c2d_tiny"), tmp_path / "folder")
     assert found.data.license is found.data.base_model is found.data.datasets is None
