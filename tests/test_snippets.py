@@ -1,12 +1,13 @@
 """Every snippet of the documents and of the docstrings runs, or is at least parsed.
 
 The blocks of a document run in their order: Python in one namespace, `stzoo` in the
-same folder, which has small videos. Five things are not as a reader has them:
+same folder, which has small videos. Six things are not as a reader has them:
 
 * The builders of large networks make tiny ones (`tiny_builder`). Their arguments and
   the names of weights are checked; no weights are fetched. In the cards of weights,
   whose snippets do nothing else, no network is built at all (`entry_of`).
 * On TensorFlow, models train without graphs, see `no_graphs`.
+* The Hub is one on loopback, see `hub`.
 * What a snippet leaves to its reader is in `given`.
 * `CHANGED` shortens what takes long, and `CLUSTER` stands for several machines.
 * Some commands are parsed by their own parser and do not run, see `run_shell`: scripts,
@@ -302,7 +303,7 @@ def parse_tool(command):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)
-def test_a_document_runs_from_top_to_bottom(path, reader):
+def test_a_document_runs_from_top_to_bottom(path, reader, hub):
     if path == "MODEL_CARDS.md" or path.startswith("weights/hub/"):
         for name in stzoo.list_models():
             reader.setattr(stzoo, name, entry_of(name))
@@ -340,7 +341,7 @@ class Checker(doctest.OutputChecker):
 # Keras' MixUp asks JAX for 64 bits.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")
 @pytest.mark.parametrize("path", SOURCES)
-def test_the_examples_of_docstrings_run(path, reader):
+def test_the_examples_of_docstrings_run(path, reader, hub):
     if path == "stzoo/training/devices.py":  # they are for two machines with JAX
         reader.setattr(keras.distribution, "initialize", lambda *address: None)
         reader.setattr(devices, "distribute", lambda: None)

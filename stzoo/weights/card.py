@@ -9,6 +9,7 @@ import html
 import json
 import logging
 import re
+import shlex
 import tempfile
 from numbers import Real
 from pathlib import Path
@@ -48,17 +49,17 @@ USE = """# {title}
 
 ## Use
 
-```sh
+{fence}sh
 pip install "stzoo[{extras}]"
-```
+{fence}
 
-```python
+{fence}python
 import stzoo
 
 model = stzoo.load({where})
 for label, probability in stzoo.predict(model, "video.mp4"):
     print(label, probability)
-```
+{fence}
 
 """
 LIMITS = """## Intended use and limits
@@ -83,11 +84,7 @@ def files(config, folder, repository="", coming=()):
     Returns:
         Dict from `"README.md"` to bytes. Empty if the card that is there was edited.
     """
-    try:
-        found = writer.read(folder, CARD)
-    except OSError:  # none yet
-        found = None
-    if found is not None and not is_generated(found):
+    if not _is_ours(folder):
         logger.info("%s was edited, so it stays as it is.", Path(folder) / CARD)
         return {}
     pictures = [n for n in PICTURES if n in coming or (Path(folder) / n).is_file()]
@@ -118,13 +115,27 @@ def text(config, where, found, pictures=(), title=""):
         classes=config.classes,
         extras=extras,
         where=json.dumps(where),
+        fence="`" * 3,
     )
     body += f"## Results\n\n<!-- results -->\n{_table(found)}<!-- /results -->\n\n"
     body += _origin(config) + _input(config.clip) + _classes(config)
     body += "".join(f"![{PICTURES[name]}]({name})\n\n" for name in pictures)
-    body += LIMITS.format(where=where)
-    front = _metadata(config, found, title).to_yaml()
+    body += LIMITS.format(where=shlex.quote(where))
+    data = _metadata(config, found, title)
+    if where == f"hf://{data.base_model}":  # a model of the same name, changed
+        data.base_model = None
+    front = data.to_yaml()
     return _stamped(_printable(f"---\n{front}\n---\n\n{body}"))
+
+
+def _is_ours(folder):
+    """Whether there is no card in a folder, or one that `stzoo` may replace."""
+    try:
+        return is_generated(writer.read(folder, CARD))
+    except FileNotFoundError:
+        return True
+    except OSError:  # what cannot be read may be anything
+        return False
 
 
 def is_generated(data):
@@ -241,7 +252,7 @@ def _result(config, kind, name, value, measured):
         dataset_name=config.dataset or "own videos",
         metric_type=kind,
         metric_name=name,
-        metric_value=value,
+        metric_value=float(value),  # NumPy's are no YAML
         metric_args=arguments or None,
     )
 

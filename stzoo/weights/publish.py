@@ -87,6 +87,7 @@ def push_to_hub(
     Example:
 
     ```python
+    stzoo.save(model, "runs/mine")
     stzoo.push_to_hub("runs/mine", "me/mine")
     model = stzoo.load("hf://me/mine")
     ```

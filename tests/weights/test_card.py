@@ -223,12 +223,14 @@ def test_an_evaluation_of_these_weights_is_in_the_card(tmp_path):
 )
 def test_an_evaluation_of_other_weights_is_not_in_the_card(tmp_path, caplog, change):
     caplog.set_level("INFO")
+    (tmp_path / "confusion.png").write_bytes(b"of those")
     if change is None:
         (tmp_path / "evaluation.json").write_text("[]")
     else:
         dataclasses.replace(MEASURED, **change).save(tmp_path)
     found = written(CONFIG, tmp_path).data.eval_results
     assert values(found) == values(card.results(CONFIG))
+    assert "confusion.png" not in written(CONFIG, tmp_path).text
     assert "evaluation.json is not of the weights beside it" in caplog.text
 
 
@@ -261,6 +263,26 @@ def test_save_writes_a_card_and_keeps_one_that_was_edited(tmp_path, caplog):
     (tmp_path / CARD).write_bytes(again.replace("\n", "\r\n").encode())  # by git
     stzoo.save(model, tmp_path, licence="MIT")
     assert (tmp_path / CARD).read_text() == text
+
+
+def test_what_cannot_be_read_is_not_replaced(tmp_path):
+    (tmp_path / CARD).mkdir()
+    stzoo.save(build(), tmp_path)
+    assert (tmp_path / CARD).is_dir() and not (tmp_path / ".written").exists()
+    assert stzoo.load(tmp_path).stzoo.classes == 2
+
+
+def test_a_folder_of_any_name_is_quoted(tmp_path):
+    text = written(CONFIG, tmp_path / 'my "new" model').text
+    assert 'stzoo.load("my \\"new\\" model")' in text
+    assert "--model 'my \"new\" model'`" in text
+
+
+def test_a_model_is_not_its_own_base(tmp_path):
+    config = dataclasses.replace(CONFIG, base_model="hf://me/mine@main")
+    assert written(config, tmp_path, repository="me/mine").data.base_model is None
+    found = written(config, tmp_path, repository="me/other")
+    assert found.data.base_model == "me/mine"
 
 
 def test_the_lineage_of_a_model_is_kept(hub, tmp_path):
@@ -299,6 +321,13 @@ def test_results_are_added_to_a_card(tmp_path):
     again = read(card.with_results(added, new, "mine").decode())
     assert len(again.data.eval_results) == len(found.data.eval_results)
     assert ("top-1 accuracy, views 10x3", 0.75, None) in values(again.data.eval_results)
+
+
+def test_numbers_of_numpy_are_written(tmp_path):
+    (data,) = card.files(CONFIG, tmp_path).values()
+    measured = {"top1": np.float64(0.5), "videos": 6, "views": "1x1"}
+    added = card.with_results(data, card.results(CONFIG, measured), "mine")
+    assert read(added.decode()).data.eval_results[0].metric_value == 0.5
 
 
 def test_results_leave_all_else_of_a_card(tmp_path):

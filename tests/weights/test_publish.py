@@ -112,6 +112,13 @@ def test_a_branch_is_made_if_it_is_not_there(hub, folder):
     assert stzoo.load(f"hf://{NAME}@v2").stzoo.labels == ("salsa", "tango")
 
 
+def test_a_pull_request_is_no_branch(hub, folder):
+    hub.revisions.add("refs%2Fpr%2F1")
+    stzoo.push_to_hub(folder, NAME, revision="refs/pr/1")
+    assert [commit[1] for commit in hub.commits] == ["refs%2Fpr%2F1"]
+    assert not any("/branch/" in path for _, path in hub.requests)
+
+
 def test_who_sees_a_repository(hub, folder):
     stzoo.push_to_hub(folder, NAME, private=True)
     assert hub.private == {NAME}
