@@ -40,7 +40,7 @@ REFUSALS = {  # by the status of the Hub's answer
         "then try again.",
     ),
 }
-REFUSALS[412] = REFUSALS[409]
+REFUSALS |= {402: REFUSALS[400], 413: REFUSALS[400], 412: REFUSALS[409]}
 CUT = (
     ConnectionError,
     "did not get all of it, so it holds what it held before. Check the network and "
@@ -131,30 +131,34 @@ def push_evaluation(found, where):
     """
     repository, revision = hub.address(where)
     commit, config = check_measured(found.sha256, where)
-    new = card.results(config, dataclasses.asdict(found))
-    name = repository.rpartition("/")[2]
-    at = f"hf://{repository}@{commit}"
-    try:
-        data = hub.fetch(at, card.CARD).read_bytes()
-    except FileNotFoundError:  # as config.json was found there, it has no card
-        text = card.text(config, f"hf://{repository}", new, title=name)
-        data = text.encode()
-    else:
-        try:
-            data = card.with_results(data, new, name)
-        except ValueError as error:
-            raise ValueError(
-                f"hf://{repository}/{card.CARD}: {error}. Mend it on the Hub, then try "
-                "again."
-            ) from None
+    files = {card.CARD: _card_with(found, repository, commit, config)}
     api = _api()
     message = f"Add results of stzoo evaluate, views {found.views}"
     where_to = dict(revision=revision, parent_commit=commit)
     try:
-        _commit(api, repository, {card.CARD: data}, message, **where_to)
+        _commit(api, repository, files, message, **where_to)
     except Exception as error:
         raise _refused(error, repository) from None
     return f"{api.endpoint}/{repository}"
+
+
+def _card_with(found, repository, commit, config):
+    """The card of a commit with the results of an evaluation, as bytes."""
+    name, measured = repository.rpartition("/")[2], dataclasses.asdict(found)
+    try:
+        data = hub.fetch(f"hf://{repository}@{commit}", card.CARD).read_bytes()
+    except FileNotFoundError:  # as config.json was found there, it has no card
+        new = card.results(config, measured)
+        return card.text(config, f"hf://{repository}", new, title=name).encode()
+    # What the training says of itself is there, or was taken out.
+    new = card.results(dataclasses.replace(config, training={}), measured)
+    try:
+        return card.with_results(data, new, name)
+    except ValueError as error:
+        raise ValueError(
+            f"hf://{repository}/{card.CARD}: {error}. Mend it on the Hub, then try "
+            "again."
+        ) from None
 
 
 def check_measured(sha256, where):

@@ -29,7 +29,8 @@ def model():
 
 @pytest.fixture
 def folder(model, tmp_path):
-    stzoo.save(model, tmp_path / "mine", labels=["salsa", "tango"], licence="MIT")
+    known = dict(licence="MIT", training={"validation": {"accuracy": 0.5}})
+    stzoo.save(model, tmp_path / "mine", labels=["salsa", "tango"], **known)
     return tmp_path / "mine"
 
 
@@ -220,6 +221,7 @@ def test_tokens(hub, folder, monkeypatch):
         ("/api/repos/create", 403, PermissionError, "may not write there"),
         ("/api/repos/create", 404, FileNotFoundError, "no such repository"),
         ("/api/repos/create", 400, ValueError, "something is wrong"),
+        ("/commit/", 413, ValueError, "something is wrong"),
         ("/preupload/", 403, PermissionError, "may not write there"),
         ("/preupload/", 404, FileNotFoundError, "no such repository"),
         ("/lfs/objects/batch", 403, PermissionError, "may not write there"),
@@ -268,12 +270,12 @@ def test_results_go_into_the_card_on_the_hub(hub, folder):
         "Add results of stzoo evaluate, views 10x3",
         ["README.md"],
     )
-    assert len(ModelCard.load(NAME).data.eval_results) == 4
+    assert len(ModelCard.load(NAME).data.eval_results) == 5
     push_evaluation(dataclasses.replace(found, views="1x1", top1=0.25), NAME)
     push_evaluation(dataclasses.replace(found, top1=0.75), NAME)
     results = ModelCard.load(NAME).data.eval_results
     values = {result.metric_name: result.metric_value for result in results}
-    assert len(values) == 8
+    assert len(values) == 9
     assert values["top-1 accuracy, views 1x1"] == 0.25
     assert values["top-1 accuracy, views 10x3"] == 0.75
     assert "| top-1 accuracy, views 10x3 | 75.00 % | 6 |" in ModelCard.load(NAME).text
@@ -287,6 +289,7 @@ def test_results_keep_what_was_written_into_the_card_on_the_hub(hub, folder):
     text = hub.repositories[NAME]["README.md"].decode()
     assert text.startswith("---\nlicense: mit\nextra: 3\nmodel-index:\n- name: mine\n")
     assert text.endswith("\n---\n# My words\n")
+    assert "chose the epoch" not in text
 
 
 def test_results_for_a_repository_without_a_card(hub, folder):
@@ -294,7 +297,7 @@ def test_results_for_a_repository_without_a_card(hub, folder):
     del hub.repositories[NAME]["README.md"]
     push_evaluation(measured(folder), NAME)
     assert ModelCard.load(NAME).data.model_name == "mine"
-    assert len(ModelCard.load(NAME).data.eval_results) == 4
+    assert len(ModelCard.load(NAME).data.eval_results) == 5
 
 
 def test_results_of_other_weights_are_refused(hub, folder):
