@@ -355,7 +355,9 @@ def _origin(config):
             lines.append(f"{_plain(name)}: {_plain(value)}")
     if not lines:
         return ""
-    return "## Origin\n\n" + "".join(f"* {line}\n" for line in lines) + "\n"
+    return (
+        "## Origin and training\n\n" + "".join(f"* {line}\n" for line in lines) + "\n"
+    )
 
 
 def _input(clip):

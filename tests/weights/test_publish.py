@@ -305,6 +305,11 @@ def test_results_of_other_weights_are_refused(hub, folder):
     for sha256 in ("", "0" * 64):
         with pytest.raises(ValueError, match="does not hold the weights that are meas"):
             push_evaluation(measured(folder, sha256=sha256), NAME)
+    config = json.loads(hub.repositories[NAME]["config.json"])
+    del config["sha256"]  # and nobody knows what was measured either
+    hub.repositories["me/unknown"] = {"config.json": json.dumps(config).encode()}
+    with pytest.raises(ValueError, match="does not hold the weights that are meas"):
+        push_evaluation(measured(folder, sha256=""), "me/unknown")
     with pytest.raises(FileNotFoundError, match="me/none .*no such repository"):
         push_evaluation(measured(folder), "me/none")
     with pytest.raises(FileNotFoundError, match="branch"):
