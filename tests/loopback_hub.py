@@ -122,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/api/validate-yaml":
             return self.validate(lines[0]["content"])
         if self.path.endswith(".git/info/lfs/objects/batch"):
-            upload = {"upload": {"href": f"{hub.url}/lfs"}}
+            upload = {"upload": {"href": f"{hub.url}/large"}}
             return self.reply(
                 {"objects": [o | {"actions": upload} for o in lines[0]["objects"]]}
             )
