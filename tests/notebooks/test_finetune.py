@@ -18,7 +18,8 @@ def test_the_notebook_runs_from_top_to_bottom(hub, tmp_path, monkeypatch):
 
     assert names["found"].top1 > 0.6  # a third is of the two largest classes each
     assert (tmp_path / "runs" / "cost_tiny.kinds" / "worst.png").exists()
-    assert list(hub.repositories["me/cost_tiny.kinds"]) == names["files"]
+    uploaded = hub.repositories["me/cost_tiny.kinds"].keys()
+    assert {"config.json", "model.safetensors", "README.md", "curves.png"} <= uploaded
     assert set(names["again"].stzoo.labels) == names["KINDS"].keys()
     weights = (names[name].get_weights() for name in ("again", "model"))
     for value, expected in zip(*weights, strict=True):
