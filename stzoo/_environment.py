@@ -1,4 +1,4 @@
-"""Which backend Keras uses, and the environment variables that it needs.
+"""Chooses the backend of Keras and sets the environment variables that it needs.
 
 No other module sets an environment variable.
 """
@@ -13,15 +13,15 @@ from pathlib import Path
 
 logger = logging.getLogger("stzoo")
 SUPPORTED = ("tensorflow", "jax", "torch")
-DEFAULT = "tensorflow"  # of Keras
+DEFAULT = "tensorflow"  # the default of Keras
 FUSION = "--xla_cpu_experimental_ynn_fusion_type"
 
 
 def prepare():
-    """Chooses the backend, and sets what it needs, before Keras is imported.
+    """Chooses the backend and sets its environment variables, before Keras is imported.
 
     Raises:
-        ImportError: the backend that is asked for is not supported or not installed.
+        ImportError: the requested backend is not supported or not installed.
     """
     settings, loaded = read_settings(os.environ), None
     if "keras" in sys.modules:
@@ -30,15 +30,15 @@ def prepare():
         loaded = keras_backend()
     installed = [name for name in SUPPORTED if is_installed(name)]
     if not installed and not loaded:
-        return  # `check` says so once a backend is needed
+        return  # `check` raises an error once a backend is needed
     backend = choose(installed, os.environ, settings, loaded)
     if not loaded and backend != _asked(os.environ, settings):
         os.environ["KERAS_BACKEND"] = backend
     jaxlib = version("jaxlib") if backend == "jax" else None
     needed = variables(backend, os.environ, jaxlib)
     if "tensorflow" in sys.modules:
-        # It has read this. Set now, it would only make the processes that this one
-        # starts compute differently.
+        # TensorFlow has already read this variable. Setting it now would only change
+        # the results of child processes.
         needed.pop("TF_ENABLE_ONEDNN_OPTS", None)
     os.environ.update(needed)
 
@@ -54,24 +54,24 @@ def check():
 
 
 def choose(installed, environ, settings, loaded=None):
-    """Chooses the backend as Keras does, among those that are supported.
+    """Chooses one of the supported backends, like Keras does.
 
-    `KERAS_BACKEND` counts first, then keras.json. Keras itself writes "tensorflow" into
-    that file where it finds none, so this may be nobody's choice: where TensorFlow is
-    not installed, the first backend that is installed takes its place.
+    `KERAS_BACKEND` takes precedence over keras.json. If there is no keras.json, Keras
+    creates one with "tensorflow", so this need not be the choice of the user. If it is
+    not installed, the first installed backend is used.
 
     Args:
-        installed: list of strings, those of `SUPPORTED` that are installed; at least
-            one.
+        installed: list of at least one string, the backends of `SUPPORTED` that are
+            installed.
         environ: dict, the environment variables.
-        settings: dict, the content of keras.json; empty where there is none.
-        loaded: string, the backend of a Keras that is imported already, or `None`.
+        settings: dict, the content of keras.json, or empty if there is no file.
+        loaded: string, the backend of Keras if it is already imported, or `None`.
 
     Returns:
         String, one of `SUPPORTED`.
 
     Raises:
-        ImportError: the backend that is asked for is not supported or not installed.
+        ImportError: the requested backend is not supported or not installed.
     """
     name = loaded or _asked(environ, settings)
     if name in installed or loaded in SUPPORTED:
@@ -80,7 +80,7 @@ def choose(installed, environ, settings, loaded=None):
     if name == DEFAULT and not environ.get("KERAS_BACKEND"):
         logger.info(
             "TensorFlow, the default of Keras, is not installed, so the backend is "
-            "%s. KERAS_BACKEND or %s can name another one.",
+            "%s. Set KERAS_BACKEND or edit %s to choose another one.",
             installed[0],
             file,
         )
@@ -90,17 +90,17 @@ def choose(installed, environ, settings, loaded=None):
         who = f"Keras was imported before stzoo, with the backend {name}"
     elif environ.get("KERAS_BACKEND"):
         who = f"KERAS_BACKEND={name}"
-    problem = f"stzoo supports only {', '.join(SUPPORTED)}. Name one that is installed"
+    problem = f"stzoo supports only {', '.join(SUPPORTED)}. Use one that is installed"
     if name in SUPPORTED:
         problem = (
             f"{name} is not installed. Install it with `pip install "
-            f'"stzoo[{name}]"`, or name one that is installed'
+            f'"stzoo[{name}]"`, or use one that is installed'
         )
     raise ImportError(f"{who}, but {problem}: {', '.join(installed)}.")
 
 
 def variables(backend, environ, jaxlib=None):
-    """The environment variables that a backend needs and that are not set yet.
+    """Returns the environment variables that a backend needs and that are not set.
 
     Args:
         backend: string.
@@ -111,13 +111,12 @@ def variables(backend, environ, jaxlib=None):
         Dict from names to values.
     """
     needed = {}
-    # TensorFlow takes oneDNN by itself on processors with AVX-512 only. Without it, on
-    # an AMD EPYC with AVX2, a training step of cost_tiny takes 2.6 times as long.
+    # TensorFlow uses oneDNN by default on processors with AVX-512 only. Without it, a
+    # training step of cost_tiny on an AMD EPYC with AVX2 takes 2.6 times as long.
     if "TF_ENABLE_ONEDNN_OPTS" not in environ:
         needed["TF_ENABLE_ONEDNN_OPTS"] = "1"
-    # The CPU compiler of jaxlib 0.10.2 gives wrong numbers for some reductions that it
-    # fuses with what comes before them, such as pooling in time
-    # (github.com/jax-ml/jax, 39103).
+    # The CPU compiler of jaxlib 0.10.2 computes wrong results for some fused
+    # reductions, such as pooling in time (github.com/jax-ml/jax, 39103).
     flags = environ.get("XLA_FLAGS", "")
     if backend == "jax" and jaxlib == "0.10.2" and FUSION not in flags:
         needed["XLA_FLAGS"] = f"{flags} {FUSION}=-reduce".lstrip()
@@ -125,13 +124,13 @@ def variables(backend, environ, jaxlib=None):
 
 
 def is_installed(name):
-    """Whether there is a package of this name; a folder without code is none."""
+    """Returns whether a package is installed. A folder without code does not count."""
     spec = find_spec(name)
     return spec is not None and spec.origin is not None
 
 
 def settings_file(environ):
-    """The path of keras.json, where Keras looks for it."""
+    """Returns the path of keras.json."""
     folder = environ.get("KERAS_HOME")
     if folder is None:
         home = os.path.expanduser("~")
@@ -140,7 +139,7 @@ def settings_file(environ):
 
 
 def read_settings(environ):
-    """The content of keras.json; empty where Keras cannot read it either."""
+    """Returns the content of keras.json, or an empty dict if it cannot be read."""
     try:
         settings = json.loads(settings_file(environ).read_text("utf-8"))
     except (OSError, ValueError):
@@ -149,5 +148,5 @@ def read_settings(environ):
 
 
 def _asked(environ, settings):
-    """The backend that Keras takes by itself."""
+    """Returns the backend that Keras would use."""
     return environ.get("KERAS_BACKEND") or settings.get("backend", DEFAULT)

@@ -1,9 +1,9 @@
-"""Files that are written whole: all of a folder's new files, or none of them.
+"""Atomic writes of several files to a folder.
 
-One rename decides. New files are written to `.writing`, which is renamed to `.written`
-once all of it is on the disk, and each file then moves to its place. So a process that
-is killed leaves the old files, or the new ones; the next writer puts away what it left.
-Only the holder of the lock writes, and the system frees the lock of a dead process.
+New files are written to `.writing`, which is renamed to `.written` once all of it is on
+the disk. Then each file moves to its place. So a killed process leaves either all old
+files or all new ones, and the next writer cleans up. Only the holder of the lock
+writes, and the system frees the lock of a dead process.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ logger = logging.getLogger("stzoo")
 LOCK = ".writing.lock"
 NEW = ".writing"
 WHOLE = ".written"
-PATIENCE = 600  # seconds that a writer waits for another one
+PATIENCE = 600  # seconds to wait for another writer
 
 
 def write(folder, files):
-    """Writes files into a folder: all of them, or none.
+    """Writes either all files into a folder, or none.
 
     Args:
-        folder: path; made if it is not there.
+        folder: path. It is created if it does not exist.
         files: dict from name to bytes.
 
     Raises:
-        OSError: they cannot be written; what was there stays.
+        OSError: the files cannot be written. The old files remain.
         TimeoutError: another process has been writing there for ten minutes.
     """
     folder = Path(folder)
@@ -51,16 +51,19 @@ def write(folder, files):
 
 
 def read(folder, name):
-    """The bytes of a file, as the last writer that was not killed too early wrote it.
+    """Reads a file as the last complete `write` left it.
 
-    Needs no permission to write. Two files of one `write` may change between two calls.
+    It needs no permission to write. Files can change between two calls.
 
     Args:
         folder: path.
         name: string.
 
+    Returns:
+        Bytes.
+
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: the file does not exist.
     """
     with contextlib.suppress(FileNotFoundError):
         return (Path(folder) / WHOLE / name).read_bytes()
@@ -68,7 +71,7 @@ def read(folder, name):
 
 
 def recover(folder):
-    """Puts files in their place that a killed writer left whole, where that is allowed.
+    """Finishes a complete write of a killed process, if the folder is writable.
 
     Args:
         folder: path.
@@ -80,7 +83,7 @@ def recover(folder):
 
 
 def _put_in_place(folder):
-    """Finishes what a writer began, and removes what it had not finished writing."""
+    """Moves complete files to their place, and removes incomplete ones."""
     shutil.rmtree(folder / NEW, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
         for path in sorted((folder / WHOLE).iterdir()):
@@ -90,7 +93,7 @@ def _put_in_place(folder):
 
 @contextlib.contextmanager
 def _locked(folder, patience):
-    """Holds the lock of a folder; its file is there as long as somebody holds it."""
+    """Holds the lock of a folder. The lock file exists while the lock is held."""
     from huggingface_hub.utils import WeakFileLock
 
     with contextlib.ExitStack() as stack:
@@ -98,17 +101,17 @@ def _locked(folder, patience):
             stack.enter_context(WeakFileLock(folder / LOCK, timeout=patience))
         except TimeoutError:
             raise TimeoutError(
-                f"Another process is writing to {folder}. Wait for it, or end it."
+                f"Another process is writing to {folder}. Wait for it, or stop it."
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
                 raise
             logger.warning(
-                "%s cannot be locked (%s): let one process at a time write there.",
+                "%s cannot be locked (%s). Only one process at a time may write there.",
                 *(folder, error.strerror),
             )
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # Windows removes it when it is closed
+            with contextlib.suppress(OSError):  # Windows cannot remove an open file
                 (folder / LOCK).unlink()

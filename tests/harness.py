@@ -10,7 +10,7 @@ PRECISION = "mixed_bfloat16"  # float16 does not convolve on PyTorch's CPU
 
 
 def check_layer(layer, x, tmp_path):
-    """A layer keeps Keras' promises.
+    """Checks that a layer satisfies the contract of Keras.
 
     Args:
         layer: a layer, not built.
@@ -41,7 +41,7 @@ def check_layer(layer, x, tmp_path):
 
 
 def check_model(build, x, tmp_path):
-    """A model keeps Keras' promises.
+    """Checks that a model satisfies the contract of Keras.
 
     Args:
         build: function without arguments that returns a model from clips to logits.

@@ -1,4 +1,4 @@
-"""Which backend is chosen, and what is set for it."""
+"""The choice of the backend and its environment variables."""
 
 import json
 import logging
@@ -38,7 +38,7 @@ def test_the_backend_is_that_of_keras(installed, environ, settings, loaded, expe
     assert choose(list(installed), environ, settings, loaded) == expected
 
 
-def test_another_one_than_the_default_is_logged(caplog):
+def test_a_backend_other_than_the_default_is_logged(caplog):
     caplog.set_level(logging.INFO, "stzoo")
     assert choose(["torch"], HOME, {"backend": "tensorflow"}) == "torch"
     (message,) = caplog.messages
@@ -70,7 +70,9 @@ def test_another_one_than_the_default_is_logged(caplog):
         (["jax"], {}, {"backend": "torch"}, None, [FILE, "torch is not installed"]),
     ],
 )
-def test_what_cannot_be_is_an_error(installed, environ, settings, loaded, parts):
+def test_an_unavailable_backend_is_an_error(
+    installed, environ, settings, loaded, parts
+):
     with pytest.raises(ImportError) as error:
         choose(installed, HOME | environ, settings, loaded)
     for part in parts:
@@ -94,21 +96,21 @@ def test_settings_are_read_where_keras_reads_them(content, expected, tmp_path):
     assert read_settings({"KERAS_HOME": str(tmp_path)}) == expected
 
 
-def test_settings_are_at_home_by_default(tmp_path, monkeypatch):
+def test_settings_are_in_the_home_folder_by_default(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras" / "keras.json").write_text('{"backend": "torch"}')
     assert read_settings({}) == {"backend": "torch"}
 
 
-def test_a_folder_is_no_package(tmp_path, monkeypatch):
+def test_a_folder_without_code_is_not_installed(tmp_path, monkeypatch):
     (tmp_path / "some_folder").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     assert not _environment.is_installed("some_folder")
     assert _environment.is_installed("keras")
 
 
-def test_what_a_backend_needs_is_set_once():
+def test_environment_variables_are_set_once():
     assert variables("torch", {}) == {"TF_ENABLE_ONEDNN_OPTS": "1"}
     off = {"TF_ENABLE_ONEDNN_OPTS": "0"}
     assert variables("tensorflow", off) == {}

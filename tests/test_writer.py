@@ -1,4 +1,4 @@
-"""All of the files or none, wherever a process is killed."""
+"""All files are written or none, wherever a process is killed."""
 
 import errno
 import json
@@ -14,9 +14,9 @@ from stzoo.writer import WHOLE, read, recover, write
 
 OLD = {"a": b"old" * 9, "b": b"old" * 999}
 FRESH = {"a": b"new" * 8, "b": b"new" * 888}
-# Writes once in a child of its own for every call that changes a folder or a file, is
-# killed right before that call, and prints what a reader finds then and after the next
-# writer. Files are written in pieces, so that they can be cut.
+# For every call that changes a folder or a file, a child process writes once and is
+# killed right before this call. Then this prints what a reader finds, before and after
+# the next writer. Files are written in pieces, so that a kill can truncate them.
 KILLED = """
 import json, os, runpy, signal, sys, tempfile
 from pathlib import Path
@@ -99,7 +99,7 @@ def test_a_kill_before_any_call_leaves_the_old_or_the_new_files(tmp_path):
     assert {tuple(row[2]) for row in rows} <= {("a", "b", "c")}
 
 
-def test_a_folder_has_nothing_but_its_files(tmp_path):
+def test_a_folder_contains_only_its_files(tmp_path):
     write(tmp_path / "new" / "folder", OLD)
     write(tmp_path / "new" / "folder", FRESH)
     folder = tmp_path / "new" / "folder"
@@ -110,7 +110,7 @@ def test_a_folder_has_nothing_but_its_files(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["fsync", "mkdir"])
-def test_an_error_leaves_what_was_there(tmp_path, monkeypatch, call):
+def test_an_error_leaves_the_old_files(tmp_path, monkeypatch, call):
     write(tmp_path, OLD)
 
     def full(*_):
@@ -125,14 +125,14 @@ def test_an_error_leaves_what_was_there(tmp_path, monkeypatch, call):
 
 
 def leave_whole(folder):
-    """What a writer leaves that is killed right after its files were whole."""
+    """Leaves the files of a writer that was killed right after they were complete."""
     write(folder, OLD)
     (folder / WHOLE).mkdir()
     for name, data in FRESH.items():
         (folder / WHOLE / name).write_bytes(data)
 
 
-def test_a_reader_puts_files_in_their_place_unless_somebody_writes(tmp_path):
+def test_recover_moves_complete_files_unless_another_process_writes(tmp_path):
     leave_whole(tmp_path)
     with writer._locked(tmp_path, 1):
         recover(tmp_path)
@@ -143,7 +143,7 @@ def test_a_reader_puts_files_in_their_place_unless_somebody_writes(tmp_path):
     assert {name: read(tmp_path, name) for name in FRESH} == FRESH
 
 
-def test_who_may_not_write_can_read(tmp_path, monkeypatch):
+def test_reading_needs_no_permission_to_write(tmp_path, monkeypatch):
     leave_whole(tmp_path)
 
     def refused(*_, **__):
@@ -154,7 +154,7 @@ def test_who_may_not_write_can_read(tmp_path, monkeypatch):
     assert {name: read(tmp_path, name) for name in FRESH} == FRESH
 
 
-def test_who_waits_too_long_gets_an_error(tmp_path, monkeypatch):
+def test_waiting_too_long_is_an_error(tmp_path, monkeypatch):
     write(tmp_path, OLD)
     monkeypatch.setattr(writer, "PATIENCE", 0.1)
     with writer._locked(tmp_path, 1):
@@ -175,7 +175,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
 
 
 def test_writers_do_not_mix_their_files(tmp_path):
-    """Eight threads, whose files are written and moved in turns."""
+    """Eight threads write and move their files at the same time."""
 
     def save(number):
         for _ in range(10):

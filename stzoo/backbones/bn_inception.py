@@ -2,10 +2,10 @@
 
 Ioffe, Szegedy: Batch Normalization. ICML 2015. https://arxiv.org/abs/1502.03167
 
-The Caffe network that TSN (Wang et al., ECCV 2016) trained and that TRN, TSM and GSM
-start from, with its PyTorch names: convolutions have a bias, pools round up, average
-pools count the zeros around the frame. What looks at time is said by *inserts*, from
-the name of a convolution to what stands between it and its batch norm.
+This is the Caffe network of TSN (Wang et al., ECCV 2016), from which TRN, TSM and GSM
+start, with its PyTorch names. Convolutions have a bias, pools round up, and average
+pools include the zero padding. *Inserts* add temporal operators: each name of a
+convolution maps to the operator between this convolution and its batch norm.
 """
 
 from itertools import islice
@@ -17,7 +17,7 @@ from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import FrameAverage, max_pool
 
 # Figure 5 of the paper: 1x1, (reduce, 3x3), (reduce, two 3x3), projection of the pool.
-# Without the outer two, the block halves the frame.
+# A block without the first and the last halves the frame.
 BLOCKS = {
     "3a": (64, (64, 64), (64, 96), 32),
     "3b": (64, (64, 96), (64, 96), 64),
@@ -33,18 +33,18 @@ BLOCKS = {
 
 
 def bn_inception(x, inserts=None, before=None, width=64, depth=None, prefix=""):
-    """Stem, ten Inception blocks.
+    """A stem and ten Inception blocks.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`, height and width
             divisible by 32.
         inserts: dict from the name of a convolution (`"inception_3a_1x1"`) to a
             function of a tensor, applied between that convolution and its batch norm.
-        before: function `(x, name)` of the input of the second stage (`"conv2"`) and
-            of each block (`"inception_3a"`); `None` for none.
-        width: int, filters of the stem, to which all others are in proportion.
-        depth: int, how many of the blocks; `None`: all.
-        prefix: string, what the names of layers begin with.
+        before: function `(x, name)` applied to the input of the second stage
+            (`"conv2"`) and of each block (`"inception_3a"`), or `None`.
+        width: int, filters of the stem. All other filters scale with it.
+        depth: int, number of blocks, or `None` for all.
+        prefix: string, prefix of the names of layers.
 
     Returns:
         Tensor `(batch, frames, height / 32, width / 32, 16 * width)`.
@@ -89,11 +89,11 @@ def bn_inception(x, inserts=None, before=None, width=64, depth=None, prefix=""):
 
 
 def conv_bn_relu(x, filters, size, strides, names, inserts, padded=True):
-    """Convolution with bias, what is inserted, batch norm, ReLU.
+    """Applies a convolution with bias, its insert, a batch norm and a ReLU.
 
     Args:
         names: tuple of 3 strings, of the convolution, the batch norm and the ReLU.
-        inserts: dict, from which the convolution's is taken out.
+        inserts: dict. The insert of the convolution is removed from it.
     """
     conv, bn, relu = names
     x = FrameConv(filters, size, strides, True, padded, name=conv)(x)
@@ -103,32 +103,32 @@ def conv_bn_relu(x, filters, size, strides, names, inserts, padded=True):
 
 
 def ceil_pool(x, name):
-    """The maximum of 3x3 pixels, every second; what is left over is pooled as well."""
+    """Max pooling of 3x3 pixels with stride 2, with a partial pool at the end."""
     return max_pool(x, (1, 3, 3), (1, 2, 2), name, ceil=True)
 
 
 def same_max_pool(x, name):
-    """The maximum of 3x3 pixels around each."""
+    """Max pooling of 3x3 pixels with stride 1."""
     return max_pool(x, (1, 3, 3), (1, 1, 1), name)
 
 
 def average_pool(x, name):
-    """The mean of 3x3 pixels around each, beyond the edge they are zero and count."""
-    # In float32 under any policy: a sum of nine bfloat16 loses digits.
+    """Average pooling of 3x3 pixels with stride 1. The mean includes zero padding."""
+    # It runs in float32 under any policy, since a sum of nine bfloat16 loses digits.
     return FrameAverage(dtype="float32", name=name)(x)
 
 
 def check_halving(x, stride, name, remainder, advice):
-    """Raises an error where convolutions and pools would halve to different sizes."""
+    """Raises an error if convolutions and pools would halve to different sizes."""
     if stride == 2 and any(n and n % 2 != remainder for n in x.shape[2:4]):
         raise ValueError(
             f"{name} cannot halve maps of {x.shape[2]}x{x.shape[3]}: pools round up "
-            f"and convolutions do not. Frames that fit: {advice}."
+            f"and convolutions do not. Choose another size of frames: {advice}."
         )
 
 
 def check_used(inserts):
-    """Raises an error if an operator was to stand where no convolution is."""
+    """Raises an error if inserts are left over."""
     if inserts:
         raise ValueError(f"There is no convolution {', '.join(inserts)} to insert at.")
 

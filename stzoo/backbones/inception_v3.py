@@ -3,11 +3,12 @@
 Szegedy, Vanhoucke, Ioffe, Shlens, Wojna: Rethinking the Inception Architecture for
 Computer Vision. CVPR 2016. https://arxiv.org/abs/1512.00567
 
-The Chinese University of Hong Kong's conversion for Caffe, with its PyTorch names
-(https://github.com/yjxiong/tensorflow-model-zoo.torch). It is another graph than
-torchvision's or timm's, whose weights cannot be loaded: convolutions have a bias, a
-7x1 stands where the others have a 1x7 and the other way round, likewise 3x1 and 1x3,
-pools round up, the last block pools the maximum, and the epsilon is 1e-5.
+This is the conversion for Caffe of the Chinese University of Hong Kong, with its
+PyTorch names (https://github.com/yjxiong/tensorflow-model-zoo.torch). The graph differs
+from
+that of torchvision and timm, so their weights cannot be loaded: convolutions have a
+bias, 7x1 and 1x7 are swapped, as are 3x1 and 1x3, pools round up, the last block has a
+max pool, and the epsilon is 1e-5.
 """
 
 from itertools import islice
@@ -38,7 +39,7 @@ SPLIT = ((3, 1), (1, 3))  # side by side
 
 
 def _squares(projection):
-    """Figure 5 of the paper, with 5x5 kept in the tower."""
+    """Figure 5 of the paper, but with a 5x5 convolution in the tower."""
     towers = {
         "": ((64, 1),),
         "_tower": ((48, 1), (64, 5)),
@@ -68,8 +69,9 @@ def _splits():
     return towers, 192
 
 
-# Towers of (filters, size), projection of the pool. Without it, the block halves the
-# frame in the last convolution of each tower and in a pool.
+# Towers of (filters, size), and the filters of the projection after the pool. A block
+# without a projection halves the frame, in the last convolution of each tower and in a
+# pool.
 BLOCKS = {
     "mixed": _squares(32),
     "mixed_1": _squares(64),
@@ -92,15 +94,15 @@ BLOCKS = {
 
 
 def inception_v3(x, inserts=None, width=32, depth=None):
-    """Stem, eleven Inception blocks.
+    """A stem and eleven Inception blocks.
 
     Args:
-        x: tensor `(batch, frames, height, width, channels)`; 229 and 299 pixels fit,
-            224 do not.
+        x: tensor `(batch, frames, height, width, channels)`. Height and width can be
+            229 or 299 pixels, but not 224.
         inserts: dict from the name of a convolution (`"mixed_conv_Conv2D"`) to a
             function of a tensor, applied between that convolution and its batch norm.
-        width: int, filters of the stem, to which all others are in proportion.
-        depth: int, how many of the blocks; `None`: all.
+        width: int, filters of the stem. All other filters scale with it.
+        depth: int, number of blocks, or `None` for all.
 
     Returns:
         Tensor `(batch, frames, height, width, 64 * width)`, 6 x 6 for 229 pixels.

@@ -3,10 +3,10 @@
 He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016.
 https://arxiv.org/abs/1512.03385
 
-The network of images, frame by frame; what looks at time is said by the *branches*:
+The image network is applied to each frame. *Branches* add temporal operators: there is
 one function `branch(x, filters, stride, name)` for each residual block, in order.
-Layers are called as in torchvision's checkpoints (`layer1_0_conv2`), and the stride
-of a bottleneck stands in its 3x3 convolution, as there.
+Layers have the names of torchvision's checkpoints (`layer1_0_conv2`). As in
+torchvision, the 3x3 convolution of a bottleneck has the stride.
 """
 
 from functools import partial
@@ -25,20 +25,20 @@ RESNET152 = (3, 8, 36, 3)
 
 
 def resnet(x, branches, depths, width=64, pools=(FRAME_POOL,), prefix=""):
-    """Stem, four stages of residual blocks.
+    """A stem and four stages of residual blocks.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
         branches: iterable of `branch(x, filters, stride, name)`, one for each block.
         depths: tuple of 4 ints, blocks in each stage.
         width: int, filters of the stem.
-        pools: tuple of functions `pool(x, name=)`: after the stem, and then in time
-            after the first stage, the second, and so on; they may be fewer.
-        prefix: string, what the names of layers begin with.
+        pools: tuple of functions `pool(x, name=)`. The first pool follows the stem. The
+            others, if any, pool time after the first stage, the second, and so on.
+        prefix: string, prefix of the names of layers.
 
     Returns:
-        Tensor `(batch, frames, height / 32, width / 32, 32 * width)`, the frames as
-        the pools leave them.
+        Tensor `(batch, frames, height / 32, width / 32, 32 * width)`, where `frames` is
+        what the pools leave.
     """
     branches = iter(branches)
     x = conv_bn(x, width, 7, 2, name=f"{prefix}conv1", bn=f"{prefix}bn1")
@@ -56,7 +56,7 @@ def resnet(x, branches, depths, width=64, pools=(FRAME_POOL,), prefix=""):
 
 
 def residual(x, branch, filters, stride, name):
-    """A branch added to its input, which is projected where shapes differ."""
+    """Adds a branch to its input, which is projected if the shapes differ."""
     y = branch(x, filters, stride, name)
     if x.shape[-1] != y.shape[-1] or stride != 1:
         conv, bn = f"{name}_downsample_0", f"{name}_downsample_1"
@@ -73,7 +73,9 @@ def bottleneck(
     conv1=partial(FrameConv, kernel_size=1),
     conv2=partial(FrameConv, kernel_size=3),
 ):
-    """1x1, 3x3 (with the stride), 1x1; other operators can stand in for the first two.
+    """A bottleneck: 1x1, 3x3 (with the stride), 1x1.
+
+    Other operators can replace the first two convolutions.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.

@@ -3,7 +3,7 @@
 Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image
 Recognition. ICLR 2015. https://arxiv.org/abs/1409.1556
 
-The convolutions of configuration D, frame by frame; layers are called as in
+The convolutions of configuration D are applied to each frame. Layers have the names of
 torchvision's checkpoints (`features_0`).
 """
 
@@ -17,17 +17,17 @@ STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
 def vgg16(x, width=64, prefix=""):
-    """Thirteen convolutions, a pool after each of five stages.
+    """Thirteen convolutions in five stages, each followed by a pool.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
-        width: int, filters of the first stage, to which all others are in proportion.
-        prefix: string, what the names of layers begin with.
+        width: int, filters of the first stage. All other filters scale with it.
+        prefix: string, prefix of the names of layers.
 
     Returns:
         Tensor `(batch, frames, height / 32, width / 32, 8 * width)`, rounded down.
     """
-    number = 0  # torchvision counts convolutions, ReLUs and pools
+    number = 0  # torchvision numbers convolutions, ReLUs and pools
     for convolutions, filters in STAGES:
         for _ in range(convolutions):
             name = f"{prefix}features_{number}"

@@ -1,8 +1,8 @@
-"""What each backend of Keras computes fast.
+"""Fast operations for each backend of Keras.
 
-`generic` has every function, by the operations of Keras; the module of a backend has
-those that it computes faster in another way. The numbers are the same either way.
-Layers call these functions and know no backend.
+`generic` implements every function with Keras operations. The module of a backend
+overrides those that are faster in another way. The results are the same. Layers call
+these functions and do not depend on the backend.
 """
 
 # ruff: noqa: F403

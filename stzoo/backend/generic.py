@@ -1,4 +1,4 @@
-"""The functions of every backend, by the operations of Keras alone."""
+"""Generic implementations that use only Keras operations."""
 
 import math
 from functools import reduce
@@ -32,12 +32,12 @@ __all__ = (
 
 
 class Epilogue(NamedTuple):
-    """What follows a convolution, in this order; what joins it costs less.
+    """The operations after a convolution, in this order. Fused, they are faster.
 
     Args:
         bias: tensor `(filters,)`, or `None`.
-        residual: tensor of the output's shape, which is added, or `None`.
-        relu: bool, whether negative results become 0.
+        residual: tensor of the shape of the output, which is added, or `None`.
+        relu: bool, whether to apply a ReLU.
     """
 
     bias: Any = None
@@ -49,16 +49,17 @@ PLAIN = Epilogue()
 
 
 def clips_at_once():
-    """How many clips to compute at a time, so that little memory is needed."""
+    """Returns the number of clips to compute at a time, to limit memory."""
     return 8
 
 
 def shape_of(x):
-    """The shape of a tensor as `reshape` takes it.
+    """Returns the shape of a tensor as `reshape` takes it.
 
     Returns:
-        Tuple: -1 for the batch, and ints, or tensors for what a graph does not know. An
-        exported model takes any batch, so a size of it must not stand in a graph.
+        Tuple of -1 for the batch, and an int for each other axis, or a tensor if it is
+        dynamic. The batch size must not be part of a graph, since an exported model
+        takes any batch.
     """
     return (-1, *ops.shape(x)[1:])
 
@@ -68,7 +69,7 @@ def reshape(x, sizes):
 
     Args:
         x: tensor.
-        sizes: tuple of ints, of which one may be -1.
+        sizes: tuple of ints, one of which may be -1.
     """
     return ops.reshape(x, sizes)
 
@@ -84,16 +85,16 @@ def pad(x, margins):
 
 
 def constant(values, like):
-    """Numbers as a tensor of the type of another one."""
+    """Returns numbers as a tensor with the dtype of another tensor."""
     return ops.array(values, like.dtype)
 
 
 def subsample(x, strides):
-    """Every so many places along each axis of images or clips.
+    """Subsamples images or clips.
 
     Args:
         x: tensor `(batch, ..., channels)`.
-        strides: tuple of ints, one for each axis between those.
+        strides: tuple of ints, one for each axis between batch and channels.
     """
     if max(strides) == 1:
         return x
@@ -101,7 +102,7 @@ def subsample(x, strides):
 
 
 def finish(y, epilogue):
-    """Applies what follows a convolution."""
+    """Applies the epilogue of a convolution."""
     if epilogue.bias is not None:
         y = y + epilogue.bias
     if epilogue.residual is not None:
@@ -110,17 +111,16 @@ def finish(y, epilogue):
 
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
-    """Convolves images, with as many zeros on both sides as keep their size.
+    """Convolves images, with the same zero padding on both sides.
 
     Args:
         x: tensor `(batch, height, width, channels)`.
-        kernel: tensor `(height, width, channels, filters)`, of odd size, or of an
-            even one with an even dilation.
+        kernel: tensor `(height, width, channels, filters)`. An even size needs an even
+            dilation.
         strides: tuple of 2 ints.
         dilation: tuple of 2 ints.
-        padded: bool, `False` for no zeros.
-        epilogue: `Epilogue`. Its residual may have other axes than images: those of a
-            clip.
+        padded: bool, whether to pad, so that stride 1 keeps the size.
+        epilogue: `Epilogue`. Its residual may have the axes of a clip.
     """
     if tuple(kernel.shape[:2]) == (1, 1):
         return matmul(subsample(x, strides), kernel, epilogue)
@@ -133,25 +133,25 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLA
 
 
 def margins(kernel, dilation):
-    """The zeros on both sides of each axis that keep the size of an image."""
+    """Returns the padding of each axis that keeps the size of an image."""
     halves = [(n - 1) * d // 2 for n, d in zip(kernel.shape, dilation, strict=False)]
     return [(half, half) for half in halves]
 
 
 def matmul(x, kernel, epilogue):
-    """A 1x1 convolution as a product."""
+    """Computes a 1x1 convolution as a matrix product."""
     shape = shape_of(x)
     y = ops.matmul(reshape(x, (-1, shape[-1])), reshape(kernel, kernel.shape[2:]))
     return reshape(finish(y, epilogue), (*shape[:-1], kernel.shape[-1]))
 
 
 def has_fast_conv3d(x):
-    """Whether Conv3D is faster here than convolutions of images that do the same."""
+    """Returns whether Conv3D is faster than equivalent 2D convolutions."""
     return True
 
 
 def prefers_conv3d(x, kernel, strides):
-    """Whether this convolution is faster as Conv3D than lowered to images.
+    """Returns whether this convolution is faster as Conv3D than lowered to 2D.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
@@ -162,7 +162,7 @@ def prefers_conv3d(x, kernel, strides):
 
 
 def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
-    """Convolves clips with an odd kernel, half of it as zeros on both sides.
+    """Convolves clips with an odd kernel, padded with half its size on both sides.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
@@ -171,7 +171,7 @@ def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
         epilogue: `Epilogue`.
     """
     x, strides = subsample_flat_axes(x, kernel, strides)
-    if strides == (1, 1, 1):  # here `same` is exact, and saves a copy
+    if strides == (1, 1, 1):  # here `same` is symmetric, and saves a copy
         y = ops.conv(x, kernel, padding="same", data_format="channels_last")
     else:
         x = pad(x, [(0, 0), *margins(kernel, (1, 1, 1)), (0, 0)])
@@ -180,10 +180,10 @@ def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
 
 
 def subsample_flat_axes(x, kernel, strides):
-    """Strides along axes where a kernel has size 1 only subsample.
+    """Subsamples a clip along the axes where the kernel has size 1.
 
     Returns:
-        Tuple of the clip and the strides that are left.
+        Tuple of the clip and the remaining strides.
     """
     flat = [s if n == 1 else 1 for n, s in zip(kernel.shape, strides, strict=False)]
     rest = tuple(s // f for s, f in zip(strides, flat, strict=True))
@@ -191,11 +191,11 @@ def subsample_flat_axes(x, kernel, strides):
 
 
 def lay_out(kernel):
-    """Lays a variable out in memory as convolutions read it. Its shape stays."""
+    """Changes the memory layout of a kernel to that of convolutions, not its shape."""
 
 
 def max_pool(x, pool_size, strides, margins):
-    """Maximum over boxes, zeros beyond the edge.
+    """Max pooling with zero padding.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
@@ -208,13 +208,13 @@ def max_pool(x, pool_size, strides, margins):
 
 
 def average_pool_3x3(x):
-    """Mean of the 3x3 pixels around each; beyond the edge they are zero and count."""
+    """Average pooling of 3x3 pixels with stride 1. The mean includes zero padding."""
     x = pad(x, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)])
     return ops.average_pool(x, (1, 3, 3), (1, 1, 1), "valid", "channels_last")
 
 
 def pool_by_axis(function, x, pool_size, strides):
-    """Pools one axis after the other: what stands in each place of the pool, as one."""
+    """Pools one axis after the other, by reducing shifted slices with a function."""
     for axis, (size, stride) in enumerate(zip(pool_size, strides, strict=True), 1):
         last = (x.shape[axis] - size) // stride * stride
         places = [
@@ -226,7 +226,7 @@ def pool_by_axis(function, x, pool_size, strides):
 
 
 def average_by_axis(x):
-    """Like `average_pool_3x3`, by slices."""
+    """Like `average_pool_3x3`, with slices."""
     x = pad(x, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)])
     return pool_by_axis(add, x, (1, 3, 3), (1, 1, 1)) / 9
 
@@ -236,12 +236,13 @@ def batch_norm(x, layer, training):
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
-        layer: `keras.layers.BatchNormalization`, whose variables count.
-        training: bool, by the statistics of the batch instead of the moving ones.
+        layer: `keras.layers.BatchNormalization`, whose variables are used.
+        training: bool, whether to use the statistics of the batch instead of the moving
+            ones.
 
     Returns:
-        Tuple of what is normalised and, for training, the mean and the unbiased
-        variance of the batch.
+        Tuple of the normalised clips, a mean and a variance. In training, these are the
+        mean and the unbiased variance of the batch.
     """
     mean, variance = layer.moving_mean, layer.moving_variance
     exact = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
@@ -256,13 +257,13 @@ def batch_norm(x, layer, training):
 
 
 def count_sketch(x, hashes, dim):
-    """Adds up the channels that have the same hash.
+    """Sums the channels that have the same hash.
 
-    Which formulation is fast depends on the backend. With the FFT, three inputs of 1024
-    channels to 1024, at the 7x7 locations of eight clips, best ms forward on one busy
-    CPU core, so that only the order counts. At the other places of the network, 2048
-    and 4096 channels, it is these two again, or a tie, on JAX and PyTorch; on
-    TensorFlow that was not measured:
+    The fastest formulation depends on the backend. The table has the best ms of the
+    forward pass with the FFT, for three inputs of 1024 channels to 1024, at the 7x7
+    locations of eight clips. The CPU core was busy, so only the order is meaningful.
+    With the 2048 and 4096 channels of the other layers, JAX and PyTorch have the same
+    order or a tie. TensorFlow was not measured there.
 
     | formulation                        | TensorFlow | JAX | torch |
     |------------------------------------|------------|-----|-------|
@@ -272,9 +273,9 @@ def count_sketch(x, hashes, dim):
     | scattered (on torch)               | 108        | 28  | 42    |
 
     Args:
-        x: tensor `(..., channels)`, times its signs.
+        x: tensor `(..., channels)`, already multiplied by the signs.
         hashes: int variable `(channels,)`, from 0 to `dim - 1`.
-        dim: int.
+        dim: int, number of output channels.
 
     Returns:
         Tensor `(..., dim)`.
@@ -284,11 +285,14 @@ def count_sketch(x, hashes, dim):
 
 
 def gradient(function, x):
-    """The gradient of a function of an array, whose result is one number, as an array.
+    """Computes the gradient of a scalar function.
 
     Args:
-        function: from a tensor to a tensor without axes.
+        function: function of a tensor that returns a scalar tensor.
         x: array.
+
+    Returns:
+        Array of the shape of `x`.
     """
     raise NotImplementedError(
         f"Keras on {keras.backend.backend()} has no gradients. Use TensorFlow, JAX or "

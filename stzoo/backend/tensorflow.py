@@ -1,4 +1,4 @@
-"""What TensorFlow computes fast, most of it with oneDNN on a CPU."""
+"""Fast operations on TensorFlow. Most of them use oneDNN on a CPU."""
 
 import tensorflow as tf
 from keras import ops
@@ -19,8 +19,8 @@ __all__ = (
 
 
 def pad(x, margins):
-    """By `PadV2`: TensorFlow joins its `Pad` with a Conv3D after it, in whose gradients
-    it misses it then, and optimises nothing.
+    """Uses `PadV2`, since TensorFlow fuses `Pad` with the Conv3D after it. The
+    gradients then lack the `Pad`, and TensorFlow stops optimising the graph.
     """
     if not any(map(any, margins)):
         return x
@@ -29,8 +29,8 @@ def pad(x, margins):
 
 
 def subsample(x, strides):
-    """By a pool of one place: of 4x8x28x28x256 numbers every second row takes 2 ms on a
-    CPU core, as a slice 40.
+    """Uses a pool of size 1: every second row of 4x8x28x28x256 numbers takes 2 ms on a
+    CPU core, instead of 40 with a slice.
     """
     if max(strides) == 1:
         return x
@@ -39,8 +39,8 @@ def subsample(x, strides):
 
 
 def finish(y, epilogue):
-    """TensorFlow joins to a convolution what directly follows it, without a change of
-    shape between them.
+    """TensorFlow fuses a convolution with the operations that directly follow it. A
+    change of shape between them prevents this.
     """
     if epilogue.bias is not None:
         y = tf.nn.bias_add(y, epilogue.bias)
@@ -50,8 +50,9 @@ def finish(y, epilogue):
 
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
-    """Also 1x1: up to a third faster than a product. TensorFlow strides itself faster
-    than it subsamples; and with explicit padding, gradients take twice as long.
+    """Also used for 1x1, where it is up to a third faster than a matrix product.
+    Strides are faster than subsampling. With explicit padding, gradients take twice as
+    long.
     """
     same = padded and max(strides) == 1
     if padded and not same:
@@ -71,8 +72,8 @@ def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
 
 
 def max_pool(x, pool_size, strides, margins):
-    """In float32 also for float16, for which TensorFlow has no kernel on a CPU, and for
-    float64, for which it has none.
+    """Uses float32 for float16 and float64, too: TensorFlow has no float16 kernel on a
+    CPU, and no float64 kernel at all.
     """
     x = pad(x, [(0, 0), *margins, (0, 0)])
     other = x.dtype in (tf.float16, tf.float64)
@@ -82,8 +83,8 @@ def max_pool(x, pool_size, strides, margins):
 
 
 def batch_norm(x, layer, training):
-    """By the fused kernel, which takes images and no float64: with 32x8x32x32x16
-    numbers, forward and gradients take 10 ms on a CPU, composed 54.
+    """Uses the fused kernel, which takes images and no float64: forward and gradients
+    of 32x8x32x32x16 numbers take 10 ms on a CPU, instead of 54 when composed.
     """
     if x.dtype == tf.float64:
         return generic.batch_norm(x, layer, training)

@@ -1,7 +1,7 @@
-"""What PyTorch computes fast: its own operations on views, channels last.
+"""Fast operations on PyTorch: native operations on channels-last views.
 
-The operations of Keras first look for symbolic tensors among their arguments, for
-longer than a reshape takes, and copy what they convolve.
+Keras operations first search their arguments for symbolic tensors, which takes longer
+than a reshape, and copy the input of a convolution.
 """
 
 import torch
@@ -32,9 +32,8 @@ __all__ = (
 
 
 def clips_at_once():
-    """One on a CPU. There, what layers return is too large for memory that has been
-    used before, once a batch is: a clip of CoST on ResNet-50 takes 304 ms alone, and
-    477 ms among 8.
+    """Returns 1 on a CPU, where the outputs for a larger batch are too large to reuse
+    memory: a clip of CoST on ResNet-50 takes 304 ms alone, and 477 ms in a batch of 8.
     """
     return generic.clips_at_once() if torch.accelerator.is_available() else 1
 
@@ -48,8 +47,8 @@ def reshape(x, sizes):
 
 
 def subsample(x, strides):
-    """While it is traced, without a slice that has a step: OpenVINO takes the size of
-    its result for the size of its input (openvinotoolkit/openvino#37932).
+    """Avoids a slice with a step while a model is traced: OpenVINO computes a wrong
+    size for it, that of the input (openvinotoolkit/openvino#37932).
     """
     if not torch.jit.is_tracing():
         return generic.subsample(x, strides)
@@ -69,12 +68,12 @@ def pad(x, margins):
 
 
 def constant(values, like):
-    """In a way that `torch.compile` follows."""
+    """Uses an operation that `torch.compile` can follow."""
     return like.new_tensor(values)
 
 
 def finish(y, epilogue):
-    """Writes over what the convolution has returned, which nobody else holds."""
+    """Works in place, since nothing else holds the output of the convolution."""
     if epilogue.bias is not None:
         y = y + epilogue.bias
     if epilogue.residual is not None:
@@ -83,7 +82,7 @@ def finish(y, epilogue):
 
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
-    """On views: channels last is how PyTorch likes its images. 1x1 as a product."""
+    """Uses channels-last views, and a matrix product for 1x1."""
     if tuple(kernel.shape[:2]) == (1, 1):
         return _matmul(subsample(x, strides), kernel, epilogue)
     margins = generic.margins(kernel, dilation) if padded else [(0, 0), (0, 0)]
@@ -114,7 +113,9 @@ def has_fast_conv3d(x):
 
 
 def prefers_conv3d(x, kernel, strides):
-    """On a CPU with strides, twice as fast; or for a kernel with no axis of size 1."""
+    """On a CPU, Conv3D is twice as fast with strides, and faster for a kernel without
+    an axis of size 1.
+    """
     whole = 1 not in kernel.shape[:3]
     return has_fast_conv3d(x) or max(strides) > 1 or whole
 
@@ -131,8 +132,9 @@ def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
 
 
 def lay_out(kernel):
-    """Convolutions want the channels of the input last, and would turn the axes of each
-    kernel in each call: that was a quarter of the time of P3D-199 on a clip.
+    """Convolutions need the input channels of a kernel last in memory. Without this,
+    they transpose each kernel in each call, which took a quarter of the time of
+    P3D-199.
     """
     value = kernel.value
     value.data = value.data.movedim(-1, 0).contiguous().movedim(0, -1)
@@ -147,8 +149,8 @@ def max_pool(x, pool_size, strides, margins):
 
 
 def average_pool_3x3(x):
-    """As images: 8x28x28x256 takes 1.2 ms on a core, as Keras pools 24; with gradients
-    8 instead of 56.
+    """Pools images: 8x28x28x256 takes 1.2 ms on a core instead of 24 with Keras, and
+    with gradients 8 instead of 56.
     """
     shape = shape_of(x)
     y = functional.avg_pool2d(x.reshape(-1, *shape[2:]).permute(0, 3, 1, 2), 3, 1, 1)
@@ -156,7 +158,7 @@ def average_pool_3x3(x):
 
 
 def batch_norm(x, layer, training):
-    if x.dtype == torch.float64:  # of other types than the variables
+    if x.dtype == torch.float64:  # PyTorch needs the dtype of the variables
         return generic.batch_norm(x, layer, training)
     shape = shape_of(x)
     mean, variance = layer.moving_mean.value, layer.moving_variance.value
@@ -169,7 +171,7 @@ def batch_norm(x, layer, training):
         layer.gamma.value,
         layer.beta.value,
         training,
-        momentum=1.0,  # the statistics become those of the batch
+        momentum=1.0,  # returns the statistics of the batch
         eps=layer.epsilon,
     )
     return y.permute(0, 2, 3, 1).reshape(shape), mean, variance

@@ -1,9 +1,10 @@
-"""The deploy form of a model: the same function in fewer layers.
+"""Fuses the layers of a model for inference.
 
-A batch norm in inference is a scale and an offset for each channel, so it can be folded
-into the convolution before it (Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877,
-Section 3.2). Adding a residual and a ReLU cost less inside the same layer. The
-coefficients of CoST (a) are weights, so it is one 3D convolution.
+In inference, a batch norm is a scale and an offset for each channel, so it can be
+folded into the convolution before it (Jacob et al., CVPR 2018,
+https://arxiv.org/abs/1712.05877, Section 3.2). A residual and a ReLU are faster inside
+the same layer. The coefficients of CoST (a) are weights, so it becomes one 3D
+convolution.
 """
 
 import dataclasses
@@ -21,24 +22,24 @@ from stzoo.weights.checkpoint import assign
 
 
 def fuse(model):
-    """Makes the deploy form of a model: the same answers, faster.
+    """Fuses a model: the same outputs from fewer layers, faster.
 
     Batch norms are folded into the convolutions before them, which also add the
-    residual and apply the ReLU. CoST (a) becomes one 3D convolution, dropout is left
-    out, and LoRA is merged. A batch norm stays where something that depends on the
-    clip stands between it and a convolution: the coefficients of CoST (b), CSTM and
-    the gate of GSM. The batch norm of the gate, which stands before a ReLU, stays too.
+    residual and apply the ReLU. CoST (a) becomes one 3D convolution, dropout is
+    removed, and LoRA is merged. A batch norm is not folded if an operation between it
+    and the convolution depends on the clip: the coefficients of CoST (b), CSTM and
+    the gate of GSM. The batch norm inside the gate is not folded either.
 
     Args:
-        model: a model of the zoo; it is left as it is.
+        model: a model of the zoo. It is not changed.
 
     Returns:
-        `keras.Model` with its own weights. `stzoo.save`, `stzoo.load` and
+        A new `keras.Model` with its own weights. `stzoo.save`, `stzoo.load` and
         `stzoo.predict` work with it. It is meant for inference, not for training. A
         model that is already fused is returned unchanged.
 
     Raises:
-        ValueError: the model is not of the zoo, or is quantized.
+        ValueError: the model is not from stzoo, or is quantized.
 
     Example:
 
@@ -49,8 +50,8 @@ def fuse(model):
     config = getattr(model, "stzoo", None)
     if config is None:
         raise ValueError(
-            "Only a model that a builder of stzoo has made, or `stzoo.load`, can be "
-            f"fused: others may join layers differently. Received: {model!r}."
+            "Only a model from a builder of stzoo or from `stzoo.load` can be fused, "
+            f"since others may connect layers differently. Received: {model!r}."
         )
     if config.fused:
         return model
@@ -61,10 +62,10 @@ def fuse(model):
 
 
 def fold(model):
-    """The graph of the deploy form, with the weights folded into it.
+    """Builds the fused graph with its folded weights.
 
     Args:
-        model: `keras.Model` of the layers of stzoo.
+        model: `keras.Model` with layers of stzoo.
     """
     plan = _plan(model)
     fused = keras.models.clone_model(
@@ -83,14 +84,14 @@ def fold(model):
 
 @dataclass
 class _Plan:
-    """Which layers are folded into which; all by name.
+    """Which layers are folded into which. All keys are names of layers.
 
     Attributes:
         norms: dict from a convolution to `(layer, batch norm)`.
-        active: set of convolutions that end in a ReLU.
-        sums: dict from an `Add` to `(place, convolution)`: the convolution that adds
-            the other term itself, and which of the two terms it makes.
-        dropped: set of layers that are left out.
+        active: set of convolutions that also apply a ReLU.
+        sums: dict from an `Add` to `(place, convolution)`: the convolution that also
+            adds the residual, and the index of its output in the inputs of the `Add`.
+        dropped: set of layers that are removed.
     """
 
     norms: dict = field(default_factory=dict)
@@ -100,7 +101,7 @@ class _Plan:
 
     @property
     def adding(self):
-        """The convolutions that add a residual."""
+        """Set of the convolutions that also add a residual."""
         return {name for _, name in self.sums.values()}
 
 
@@ -109,7 +110,7 @@ def _plan(model):
         id(tensor) for layer in model.layers for tensor in tree.flatten(layer.input)
     )
     plan = _Plan()
-    made_by = {}  # id of a tensor that only one layer takes: the convolution before it
+    made_by = {}  # from the id of a tensor with one consumer to the convolution before
 
     def makes(convolution, tensor):
         if uses[id(tensor)] == 1:
@@ -141,7 +142,7 @@ def _plan(model):
 
 
 def _fused_layer(layer, plan):
-    """The layer of the deploy form, not built."""
+    """Returns the fused layer, not built."""
     config = layer.get_config()
     config.pop("lora_rank", None)
     config.pop("lora_alpha", None)
@@ -160,11 +161,11 @@ def _fused_layer(layer, plan):
 
 
 class _Caller:
-    """Calls the layers of the deploy form in the order of the model."""
+    """Calls the fused layers in the order of the model."""
 
     def __init__(self, plan):
         self.plan = plan
-        self.waiting = {}  # convolutions, until both terms of their sum are there
+        self.waiting = {}  # convolutions that wait for their residual
 
     def __call__(self, layer, x, **kwargs):
         if layer.name in self.plan.dropped:
@@ -179,7 +180,7 @@ class _Caller:
 
 
 def _as_convolution(layer, active):
-    """The convolution that a CoST (a) is, not built."""
+    """Returns the convolution that is equivalent to a CoST (a), not built."""
     return ComposedCoST(
         layer.filters,
         (layer.kernel_size,) * 3,
@@ -192,7 +193,7 @@ def _as_convolution(layer, active):
 
 
 def _folded(convolution, norm):
-    """Kernel and bias that do what a convolution and its batch norm do."""
+    """Returns the kernel and bias equivalent to a convolution and its batch norm."""
     kernel = ops.convert_to_tensor(convolution.kernel)
     if isinstance(convolution, CoST):
         kernel = compose([kernel * view for view in convolution.coefficients()])

@@ -1,7 +1,7 @@
 """Layers that convolve clips, `(batch, frames, height, width, channels)`.
 
-Weights stay those of the original: an image checkpoint's 2D kernel serves every frame.
-`stzoo.layers.lowering` says how they are applied.
+Kernels keep the shapes of the original checkpoints: the 2D kernel of an image network
+is applied to every frame. `stzoo.layers.lowering` describes how they are computed.
 """
 
 import keras
@@ -15,19 +15,19 @@ from stzoo.layers.norm import BatchNorm
 
 @keras.saving.register_keras_serializable("stzoo")
 class ClipConv(keras.layers.Layer):
-    """3D convolution over clips, without or with bias.
+    """3D convolution over clips.
 
-    Called with `residual`, a tensor of the output's shape, it adds that before the
-    activation, which costs less here than in a layer of its own.
+    The layer can be called with `residual`, a tensor of the shape of the output. It is
+    added before the activation, which is faster than a separate `Add` layer.
 
     Args:
-        filters: int, the dimension of the output.
-        kernel_size: tuple of 3 odd ints, frames, height and width.
-        strides: int, stride in space, or tuple of 3 ints.
+        filters: int, number of output channels.
+        kernel_size: tuple of 3 odd ints: frames, height and width.
+        strides: int, the spatial stride, or tuple of 3 ints.
         use_bias: bool.
-        activation: `None`, or `"relu"`, which costs less here than as a layer.
-        kernel_initializer: `keras.initializers.Initializer`, or its name; `HeNormal`
-            by default.
+        activation: `None` or `"relu"`, which is faster here than as a separate layer.
+        kernel_initializer: `keras.initializers.Initializer`, or its name. Defaults to
+            `HeNormal`.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
@@ -62,7 +62,7 @@ class ClipConv(keras.layers.Layer):
         )
         if any(size % 2 == 0 for size in self.kernel_size):
             raise ValueError(
-                "Kernel sizes must be odd, so that padding is the same on both sides. "
+                "kernel_size must be odd, so that padding is the same on both sides. "
                 f"Received: kernel_size={kernel_size}."
             )
         if activation not in (None, "relu"):
@@ -94,7 +94,7 @@ class ClipConv(keras.layers.Layer):
                 for one, other in zip(given, shape, strict=True)
             ):
                 raise ValueError(
-                    f"{self.name}: a residual must have the shape of the output. "
+                    f"{self.name}: residual must have the shape of the output. "
                     f"Expected: {tuple(shape)}. Received: {tuple(given)}."
                 )
         bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
@@ -120,17 +120,17 @@ class FrameConv(ClipConv):
     """2D convolution of every frame, with the kernel of an image network.
 
     Args:
-        filters: int, the dimension of the output.
-        kernel_size: odd int, or tuple of 2, height and width.
-        strides: int, or tuple of 2.
+        filters: int, number of output channels.
+        kernel_size: odd int, or tuple of 2 odd ints: height and width.
+        strides: int, or tuple of 2 ints.
         use_bias: bool.
-        padded: bool, zeros on both sides, half a kernel; `False` for none.
-        **kwargs: as of `ClipConv`.
+        padded: bool, whether to pad each side with `kernel_size // 2` zeros.
+        **kwargs: see `ClipConv`.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
     Output shape: `(batch, frames, height / strides[0], width / strides[1], filters)`,
-        rounded up; less without padding.
+        rounded up. Without padding, it is smaller.
 
     Example:
 
@@ -173,24 +173,24 @@ class FrameConv(ClipConv):
 
 
 def pair(value):
-    """An int twice, or a tuple as it is."""
+    """Returns `(value, value)` for an int, and a tuple unchanged."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def spatial(strides):
-    """An int as `(1, s, s)`, or a tuple as it is."""
+    """Returns `(1, s, s)` for an int, and a tuple unchanged."""
     return (1, strides, strides) if isinstance(strides, int) else tuple(strides)
 
 
 def clip_shape(input_shape, strides, filters):
-    """The shape that a convolution with padding and these strides leaves."""
+    """Returns the output shape of a padded convolution."""
     batch, *sizes, _ = input_shape
     sizes = [n and -(-n // s) for n, s in zip(sizes, strides, strict=True)]
     return (batch, *sizes, filters)
 
 
 def conv_bn(x, filters, kernel_size, strides=1, *, name, bn):
-    """A convolution of every frame and its batch norm.
+    """Applies a convolution to every frame, then a batch norm.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.

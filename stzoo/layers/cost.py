@@ -4,13 +4,14 @@ Li, Zhong, Xie, Pu: Collaborative Spatiotemporal Feature Learning for Video Acti
 Recognition. CVPR 2019, Section 3.3. https://arxiv.org/abs/1903.01197
 
 A video is a volume with three views: height-width, time-width and time-height. One
-2D kernel convolves all three; learned coefficients weigh them, channel by channel:
+2D kernel convolves all three views. Learned coefficients weight them, per channel:
 
     y = a_hw * x_hw + a_tw * x_tw + a_th * x_th,    a_hw + a_tw + a_th = 1
 
-What the paper leaves open follows the authors' code (hikvision-research/cost): no
-biases, the order of views (hw, tw, th), initial values, and how the shared kernel
-turns: its rows become time in both temporal views, its columns width or height.
+Details that the paper leaves open follow the authors' code (hikvision-research/cost):
+no biases, the order of views (hw, tw, th), the initial values, and the orientation of
+the shared kernel. In both temporal views its rows are time. Its columns are the width
+in one and the height in the other.
 """
 
 import math
@@ -25,34 +26,35 @@ from stzoo.layers.lowering import convolve, convolve_without_corners
 from stzoo.layers.nested import configs, nested
 
 VIEWS = ("hw", "tw", "th")
-# Where an axis of size 1 goes into the shared kernel (rows, columns, in, out).
+# The position at which each view inserts an axis of size 1 into the shared kernel,
+# whose axes are (rows, columns, in, out).
 _FLAT_AXIS = {"hw": 0, "tw": 1, "th": 2}
 
 
 @keras.saving.register_keras_serializable("stzoo")
 class CoST(keras.layers.Layer):
-    """One 2D kernel convolves the three views of a clip.
+    """Convolves the three views of a clip with one shared 2D kernel.
 
-    As many weights as a 2D convolution and a few coefficients; a receptive field of
-    3 x 3 x 3 without its corners.
+    The layer has the weights of a 2D convolution and a few coefficients. Its receptive
+    field is 3 x 3 x 3 without the corners.
 
     Args:
-        filters: int, the dimension of the output.
+        filters: int, number of output channels.
         kernel_size: odd int, height and width of the shared kernel.
-        strides: int, or tuple `(1, s, s)`, spatial stride.
-        variant: `"a"`, coefficients are weights, alike for all clips; `"b"`, they
-            are computed from each clip: the global maximum of each view, a map over
-            channels that the views share, a map over the views that the channels
-            share.
-        dense: dict, configs of the layers inside that Keras has quantized or given
-            LoRA, by their names. `get_config` fills it in.
+        strides: int, or tuple `(1, s, s)`, the spatial stride.
+        variant: string. With `"a"`, the coefficients are weights, the same for all
+            clips. With `"b"`, they are computed from each clip: the global maximum of
+            each view, a dense layer over the channels that is shared by the views, and
+            a dense layer over the views that is shared by the channels.
+        dense: dict from names to configs of the inner Dense layers that are quantized
+            or have LoRA enabled. `get_config` fills it in.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
     Output shape: `(batch, frames, height / s, width / s, filters)`, rounded up.
 
     Attributes:
-        parts: the names of what is weighed, see `coefficients`.
+        parts: names of the weighted terms, see `coefficients`.
 
     Example:
 
@@ -74,7 +76,7 @@ class CoST(keras.layers.Layer):
         self.dense = dense or {}
         if not isinstance(kernel_size, int) or kernel_size % 2 == 0:
             raise ValueError(
-                "The kernel turns through three views, so its size is one odd number. "
+                "kernel_size must be one odd number, since all views share the kernel. "
                 f"Received: kernel_size={kernel_size}."
             )
         if len(self.strides) != 3 or self.strides[0] != 1:
@@ -93,7 +95,8 @@ class CoST(keras.layers.Layer):
         )
         lay_out(self.kernel)
         if self.variant == "a":
-            # Favours height-width, where an image kernel comes from: 0.67, 0.17, 0.17.
+            # The coefficients start at 0.67, 0.17, 0.17. Height-width is the view that
+            # a pretrained image kernel comes from.
             self.alpha = self.add_weight(
                 shape=(3, self.filters),
                 initializer=_initial_alpha,
@@ -110,7 +113,7 @@ class CoST(keras.layers.Layer):
         layer = keras.layers.Dense(
             units,
             use_bias=False,
-            kernel_initializer=RandomNormal(stddev=0.01),  # near 1/3 each
+            kernel_initializer=RandomNormal(stddev=0.01),  # about 1/3 for each view
             dtype=self.dtype_policy,
             name=name,
         )
@@ -123,7 +126,7 @@ class CoST(keras.layers.Layer):
             weights = ops.cast(self._weigh(views), views[0].dtype)
             weights = ops.expand_dims(weights, (2, 3, 4))
             return sum(weights[:, i] * view for i, view in enumerate(views))
-        # A convolution is linear: weighing its kernel weighs its output.
+        # A convolution is linear, so weighting its kernel weights its output.
         weights = ops.cast(self.coefficients(), kernel.dtype)
         kernels = [kernel * weights[i] for i in range(len(VIEWS))]
         if _composes(inputs, self.filters):
@@ -132,20 +135,20 @@ class CoST(keras.layers.Layer):
         return sum(self._view(inputs, kernel, view) for kernel, view in views)
 
     def coefficients(self, inputs=None):
-        """How much each view counts: height-width, time-width, time-height.
+        """Computes the weight of each view: height-width, time-width, time-height.
 
         Args:
-            inputs: for variant `"b"`, what the layer is called with.
+            inputs: the input of the layer. Only variant `"b"` needs it.
 
         Returns:
-            Tensor `(3, filters)`, for variant `"b"` `(batch, 3, filters)`, float32,
-            with a sum of 1 over the views.
+            float32 tensor `(3, filters)`, or `(batch, 3, filters)` for variant `"b"`.
+            It sums to 1 over the views.
         """
         if self.variant == "a":
             return ops.softmax(self.alpha, axis=0)
         if inputs is None:
             raise ValueError(
-                f'The coefficients of {self.name} follow from each clip (variant "b"). '
+                f'The coefficients of {self.name} depend on the clip (variant "b"). '
                 "Pass clips."
             )
         kernel = ops.convert_to_tensor(self.kernel)
@@ -177,10 +180,10 @@ class CoST(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("stzoo")
 class ComposedCoST(ClipConv):
-    """What `stzoo.fuse` makes of CoST (a): a convolution whose kernel is composed.
+    """The fused form of CoST (a), which `stzoo.fuse` creates: one 3D convolution.
 
-    Arguments and shapes are those of `ClipConv`. The kernel is what `compose` makes;
-    to have zeros in its corners is up to who assigns it.
+    Arguments and shapes are those of `ClipConv`. The caller must assign a kernel that
+    `compose` returns, with zeros in its corners.
     """
 
     def call(self, inputs, residual=None):
@@ -193,7 +196,7 @@ class ComposedCoST(ClipConv):
 
 
 def compose(kernels):
-    """The 3D kernel that convolves as the three views' kernels do, added up.
+    """Adds the kernels of the three views up to one 3D kernel.
 
     Args:
         kernels: three tensors `(size, size, channels, filters)`, in the order of
@@ -213,14 +216,15 @@ def compose(kernels):
 
 
 def _composes(inputs, filters):
-    """Whether one composed kernel is faster than three views added.
+    """Returns whether one composed kernel is faster than the sum of three views.
 
-    With Conv3D it is while the clip is larger than the kernel is deep. Two CPU
-    cores, TensorFlow, ms for three views / composed, forward and with gradients:
+    With Conv3D it is faster if the clip has more positions than the layer has filters.
+    Measured on two CPU cores with TensorFlow, in ms for three views / composed, forward
+    and with gradients:
     8x56x56x64 24.7 / 23.0 and 81 / 74; 4x28x28x128 12.4 / 10.7 and 38 / 33;
     4x14x14x256 11.9 / 11.1 and 37 / 32; 4x7x7x512 14.2 / 14.9 and 46 / 78.
-    Where views are lowered to 2D (JAX and torch on a CPU), three of them win at
-    every size: on JAX 42 / 60, 15 / 16, 15 / 17, 20 / 24 ms.
+    Where convolutions are lowered to 2D (JAX and PyTorch on a CPU), three views are
+    faster at every size: 42 / 60, 15 / 16, 15 / 17, 20 / 24 ms on JAX.
     """
     sizes = inputs.shape[1:4]
     return has_fast_conv3d(inputs) and (
@@ -229,6 +233,6 @@ def _composes(inputs, filters):
 
 
 def _initial_alpha(shape, dtype):
-    """+0.7 for height-width and -0.7 for the temporal views."""
+    """Returns +0.7 for height-width and -0.7 for the temporal views."""
     signs = ops.reshape(ops.array([0.7, -0.7, -0.7], dtype), (3, 1))
     return ops.tile(signs, (1, shape[1]))

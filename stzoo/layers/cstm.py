@@ -3,30 +3,31 @@
 Zheng, Zhang: a collaborative network of a 3D CNN and a 2D temporal shift for action
 recognition. Intelligent Computer and Applications (智能计算机与应用) 2021(7), 43-49.
 
-The body of the paper could not be had; this is what its abstract and tables *state*:
+The full text of the paper was not available. Its abstract and tables *state*:
 
-* the module combines a 3D convolution and "the temporal shift in the form of a 2D
-  convolution", to learn spatial-temporal features jointly;
-* attention is embedded in it, since a shift alone "does not allow for adaptively
-  reweighting spatial-temporal features";
-* its tables compare it, on BN-Inception and Inception v3, with GSM, with a
-  `3D_Shift_sum` (the two branches added: attention is worth 1.8 points on
+* The module combines a 3D convolution and "the temporal shift in the form of a 2D
+  convolution", to learn spatial-temporal features jointly.
+* Attention is embedded in it, since a shift alone "does not allow for adaptively
+  reweighting spatial-temporal features".
+* The tables compare it, on BN-Inception and Inception v3, with GSM, with a
+  `3D_Shift_sum` (the sum of the two branches: attention gains 1.8 points on
   Something-Something V2) and with a `GSM+attention`.
 
-What follows is *our reading*:
+The rest is *our reading*:
 
-* It stands where GSM stands, between a convolution and its batch norm.
-* Both branches see all channels: a 3D convolution that keeps their number, with batch
-  norm and without ReLU, as the batch norm and ReLU of the network come after; and
-  GSM's gated shift, `shift="tsm"` for TSM's plain one, without a convolution of its
-  own, as those of the 2D network stand before and after.
-* Attention chooses between the branches, channel by channel, as in Selective Kernel
+* The module has the position of GSM, between a convolution and its batch norm.
+* Both branches see all channels. One is a 3D convolution that keeps the number of
+  channels. It has a batch norm and no ReLU, since the batch norm and ReLU of the
+  network follow. The other is the gated shift of GSM, or the plain shift of TSM with
+  `shift="tsm"`. It has no convolution of its own, since the 2D network has one before
+  and one after it.
+* Attention selects between the branches for each channel, as in Selective Kernel
   Networks (Li, Wang, Hu, Yang, CVPR 2019): the mean of the sum over the clip, a hidden
   layer with ReLU, a score for each branch, a softmax over the branches. In
   `GSM+attention` attention adds nothing (61.23 and 61.23), so the gain must come from
-  weighing branches. The hidden layer has no batch norm, since its batch is one vector
-  for each clip, and a bias instead.
-* The kernel of 3x3x3, and the reduction to a quarter.
+  weighting the branches. The hidden layer has a bias instead of a batch norm, since it
+  sees only one vector for each clip.
+* The kernel is 3x3x3, and the reduction is to a quarter.
 """
 
 import keras
@@ -41,24 +42,26 @@ from stzoo.layers.shift import GateShift, TemporalShift
 
 @keras.saving.register_keras_serializable("stzoo")
 class CSTM(keras.layers.Layer):
-    """A 3D convolution and a temporal shift, weighed by attention.
+    """A 3D convolution and a temporal shift, weighted by attention.
 
     Args:
         kernel_size: tuple of 3 odd ints, frames, height and width of the convolution.
         fusion: `"attention"`, or `"sum"` (the paper's `3D_Shift_sum`).
         shift: `"gate"` (GSM) or `"tsm"`.
-        reduction: int, attention's hidden layer has `1 / reduction` of the channels.
-        fused: bool, the convolution has a bias instead of a batch norm (`stzoo.fuse`).
-        dense: dict, configs of the layers inside that Keras has quantized or given
-            LoRA, by their names. `get_config` fills it in.
+        reduction: int. The hidden layer of the attention has `channels / reduction`
+            units.
+        fused: bool, whether the convolution has a bias instead of a batch norm
+            (`stzoo.fuse`).
+        dense: dict from names to configs of the inner Dense layers that are quantized
+            or have LoRA enabled. `get_config` fills it in.
 
-    Input shape: `(batch, frames, height, width, channels)`, for `shift="gate"` with
-        channels divisible by 4.
+    Input shape: `(batch, frames, height, width, channels)`. For `shift="gate"`,
+        channels must be divisible by 4.
 
-    Output shape: as the input.
+    Output shape: same as the input.
 
     Attributes:
-        parts: the names of what is weighed, see `coefficients`.
+        parts: names of the weighted terms, see `coefficients`.
 
     Example:
 
@@ -118,17 +121,17 @@ class CSTM(keras.layers.Layer):
         return weights[:, 0] * branches[0] + weights[:, 1] * branches[1]
 
     def coefficients(self, inputs=None):
-        """How much each branch counts in each channel: the convolution, the shift.
+        """Computes the weight of each branch per channel: convolution, then shift.
 
         Args:
-            inputs: what the layer is called with.
+            inputs: the input of the layer.
 
         Returns:
-            Tensor `(batch, 2, channels)`, float32, with a sum of 1 over the branches.
+            float32 tensor `(batch, 2, channels)`, which sums to 1 over the branches.
         """
         if inputs is None:
             raise ValueError(
-                f"The coefficients of {self.name} follow from each clip. Pass clips."
+                f"The coefficients of {self.name} depend on the clip. Pass clips."
             )
         return self._weigh(self._branches(inputs, training=False))
 

@@ -1,4 +1,4 @@
-"""The two ends of every network: a clip comes in, logits go out."""
+"""The input and the classifier of every network."""
 
 import random
 
@@ -9,29 +9,31 @@ from stzoo.layers.preprocessing import Normalize
 
 
 def clip_input(clip):
-    """The input of a network and its normalised clip.
+    """Creates the input of a network and normalises it.
 
     Args:
         clip: `stzoo.weights.config.ClipConfig`.
 
     Returns:
-        Tuple of two tensors `(batch, frames, height, width, channels)`: RGB of 0 to
-        255, and normalised.
+        Tuple of two tensors `(batch, frames, height, width, channels)`: the input, RGB
+        from 0 to 255, and the normalised clip.
     """
     inputs = keras.Input(clip.shape, dtype="float32", name="clip")
     return inputs, Normalize(clip.mean, clip.std, clip.order, name="normalize")(inputs)
 
 
 def classifier(x, classes, dropout):
-    """Global average, dropout, logits: in float32 under any precision policy.
+    """Applies global average pooling, dropout and the final dense layer.
+
+    They run in float32 under any dtype policy.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
         classes: int.
-        dropout: float, share of the features that training drops.
+        dropout: float, fraction of the features that is dropped in training.
 
     Returns:
-        Tensor `(batch, classes)`.
+        Tensor `(batch, classes)`, logits.
     """
     x = keras.layers.GlobalAveragePooling3D(
         dtype="float32", data_format="channels_last", name="avgpool"
@@ -40,9 +42,12 @@ def classifier(x, classes, dropout):
 
 
 def head(x, classes, dropout):
-    """Dropout and logits of vectors `(batch, features)`, see `classifier`."""
-    # Drawn as Keras draws it. Without one, dropout on torch follows torch's own state
-    # instead of the layer's, and a training that is resumed would not be the same.
+    """Applies dropout and the final dense layer to `(batch, features)`.
+
+    See `classifier`.
+    """
+    # Keras draws its default seed in the same way. Without a seed, dropout on PyTorch
+    # uses the global state of PyTorch, and a resumed run would have other results.
     seed = random.randint(1, 10**9)
     x = keras.layers.Dropout(dropout, seed=seed, dtype="float32", name="dropout")(x)
     return dense(classes, name="fc")(x)

@@ -1,8 +1,8 @@
-"""How weights start, drawn by NumPy.
+"""Weight initializers that draw with NumPy.
 
-Keras on JAX compiles a program for each shape that it draws, which was most of the time
-that it took to build a network. Each `seed` is an int, or `None` for one that
-`keras.utils.set_random_seed` decides.
+Keras on JAX compiles a program for each shape that it draws, which took most of the
+time of building a network. Each `seed` is an int, or `None` to derive one from
+`keras.utils.set_random_seed`.
 """
 
 import contextlib
@@ -18,11 +18,13 @@ _left = contextvars.ContextVar("kernels and numbers that may be drawn", default=
 
 @contextlib.contextmanager
 def at_most(kernels, numbers):
-    """Within, a network that draws more is an error before it fills the memory.
+    """Context manager that limits how many weights are drawn.
+
+    A network that is too large raises an error before it fills the memory.
 
     Args:
-        kernels: int, how many may be drawn.
-        numbers: int, how many they may have, all together.
+        kernels: int, maximum number of kernels.
+        numbers: int, maximum number of weights in all kernels together.
 
     Raises:
         ValueError: a network needs more.
@@ -47,10 +49,10 @@ def _take(shape):
 
 @keras.saving.register_keras_serializable("stzoo")
 class HeNormal(keras.initializers.HeNormal):
-    """Keras' initializer of that name.
+    """Like `keras.initializers.HeNormal`.
 
-    He, Zhang, Ren, Sun: Delving Deep into Rectifiers. ICCV 2015, Equation 10; cut at
-    two deviations.
+    He, Zhang, Ren, Sun: Delving Deep into Rectifiers. ICCV 2015, Equation 10; truncated
+    at two standard deviations.
 
     Args:
         seed: int, or `None`.
@@ -62,14 +64,14 @@ class HeNormal(keras.initializers.HeNormal):
         values = rng.standard_normal(shape, "float32")
         while (outside := np.abs(values) > 2).any():
             values[outside] = rng.standard_normal(outside.sum(), "float32")
-        # What is cut has 0.8796 times the deviation.
+        # Truncation leaves 0.8796 of the standard deviation.
         deviation = math.sqrt(2 / math.prod(shape[:-1])) / 0.87962566103423978
         return ops.convert_to_tensor(values * np.float32(deviation), dtype)
 
 
 @keras.saving.register_keras_serializable("stzoo")
 class GlorotUniform(keras.initializers.GlorotUniform):
-    """Keras' initializer of that name, of a matrix.
+    """Like `keras.initializers.GlorotUniform`, for matrices only.
 
     Glorot, Bengio: Understanding the difficulty of training deep feedforward neural
     networks. AISTATS 2010, Equation 16.
@@ -87,7 +89,7 @@ class GlorotUniform(keras.initializers.GlorotUniform):
 
 @keras.saving.register_keras_serializable("stzoo")
 class RandomNormal(keras.initializers.RandomNormal):
-    """Keras' initializer of that name.
+    """Like `keras.initializers.RandomNormal`.
 
     Args:
         mean, stddev: floats.
@@ -102,7 +104,7 @@ class RandomNormal(keras.initializers.RandomNormal):
 
 @keras.saving.register_keras_serializable("stzoo")
 class Identity(keras.initializers.Initializer):
-    """The kernel that leaves what it convolves as it is: 1 at its centre, 0 around."""
+    """Initializes a kernel to the identity: 1 at its centre, 0 elsewhere."""
 
     def __call__(self, shape, dtype=None):
         _take(shape)
@@ -112,10 +114,10 @@ class Identity(keras.initializers.Initializer):
 
 
 def dense(units, activation=None, **kwargs):
-    """`keras.layers.Dense` in float32, which starts as Keras starts it.
+    """Creates a `keras.layers.Dense` in float32, initialized with `GlorotUniform`.
 
     Args:
-        units, activation, **kwargs: as of `keras.layers.Dense`.
+        units, activation, **kwargs: see `keras.layers.Dense`.
     """
     return keras.layers.Dense(
         units,

@@ -1,8 +1,8 @@
-"""Convolutions of clips, lowered to convolutions of images where these are faster.
+"""3D convolutions, lowered to 2D convolutions where these are faster.
 
-Whichever way is taken, the numbers are the same. Padding is that of the originals,
-`size // 2` zeros on both sides of every axis (`padding="same"` puts all of it behind
-for stride 2 and an even size). Which way is fast is said by `stzoo.backend`.
+The result is the same in each case. Padding is that of the originals: `size // 2` zeros
+on both sides of every axis (`padding="same"` pads only the end for stride 2 and an even
+size). `stzoo.backend` decides which way is faster.
 """
 
 from keras import ops
@@ -23,13 +23,13 @@ from stzoo.backend import (
 
 
 def conv2d_by_frame(x, kernel, strides=(1, 1), **how):
-    """Convolves every frame: time joins the batch.
+    """Convolves every frame with a 2D kernel. Time is merged into the batch.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
         kernel: tensor `(height, width, channels, filters)`.
         strides: tuple of 2 ints.
-        **how: as of `stzoo.backend.conv2d`.
+        **how: see `stzoo.backend.conv2d`.
     """
     batch, frames, height, width, channels = shape_of(x)
     y = reshape(x, (-1, height, width, channels))
@@ -38,16 +38,16 @@ def conv2d_by_frame(x, kernel, strides=(1, 1), **how):
 
 
 def convolve(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
-    """Convolves clips with an odd kernel, half of it as zeros on both sides.
+    """Convolves clips with an odd kernel, padded with half its size on both sides.
 
-    On two CPU cores, 8x56x56 and 64 filters, ms forward:
+    Forward pass in ms on two CPU cores, for 8x56x56 and 64 filters:
 
     | kernel | TensorFlow Conv3D | JAX Conv3D | lowered | torch Conv3D | lowered |
     |--------|-------------------|------------|---------|--------------|---------|
     | 3x1x1  | 3.2               | 10.2       | 3.1     | 2.6          | 2.6     |
     | 3x3x3  | 23.0              | 87.7       | 59.6    | 21.9         | 26.2    |
 
-    and at 4x28x28 and 128 filters:
+    and for 4x28x28 and 128 filters:
 
     | 3x1x1  | 1.6               | 3.3        | 1.6     | 2.7          | 1.3     |
     | 3x1x3  | 4.0               | 5.4        | 5.0     | 7.9          | 3.7     |
@@ -80,10 +80,12 @@ def convolve(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
 def convolve_without_corners(x, kernel, epilogue=PLAIN):
     """Convolves clips with a 3x3x3 kernel whose eight corners are zero.
 
-    3x3 in the frame, and of the frames before and after 3 columns and 2 rows. Where
-    convolutions are lowered to 2D, that is 19 of the 27 products, and was faster on
-    JAX than three views or the whole kernel. With Conv3D, which has no gaps on a
-    CPU, zeros stand in them; on TensorFlow that pays for small maps only.
+    It is the sum of a 3x3 convolution of the frame, and of two convolutions of the
+    frames before and after: one with the 3 values of the middle row, one with the 2
+    other values of the middle column. Where convolutions are lowered to 2D, that is 19
+    of the 27 products, and was faster on JAX than three views or the whole kernel.
+    Conv3D has no dilation on a CPU, so the gaps of the kernel are filled with zeros. On
+    TensorFlow this is faster for small maps only.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
@@ -102,14 +104,14 @@ def convolve_without_corners(x, kernel, epilogue=PLAIN):
 
 
 def _image(kernel, axis):
-    """A kernel without an axis of size 1; the gradient of a slice would be a copy."""
+    """Removes an axis of size 1 by a reshape: the gradient of a slice is a copy."""
     sizes = list(kernel.shape)
     del sizes[axis]
     return reshape(kernel, sizes)
 
 
 def _by_position(x, kernel, strides, epilogue):
-    """kx1x1: height and width become one axis that the kernel does not see."""
+    """kx1x1: height and width become one axis, along which the kernel has size 1."""
     batch, frames, height, width, channels = shape_of(x)
     y = reshape(x, (-1, frames, height * width, channels))
     y = conv2d(y, _image(kernel, 2), (strides[0], 1), epilogue=epilogue)
@@ -117,9 +119,9 @@ def _by_position(x, kernel, strides, epilogue):
 
 
 def _by_row(x, kernel, step=1, epilogue=PLAIN):
-    """kxkx1: on the axis of rows joined end to end, the row below is one width on.
+    """kxkx1: rows are concatenated, so the next row has an offset of one width.
 
-    The kernel sees every `step`-th frame and row; `_by_column` likewise.
+    The kernel sees every `step`-th frame and row.
     """
     batch, frames, height, width, channels = shape_of(x)
     y = reshape(x, (-1, frames, height * width, channels))
@@ -128,7 +130,10 @@ def _by_row(x, kernel, step=1, epilogue=PLAIN):
 
 
 def _by_column(x, kernel, step=1, epilogue=PLAIN):
-    """kx1xk: rows joined end to end, with zeros between them."""
+    """kx1xk: rows are concatenated, with zeros between them.
+
+    The kernel sees every `step`-th frame.
+    """
     batch, frames, height, width, channels = shape_of(x)
     zeros = kernel.shape[2] // 2
     y = pad(x, [(0, 0), (0, 0), (0, 0), (0, zeros), (0, 0)])
@@ -141,7 +146,7 @@ def _by_column(x, kernel, step=1, epilogue=PLAIN):
 
 
 def _by_shift(x, kernel, strides, epilogue):
-    """kxkxk: copies of the clip, shifted in time, joined along the channels."""
+    """kxkxk: copies of the clip, shifted in time, are concatenated in channels."""
     batch, frames, height, width, channels = shape_of(x)
     size = kernel.shape[0]
     x = pad(x, [(0, 0), (size // 2, size // 2), (0, 0), (0, 0), (0, 0)])

@@ -1,17 +1,17 @@
-"""Dense layers inside of an operator.
+"""Dense layers inside an operator.
 
-Keras quantizes them, and gives them LoRA, one by one. What it has made of them stands
-in the config of the operator: without it, Keras could not load what it has saved.
+Keras quantizes each of them, or enables LoRA on it, separately. The config of the
+operator stores the changed configs, so that Keras can load the layer it has saved.
 """
 
 import keras
 
 
 def nested(operator, layer):
-    """The layer, or the one that the config of the operator has under its name.
+    """Returns the layer, or its replacement from the config of the operator.
 
     Args:
-        operator: the layer around it; its `dense` is a dict from names to configs.
+        operator: the outer layer. Its `dense` is a dict from names to configs.
         layer: `keras.layers.Dense`, not built.
     """
     config = operator.dense.get(layer.name)
@@ -19,11 +19,11 @@ def nested(operator, layer):
 
 
 def configs(operator, *names):
-    """The configs of the layers that Keras has quantized or given LoRA, by name.
+    """Returns the configs of the layers that are quantized or have LoRA, by name.
 
     Args:
-        operator: the layer around them. It may not be built.
-        names: of the attributes that hold these layers, and of the layers.
+        operator: the outer layer, built or not.
+        *names: strings, names of the layers and of the attributes that hold them.
     """
     layers = [getattr(operator, name, None) for name in names]
     changed = {

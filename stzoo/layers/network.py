@@ -12,10 +12,11 @@ from stzoo.layers.preprocessing import Normalize
 
 logger = logging.getLogger("stzoo")
 # A plan relies on how `keras.Layer.__call__` and the call of a functional model treat
-# their arguments. That was read in these versions. Another one runs all by itself.
+# their arguments. This was checked for these versions. Under any other version, Keras
+# runs the layers.
 READ_VERSIONS = ("3.12", "3.13", "3.14", "3.15")
-# Where Keras and PyTorch keep what a layer does besides its `call`. There is no public
-# way to ask. A layer that lacks one of these is called as Keras calls it.
+# Attributes of Keras and PyTorch for what a layer does besides its `call`. There is no
+# public API for them. A layer that lacks one of them is called by Keras.
 EXTRAS = (
     "_remat_mode",
     "_forward_hooks",
@@ -27,22 +28,23 @@ EXTRAS = (
 
 @keras.saving.register_keras_serializable("stzoo", "Network")
 class Network(keras.Model):
-    """A functional `keras.Model` that knows its record and does less on PyTorch.
+    """A functional `keras.Model` that has a record and runs faster on PyTorch.
 
-    PyTorch runs layers one by one. Keras keeps all that they return until the last one
-    is done, so the system has to find new memory for each: a fifth of the time of CoST
-    on ResNet-50 for one clip on a CPU core. Calling a layer takes Keras 0.2 ms, which
-    is longer than most of the 692 layers of P3D-199 need for a clip. On PyTorch, this
-    model frees a tensor after its last use, and gradients before the next step. It
-    calls layers in a shorter way where this gives the same.
+    PyTorch runs layers one by one, and Keras keeps all their outputs until the last
+    layer is done. Each output needs new memory, which takes a fifth of the time of CoST
+    on ResNet-50 for one clip on a CPU core. A call of a layer by Keras takes 0.2 ms,
+    which is longer than most of the 692 layers of P3D-199 need for a clip. On PyTorch,
+    this model frees a tensor after its last use, and gradients before the next step. It
+    bypasses `keras.Layer.__call__` where the result is the same.
 
     Args:
-        inputs, outputs, name: as of `keras.Model`.
+        inputs, outputs, name: see `keras.Model`.
 
     Attributes:
-        stzoo: `stzoo.weights.config.ModelConfig`, what is known of the model. It is
-            missing unless it is set. It needs a `Normalize` layer in the model, which
-            carries it: the record survives `.keras` files, `clone_model` and copies.
+        stzoo: `stzoo.weights.config.ModelConfig`, the record of the model. Reading it
+            before it is set raises an `AttributeError`. The `Normalize` layer of the
+            model stores it, so that it survives `.keras` files, `clone_model` and
+            copies.
     """
 
     def __init__(self, *args, **kwargs):
@@ -62,7 +64,7 @@ class Network(keras.Model):
         if not carriers:
             raise AttributeError(
                 f"The model {self.name!r} has no layer `stzoo.layers.Normalize`, which "
-                "carries the record of a model. Add one, or keep the record elsewhere."
+                "stores the record of a model. Add one, or keep the record elsewhere."
             )
         for layer in carriers:
             layer.record = record
@@ -80,20 +82,20 @@ class Network(keras.Model):
         return self._plan.run([x], training, short=_may_be_short(self))
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
-        """As of `keras.Model`, of a model that was never called as well."""
+        """Like `keras.Model.export`, also for a model that was never called."""
         self(keras.Input(batch_shape=self.input_shape, dtype=self.input.dtype))
-        # Keras takes a `Path` for some formats, and only strings for others.
+        # Keras accepts a `Path` for some formats, and only strings for others.
         return super().export(os.fspath(filepath), format=format, **kwargs)
 
     def train_step(self, *args, **kwargs):
         if keras.backend.backend() == "torch":
-            # Keras drops the gradients of the last step after the forward pass only.
+            # Keras drops the gradients of the last step only after the forward pass.
             self.zero_grad()
         return super().train_step(*args, **kwargs)
 
 
-# A legacy .h5 file names the class of a model by this, and is read with the name that
-# is registered.
+# A legacy .h5 file stores the `__name__` of the class, but Keras looks it up under the
+# registered name.
 Network.__name__ = keras.saving.get_registered_name(Network)
 
 
@@ -102,14 +104,14 @@ class Step(NamedTuple):
 
     Args:
         layer: `keras.Layer`.
-        args, kwargs: what it is called with, `keras.KerasTensor` for tensors.
-        alone: bool, whether that is one tensor.
-        inputs: tuple of the ids of these.
-        outputs: tuple of the ids of what it returns.
-        last: tuple of the ids that no later step needs.
+        args, kwargs: arguments of the call, with a `keras.KerasTensor` for each tensor.
+        alone: bool, whether the only argument is one tensor.
+        inputs: tuple of the ids of the input tensors.
+        outputs: tuple of the ids of the output tensors.
+        last: tuple of the ids of the inputs that no later step needs.
         trains: bool, whether `call` takes `training`.
-        short: the dtype policy with which the layer may be called without
-            `keras.Layer.__call__`, or `None`.
+        short: the dtype policy under which `keras.Layer.__call__` can be bypassed, or
+            `None`.
     """
 
     layer: keras.Layer
@@ -124,25 +126,25 @@ class Step(NamedTuple):
 
 
 class Plan:
-    """The calls of a graph with one input and one output, in their order."""
+    """The ordered calls of a graph with one input and one output."""
 
     def __init__(self, steps, start, end):
         self.steps, self.start, self.end = tuple(steps), start, end
 
     def standardize(self, inputs):
-        """The input as a tensor, or `None` if Keras has to look at it."""
+        """Returns the input as a tensor, or `None` if Keras must handle it."""
         if isinstance(inputs, list | tuple | dict):
             return None
         x = ops.convert_to_tensor(inputs, self.start.dtype)
         return x if len(x.shape) == len(self.start.shape) else None
 
     def run(self, inputs, training, short):
-        """Calls layer after layer.
+        """Calls the layers in order.
 
         Args:
-            inputs: list of one tensor. It is emptied, so that the plan can free it.
+            inputs: list of one tensor. The plan empties it, to free the tensor.
             training: bool or `None`.
-            short: bool, whether layers may be called without `keras.Layer.__call__`.
+            short: bool, whether `keras.Layer.__call__` can be bypassed.
         """
         known = {id(self.start): inputs.pop()}
         for step in self.steps:
@@ -161,7 +163,7 @@ class Plan:
                 del known[name]
             outputs = run(*args, **kwargs)
             del args, kwargs
-            if isinstance(outputs, list | tuple | dict):  # of one tensor, too
+            if isinstance(outputs, list | tuple | dict):  # possibly of one tensor
                 known.update(zip(step.outputs, tree.flatten(outputs), strict=True))
             else:
                 known[step.outputs[0]] = outputs
@@ -174,13 +176,13 @@ def _filler(known):
 
 
 def make_plan(model):
-    """The plan of a functional model.
+    """Makes the plan of a functional model.
 
     Args:
         model: `keras.Model`.
 
     Returns:
-        `Plan`, or `None` for a graph of another kind, which Keras runs itself.
+        `Plan`, or `None` for any other graph, which Keras runs itself.
     """
     calls = []
     if ".".join(keras.__version__.split(".")[:2]) not in READ_VERSIONS:
@@ -200,13 +202,13 @@ def make_plan(model):
         )
         if all(_is_plain(*call) for call in calls):
             return _plan(calls, model.input, model.output)
-    except Exception as error:  # whatever another version of Keras does differently
-        logger.info("%s: Keras runs the layers, since %r.", model.name, error)
+    except Exception as error:  # another version of Keras can raise any error
+        logger.info("%s: Keras runs the layers because of %r.", model.name, error)
     return None
 
 
 def _plan(calls, start, end):
-    """The plan of these calls, or `None`."""
+    """Returns the plan of these calls, or `None`."""
     layers, known = [layer for layer, _, _ in calls], {id(start)}
     if len(set(map(id, layers))) < len(layers) or not (
         isinstance(start, keras.KerasTensor) and isinstance(end, keras.KerasTensor)
@@ -233,7 +235,7 @@ def _plan(calls, start, end):
 
 
 def _is_plain(layer, args, kwargs):
-    """Whether a call of a layer in a graph is of the kind that a plan knows."""
+    """Returns whether a plan can make this call of a layer."""
     return (
         isinstance(layer, keras.Layer)
         and not isinstance(layer, keras.Model)
@@ -243,9 +245,10 @@ def _is_plain(layer, args, kwargs):
 
 
 def _policy_of_short_calls(layer, trains):
-    """The policy with which `keras.Layer.__call__` does nothing but call, or `None`."""
+    """Returns the policy under which `keras.Layer.__call__` only calls, or `None`."""
     policy = layer.dtype_policy
-    # Without `training` in its `call`, a layer tells its own by what Keras does around.
+    # A composite layer without `training` in its `call` relies on `__call__` to pass it
+    # on to the layers inside.
     composite = any(isinstance(child, keras.Layer) for child in layer.children())
     if type(policy) is keras.DTypePolicy and (trains or not composite):
         return policy if policy.name == "float32" else None
@@ -253,7 +256,7 @@ def _policy_of_short_calls(layer, trains):
 
 
 def _may_be_short(model):
-    """Whether nothing around the layers of a model changes what they do."""
+    """Returns whether no global setting changes what the layers of a model do."""
     from torch.nn.modules import module
 
     any_global_hook = getattr(module, "_has_any_global_hook", None)
@@ -266,7 +269,7 @@ def _may_be_short(model):
 
 
 def _computes_only(step, known):
-    """Whether `keras.Layer.__call__` would do nothing but call."""
+    """Returns whether `keras.Layer.__call__` would only call the layer."""
     import torch
 
     layer = step.layer

@@ -1,4 +1,4 @@
-"""Batch normalisation as PyTorch does it, with each backend's own kernel.
+"""Batch normalisation like PyTorch's, with the native kernel of each backend.
 
 Ioffe & Szegedy: Batch Normalization. ICML 2015. https://arxiv.org/abs/1502.03167
 """
@@ -13,17 +13,17 @@ from stzoo.backend import batch_norm
 class BatchNorm(keras.layers.BatchNormalization):
     """Keras' `BatchNormalization` with PyTorch's constants and moving variance.
 
-    PyTorch keeps the unbiased variance of a batch, Keras the biased one: training
-    agrees with the originals only with the former. And Keras composes the operation
-    from smaller ones, which is slower, see `stzoo.backend`.
+    The moving variance of PyTorch uses the unbiased variance of a batch, that of Keras
+    the biased one. Training matches the originals only with the former. Keras also
+    composes the operation of smaller ones, which is slower, see `stzoo.backend`.
 
     Args:
-        momentum: float, share of the moving statistics that a batch leaves alone.
+        momentum: float, momentum of the moving statistics.
         epsilon: float, added to the variance.
 
-    Input shape: `(batch, ..., channels)`, 5 dimensions.
+    Input shape: `(batch, frames, height, width, channels)`.
 
-    Output shape: as the input.
+    Output shape: same as the input.
 
     Example:
 

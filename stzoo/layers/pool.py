@@ -1,4 +1,4 @@
-"""Pooling of clips, `(batch, frames, height, width, channels)`, like the originals."""
+"""Pooling of clips, `(batch, frames, height, width, channels)`, as in the originals."""
 
 import keras
 
@@ -7,13 +7,13 @@ from stzoo import backend
 
 @keras.saving.register_keras_serializable("stzoo")
 class MaxPool(keras.layers.MaxPooling3D):
-    """Max pooling of what is not negative: zeros beyond the edge never win.
+    """Max pooling of non-negative inputs, padded with zeros.
 
     Args:
         pool_size: tuple of 3 ints.
         strides: tuple of 3 ints.
         margins: tuple of 3 pairs of ints, zeros before and after each axis.
-        **kwargs: of `keras.layers.MaxPooling3D`.
+        **kwargs: see `keras.layers.MaxPooling3D`.
 
     Input shape: `(batch, frames, height, width, channels)`, after a ReLU.
 
@@ -22,7 +22,7 @@ class MaxPool(keras.layers.MaxPooling3D):
     """
 
     def __init__(self, pool_size, strides, margins=((0, 0),) * 3, **kwargs):
-        kwargs["data_format"] = "channels_last"  # whatever Keras' settings say
+        kwargs["data_format"] = "channels_last"  # overrides the Keras config
         super().__init__(pool_size, strides, **kwargs)
         self.margins = tuple(map(tuple, margins))
 
@@ -42,11 +42,11 @@ class MaxPool(keras.layers.MaxPooling3D):
 
 @keras.saving.register_keras_serializable("stzoo")
 class FrameAverage(keras.layers.Layer):
-    """The mean of 3x3 pixels around each; beyond the edge they are zero and count.
+    """Average pooling of 3x3 pixels with stride 1. The mean includes zero padding.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
-    Output shape: as the input.
+    Output shape: same as the input.
     """
 
     def call(self, inputs):
@@ -57,15 +57,15 @@ class FrameAverage(keras.layers.Layer):
 
 
 def max_pool(x, pool_size, strides, name, ceil=False):
-    """Max pooling of what is not negative, half of the pool as zeros on both sides.
+    """Max pooling of non-negative inputs, padded with half the pool on both sides.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`, after a ReLU, so that
-            zeros never win.
-        pool_size: tuple of 3 ints. An even size is not padded.
+            the padding is never the maximum.
+        pool_size: tuple of 3 ints. Each is odd, or 2 for no padding.
         strides: tuple of 3 ints.
-        ceil: bool, pool as Caffe does: no margins, and what is left over at the end
-            of an axis is pooled as well.
+        ceil: bool, whether to pool like Caffe: without padding, and with a partial
+            pool at the end of an axis.
 
     Raises:
         ValueError: the clip is smaller than the pool.
@@ -79,8 +79,8 @@ def max_pool(x, pool_size, strides, name, ceil=False):
     for size, margin, place in zip(x.shape[1:4], margins, pool_size, strict=True):
         if size is not None and size + sum(margin) < place:
             raise ValueError(
-                f"The layer {name} pools {_times(pool_size)} places (frames, height, "
-                f"width), but of the clip {_times(x.shape[1:4])} are left. Choose a "
+                f"The pool of the layer {name} is {_times(pool_size)} (frames, height, "
+                f"width), but its input is only {_times(x.shape[1:4])}. Choose a "
                 "larger input_shape."
             )
     return MaxPool(pool_size, strides, margins, name=name)(x)

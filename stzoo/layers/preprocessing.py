@@ -1,4 +1,4 @@
-"""What happens to pixels on their way into a network."""
+"""Normalisation of the input of a network."""
 
 import dataclasses
 import json
@@ -11,34 +11,34 @@ from stzoo.backend import constant
 from stzoo.weights.config import ModelConfig
 
 logger = logging.getLogger("stzoo")
-# What a config.json does not say, since it stands with the weights themselves.
+# Fields that are not in a config.json, since it lies next to the weights.
 _OF_THE_ZOO = ("repository", "revision", "allow_missing")
 
 
 @keras.saving.register_keras_serializable("stzoo")
 class Normalize(keras.layers.Layer):
-    """Turns RGB of 0 to 255 into what the weights were trained on.
+    """Normalises RGB from 0 to 255 to the input that the weights were trained on.
 
-    `(x - mean) / std`, computed in float32 under any precision policy, then the
-    order of channels.
+    The layer computes `(x - mean) / std` in float32 under any dtype policy, and then
+    reorders the channels.
 
     Args:
-        mean: sequence of floats, one for each channel of the input, of 0..255.
-        std: sequence of floats, likewise.
+        mean: sequence of floats from 0 to 255, one for each channel of the input.
+        std: sequence of floats, one for each channel of the input.
         order: `"RGB"`, or `"BGR"` for weights that come from Caffe.
         record: `stzoo.weights.config.ModelConfig`, or its config. The layer does
-            not use it. It carries it for the model, `model.stzoo`, since Keras copies
-            and saves a model by the configs of its layers.
+            not use it. It stores it for `model.stzoo`, since Keras copies and saves a
+            model by the configs of its layers.
 
     Input shape: `(..., channels)`, uint8 or float.
 
-    Output shape: as the input.
+    Output shape: same as the input.
 
     Example:
 
     >>> frame = np.full((1, 8, 14, 14, 3), 255, "uint8")
-    >>> answer = stzoo.layers.Normalize((127.5,) * 3, (127.5,) * 3)(frame)
-    >>> keras.ops.convert_to_numpy(answer)[0, 0, 0, 0]
+    >>> x = stzoo.layers.Normalize((127.5,) * 3, (127.5,) * 3)(frame)
+    >>> keras.ops.convert_to_numpy(x)[0, 0, 0, 0]
     array([1., 1., 1.], dtype=float32)
     """
 
@@ -49,10 +49,10 @@ class Normalize(keras.layers.Layer):
         self.order = order
         self.record = record
         policy = self.dtype_policy
-        if policy.quantization_mode:  # every network begins here
+        if policy.quantization_mode:  # this is the first layer of every network
             raise ValueError(
-                f"The policy {policy.name} quantizes, which few layers of a network "
-                "can do. Build the model under another policy, such as "
+                f"The dtype policy {policy.name} quantizes, which only few layers of a "
+                "network support. Build the model under another policy, such as "
                 '`keras.config.set_dtype_policy("float32")`, then quantize it: '
                 f'`model.quantize("{policy.quantization_mode}")`.'
             )
@@ -65,8 +65,8 @@ class Normalize(keras.layers.Layer):
     def record(self, record):
         if isinstance(record, ModelConfig):
             record = _config(record)
-        # As a text, since Keras changes dicts. A record that is not understood stays as
-        # it is when the model is saved again.
+        # The record is kept as text, since Keras changes dicts. An unknown record is
+        # saved again unchanged.
         self._text = None if record is None else json.dumps(record)
         self._record = self._text and _record(json.loads(self._text))
 
@@ -87,13 +87,13 @@ class Normalize(keras.layers.Layer):
 
 
 def _config(record):
-    """A record as plain values."""
+    """Returns a record as plain values."""
     rest = {name: getattr(record, name) for name in _OF_THE_ZOO}
     return record.to_config() | rest
 
 
 def _record(config):
-    """The record of these values, or `None` with a warning."""
+    """Returns the record of these values, or `None` with a warning."""
     try:
         rest = {name: config.pop(name) for name in _OF_THE_ZOO if name in config}
         record = ModelConfig.from_config(config)
@@ -106,8 +106,8 @@ def _record(config):
     except (TypeError, ValueError) as error:
         logger.warning(
             "The model has a record that this version of stzoo does not understand: "
-            "%s. The model answers, but it has no `model.stzoo`. To get that, load it "
-            "with the version of stzoo that saved it, or a newer one.",
+            "%s. The model works, but it has no `model.stzoo`. To get it, load the "
+            "model with the version of stzoo that saved it, or a newer one.",
             error,
         )
         return None

@@ -1,4 +1,4 @@
-"""Shifts of channels in time, and the gate that decides what is shifted.
+"""Temporal shifts of channels, plain (TSM) and gated (GSM).
 
 Lin, Gan, Han: TSM, Temporal Shift Module for Efficient Video Understanding. ICCV 2019.
 https://arxiv.org/abs/1811.08383, https://github.com/mit-han-lab/temporal-shift-module
@@ -18,17 +18,18 @@ from stzoo.layers.norm import BatchNorm
 
 @keras.saving.register_keras_serializable("stzoo")
 class TemporalShift(keras.layers.Layer):
-    """Moves a part of the channels one frame back, and a part one frame ahead (TSM).
+    """Shifts some channels one frame back, and some one frame ahead (TSM).
 
-    No weights and no multiplications: the convolution that follows sees three frames.
+    The shift has no weights and no multiplications. The convolution that follows sees
+    three frames.
 
     Args:
-        divisor: int, `1 / divisor` of the channels comes from the next frame, as many
-            from the previous one; zeros come in at the ends.
+        divisor: int. `1 / divisor` of the channels come from the next frame, and
+            `1 / divisor` from the previous frame. The ends are filled with zeros.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
-    Output shape: as the input.
+    Output shape: same as the input.
 
     Example:
 
@@ -66,21 +67,22 @@ class TemporalShift(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("stzoo")
 class GateShift(keras.layers.Layer):
-    """Shifts in time what a learned gate lets through, and keeps the rest (GSM).
+    """Shifts the gated part of the channels in time, and keeps the rest (GSM).
 
-    The channels are two halves. Each has one gate for every place and frame,
-    `tanh(conv(relu(bn(x))))`, a 3x3x3 convolution of its half. What passes the first
-    gate comes from the next frame, what passes the second from the previous one; what
-    does not pass is added where it was. Then the channels of each half are shuffled,
-    its two quarters alternate. Kernel and bias start at zero: gates are closed, and
-    only the shuffle remains.
+    The channels are split into two halves. Each half has one gate for every position
+    and frame, `tanh(conv(relu(bn(x))))`, where `conv` is a 3x3x3 convolution of this
+    half. The gated part of the first half is shifted one frame back, that of the second
+    half one frame ahead. The rest is added without a shift. The channels of each half
+    are then shuffled, so that its two quarters alternate. Kernel and bias start at
+    zero: gates are closed, and only the shuffle remains.
 
-    Input shape: `(batch, frames, height, width, channels)`, channels divisible by 4.
+    Input shape: `(batch, frames, height, width, channels)`. Channels must be divisible
+        by 4.
 
-    Output shape: as the input.
+    Output shape: same as the input.
 
     Attributes:
-        parts: the names of what is weighed, see `coefficients`.
+        parts: names of the weighted terms, see `coefficients`.
 
     Example:
 
@@ -116,18 +118,20 @@ class GateShift(keras.layers.Layer):
         return ops.concatenate(halves, axis=-1)
 
     def coefficients(self, inputs=None):
-        """How much each half of the channels keeps, and how much of it is shifted.
+        """Computes the kept and the shifted fraction of each half of the channels.
 
         Args:
-            inputs: what the layer is called with.
+            inputs: the input of the layer.
 
         Returns:
-            Tensor `(batch, 2, 2)`, float32: the mean size of a gate over time and
-            space is the share that is shifted, of the first half (from the next
-            frame) and of the second (from the previous one); the rest is kept.
+            float32 tensor `(batch, 2, 2)`: kept and shifted, for each half. The shifted
+            fraction is the mean absolute gate over time and space. The first half is
+            shifted from the next frame, the second half from the previous one.
         """
         if inputs is None:
-            raise ValueError(f"The gates of {self.name} follow from clips. Pass clips.")
+            raise ValueError(
+                f"The gates of {self.name} depend on the clip. Pass clips."
+            )
         gates = ops.abs(ops.cast(self._gates(inputs, training=False), "float32"))
         shifted = ops.mean(gates, axis=(1, 2, 3))
         return ops.stack([1 - shifted, shifted], axis=1)
@@ -137,11 +141,11 @@ class GateShift(keras.layers.Layer):
         return ops.tanh(self._convolve(seen) + self.bias)
 
     def _convolve(self, x):
-        """3x3x3 with two groups of channels and one filter for each.
+        """A 3x3x3 convolution with two groups of channels and one filter for each.
 
-        One Conv2D computes the three frames of both kernels as six filters, zeros
-        where a filter does not look; its answers are shifted in time and added. Best
-        ms forward on two busy CPU cores, 8x28x28x64 and 8x14x14x192:
+        One Conv2D computes the three frames of both kernels as six filters, with zeros
+        for the channels of the other group. Its outputs are shifted in time and added.
+        Best ms forward on two busy CPU cores, for 8x28x28x64 and 8x14x14x192:
 
         | formulation         | TensorFlow  | JAX         |
         |---------------------|-------------|-------------|
@@ -171,19 +175,19 @@ class GateShift(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("stzoo")
 class ChannelAttention(keras.layers.Layer):
-    """Weighs the channels of a clip by what is seen in all of it.
+    """Weights the channels of a clip by their global average.
 
     Hu, Shen, Sun: Squeeze-and-Excitation Networks. CVPR 2018, with the average taken
     over time as well: `x * sigmoid(fc2(relu(fc1(mean(x)))))`.
 
     Args:
-        reduction: int, the hidden layer has `1 / reduction` of the channels.
-        dense: dict, configs of the layers inside that Keras has quantized or given
-            LoRA, by their names. `get_config` fills it in.
+        reduction: int. The hidden layer has `channels / reduction` units.
+        dense: dict from names to configs of the inner Dense layers that are quantized
+            or have LoRA enabled. `get_config` fills it in.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
-    Output shape: as the input.
+    Output shape: same as the input.
 
     Example:
 
@@ -223,7 +227,7 @@ class ChannelAttention(keras.layers.Layer):
 
 
 def shift(x, by):
-    """Frames one later (`by=1`) or one earlier (-1); zeros come in at the end.
+    """Shifts frames one later (`by=1`) or one earlier (`by=-1`), padded with zeros.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
@@ -234,7 +238,7 @@ def shift(x, by):
 
 
 def shuffle(x):
-    """The two halves of the channels alternate."""
+    """Interleaves the two halves of the channels."""
     half = x.shape[-1] // 2
     pairs = ops.stack([x[..., :half], x[..., half:]], axis=-1)
     return reshape(pairs, (*shape_of(x)[:-1], 2 * half))

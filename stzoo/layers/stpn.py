@@ -18,24 +18,24 @@ class SpatiotemporalCompactBilinear(keras.layers.Layer):
     """Fuses features of several sources into one of fixed width (Algorithm 1).
 
     Each input `v_i` has fixed random hashes `h_i` and signs `s_i`, one for each of
-    its channels. Its count sketch adds up what meets: `v'_i[h_i(j)] += s_i(j) v_i(j)`.
-    The answer is the circular convolution of the sketches, `FFT⁻¹(Π FFT(v'_i))`: a
-    sketch of the outer product of all inputs, location by location. It is computed in
-    float32 under any precision policy.
+    its channels. Its count sketch is `v'_i[h_i(j)] += s_i(j) v_i(j)`. The output is the
+    circular convolution of the sketches, `FFT⁻¹(Π FFT(v'_i))`, which is a sketch of the
+    outer product of all inputs at each location. It is computed in float32 under any
+    dtype policy.
 
-    Hashes and signs are drawn from the seed with NumPy, the same on any backend, and
-    are saved with the weights, so that a saved layer answers the same anywhere.
+    Hashes and signs are drawn from the seed with NumPy, so that they are the same on
+    any backend. They are saved with the weights.
 
     Args:
         dim: int, channels of the output.
-        seed: int from 0, of the hashes and signs.
-        normalize: bool, whether the answer is divided by its root mean square over the
+        seed: int of at least 0, seed of the hashes and signs.
+        normalize: bool, whether to divide the output by its root mean square over the
             channels. Algorithm 1 does not. Gao et al. (Compact Bilinear Pooling, CVPR
-            2016) divide by the L2 norm, which differs by the factor `sqrt(dim)`, after
-            a signed square root, which would amplify rounding around 0.
+            2016) apply a signed square root, which would amplify rounding errors around
+            0, and divide by the L2 norm, which differs by the factor `sqrt(dim)`.
 
-    Input shape: list of two or more `(batch, ..., channels)`, of any number of
-        channels each and else the same.
+    Input shape: list of two or more tensors `(batch, ..., channels)`. Only the number
+        of channels may differ.
 
     Output shape: `(batch, ..., dim)`.
 
@@ -101,27 +101,27 @@ class SpatiotemporalCompactBilinear(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("stzoo")
 class AttentionPooling(keras.layers.Layer):
-    """The mean of a map over its locations, weighed by what another map says of them.
+    """The mean of a map over its locations, weighted by attention to another map.
 
-    *Stated* by the figure of the paper: the fused pair of both streams goes through
-    two convolutions and a softmax to one weight for each location, and the weighted
+    *Stated* by the figure of the paper: the fused pair of both streams passes two
+    convolutions and a softmax, which gives one weight for each location. The weighted
     map is that of the frame. *Inferred*:
 
-    * the softmax is over the locations, as what it gives is called `1x7x7` and the
-      pooling weighted;
-    * convolutions are 1x1, with ReLU between them;
-    * the first has 64 filters, as in a student's re-implementation. The figure gives
-      no number.
+    * The softmax is over the locations, since the paper calls its output `1x7x7` and
+      the pooling weighted.
+    * The convolutions are 1x1, with a ReLU between them.
+    * The first convolution has 64 filters, as in a student's re-implementation. The
+      figure gives no number.
 
-    Computed in float32 under any precision policy.
+    The layer computes in float32 under any dtype policy.
 
     Args:
-        filters: int, of the first convolution.
-        dense: dict, configs of the layers inside that Keras has quantized or given
-            LoRA, by their names. `get_config` fills it in.
+        filters: int, filters of the first convolution.
+        dense: dict from names to configs of the inner Dense layers that are quantized
+            or have LoRA enabled. `get_config` fills it in.
 
-    Input shape: list of two: the map `(batch, ..., channels)`, and what says where to
-        look, `(batch, ..., features)`.
+    Input shape: list of two tensors: the map `(batch, ..., channels)`, and the fused
+        pair `(batch, ..., features)`, from which the weights are computed.
 
     Output shape: `(batch, channels)`.
 
@@ -140,7 +140,7 @@ class AttentionPooling(keras.layers.Layer):
     def build(self, input_shape):
         _check_alike(input_shape)
         features = input_shape[1][-1]
-        # Without a second bias, which the softmax would take away again.
+        # The second layer has no bias, since the softmax would cancel it.
         conv1 = initializers.dense(self.filters, "relu", name="conv1")
         conv2 = initializers.dense(1, use_bias=False, name="conv2")
         self.conv1, self.conv2 = nested(self, conv1), nested(self, conv2)
@@ -154,13 +154,13 @@ class AttentionPooling(keras.layers.Layer):
         return ops.cast(pooled, self.compute_dtype)
 
     def weigh(self, pair):
-        """How much each location counts.
+        """Computes the weight of each location.
 
         Args:
-            pair: tensor `(batch, ..., features)`, what says where to look.
+            pair: tensor `(batch, ..., features)`, the fused pair.
 
         Returns:
-            Tensor `(batch, ...)`, float32, with a sum of 1 over all locations.
+            float32 tensor `(batch, ...)`, which sums to 1 over all locations.
         """
         scores = self.conv2(self.conv1(ops.cast(pair, "float32")))[..., 0]
         places = tuple(range(1, len(scores.shape)))
@@ -181,19 +181,19 @@ class AttentionPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("stzoo")
 class Pyramid(keras.layers.Layer):
-    """Takes a clip apart into one frame and snippets of optical flow.
+    """Splits a clip into one frame and snippets of optical flow.
 
     Args:
         length: int, frames of a snippet.
 
-    Input shape: `(batch, snippets * length, height, width, channels)`: 2 channels of
-        flow, x and y, or 5, red, green, blue and flow.
+    Input shape: `(batch, snippets * length, height, width, channels)`. Channels are 2
+        (flow x and y), or 5 (red, green, blue, flow x and y).
 
-    Output shape: list of the frame, `(batch, 1, height, width, 3)`, if there are 5
-        channels, which is the first one of the middle snippet ("RGB at time t, flow of
-        [t, t + L)"), and the flow, `(batch, snippets, height, width, 2 * length)`,
-        whose channels are x and y of the first frame of the snippet, of the second,
-        and so on.
+    Output shape: list of the frame, `(batch, 1, height, width, 3)`, only for 5
+        channels, and the flow, `(batch, snippets, height, width, 2 * length)`. The
+        frame is the first one of the middle snippet ("RGB at time t, flow of [t, t +
+        L)"). The channels of the flow are x and y of the first frame of the snippet, x
+        and y of the second, and so on.
 
     Example:
 
@@ -210,8 +210,8 @@ class Pyramid(keras.layers.Layer):
         frames, channels = input_shape[1], input_shape[-1]
         if channels not in (2, 5) or frames is None or frames % self.length:
             raise ValueError(
-                f"A clip must have 2 or 5 channels, and snippets of {self.length} "
-                f"frames. Received: input_shape={tuple(input_shape)}."
+                "A clip must have 2 or 5 channels, and a multiple of "
+                f"{self.length} frames. Received: input_shape={tuple(input_shape)}."
             )
 
     def call(self, inputs):
@@ -246,13 +246,13 @@ class Pyramid(keras.layers.Layer):
 
 
 def _multiply(one, other):
-    """The product of complex numbers, pairs of their real and imaginary parts."""
+    """Multiplies complex numbers, given as pairs of real and imaginary parts."""
     (a, b), (c, d) = one, other
     return a * c - b * d, a * d + b * c
 
 
 def _check_alike(shapes):
-    """Raises an error unless there are several inputs, alike but for the channels."""
+    """Raises an error unless there are several inputs that differ in channels only."""
     if not isinstance(shapes, list | tuple) or not isinstance(shapes[0], list | tuple):
         shapes = [shapes]
     sizes = list(zip(*(shape[:-1] for shape in shapes), strict=False))
@@ -261,6 +261,6 @@ def _check_alike(shapes):
     )
     if len(shapes) < 2 or not alike:
         raise ValueError(
-            "A list of two or more inputs is needed, of the same shape but for the "
-            f"channels. Received: {', '.join(str(tuple(shape)) for shape in shapes)}."
+            "Expected a list of two or more inputs whose shapes differ in the channels "
+            f"only. Received: {', '.join(str(tuple(shape)) for shape in shapes)}."
         )

@@ -16,7 +16,7 @@ def build(*shape, **kwargs):
     return keras.Model(inputs, bn_inception.bn_inception(inputs, **kwargs))
 
 
-def test_maps_and_parameters_are_the_originals():
+def test_shapes_and_parameters_match_the_original():
     model = build(1, 224, 224, 3)
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == 10_270_240
@@ -34,7 +34,7 @@ def test_maps_and_parameters_are_the_originals():
 
 
 def pooled(pool, x):
-    """The answer of a pool, and PyTorch's tensor of the same frames."""
+    """Returns the output of a pool, and the same frames as a tensor of PyTorch."""
     frames = x.reshape(-1, *x.shape[2:])
     answer = np.array(keras.ops.convert_to_numpy(pool(x, "pool")))
     answer = answer.reshape(-1, *answer.shape[2:])
@@ -42,7 +42,7 @@ def pooled(pool, x):
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 7), (6, 9), (3, 4), (5, 3)], ids=str)
-def test_pools_are_pytorchs(size):
+def test_pools_match_pytorch(size):
     x = RNG.uniform(size=(2, 2, *size, 3)).astype("float32")
     answer, torch_x = pooled(bn_inception.ceil_pool, x)
     expected = F.max_pool2d(torch_x, 3, 2, ceil_mode=True)
@@ -55,7 +55,7 @@ def test_pools_are_pytorchs(size):
     close(answer, np.moveaxis(expected.numpy(), 1, -1))
 
 
-def test_pools_of_unknown_sizes_are_pytorchs():
+def test_pools_of_unknown_sizes_match_pytorch():
     inputs = keras.Input((None, None, None, 3))
     model = keras.Model(inputs, bn_inception.ceil_pool(inputs, "pool"))
     for size in ((8, 8), (7, 7), (6, 9)):
@@ -65,7 +65,7 @@ def test_pools_of_unknown_sizes_are_pytorchs():
         close(answer, np.moveaxis(expected.numpy(), 1, -1))
 
 
-def test_operators_stand_where_they_are_put():
+def test_operators_are_inserted_at_the_given_convolutions():
     place = "inception_3c_3x3_reduce"
     shift = TemporalShift(name="shift")
     model = build(2, 32, 32, 3, inserts={place: shift}, width=8)
@@ -73,7 +73,7 @@ def test_operators_stand_where_they_are_put():
     assert model.get_layer(f"{place}_bn").input is shift.output
 
 
-def test_what_is_refused():
+def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="no convolution inception_3d_1x1, fc to"):
         inserts = dict.fromkeys(("inception_3d_1x1", "fc"), TemporalShift())
         build(1, 32, 32, 3, inserts=inserts, width=8)

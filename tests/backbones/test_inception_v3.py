@@ -11,8 +11,8 @@ def build(*shape, **kwargs):
     return keras.Model(inputs, inception_v3(inputs, **kwargs))
 
 
-def test_maps_and_parameters_are_the_originals():
-    """229 pixels leave 6 x 6, as the last pool of GSM's graph expects."""
+def test_shapes_and_parameters_match_the_original():
+    """229 pixels give 6 x 6, as the last pool of GSM's graph expects."""
     model = build(1, 229, 229, 3)
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == 21_802_784
@@ -28,13 +28,13 @@ def test_maps_and_parameters_are_the_originals():
     assert model.get_layer("mixed_9_tower_mixed_conv_Conv2D").kernel_size == (3, 1)
 
 
-def test_299_pixels_leave_8():
-    """As the last pool of TSN's graph expects."""
+def test_299_pixels_give_8x8():
+    """The last pool of TSN's graph expects this size."""
     assert build(1, 299, 299, 3, width=8).output_shape[2:4] == (8, 8)
 
 
-def test_what_is_refused():
-    with pytest.raises(ValueError, match="mixed_3 cannot .* 26x26.*Frames.*: 229, 299"):
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="mixed_3 cannot .* 26x26.*frames: 229, 299"):
         build(1, 224, 224, 3, width=8)
     with pytest.raises(ValueError, match="no convolution mixed_conv to insert at"):
         build(1, 75, 75, 3, width=8, inserts={"mixed_conv": TemporalShift()})

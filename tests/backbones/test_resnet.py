@@ -11,7 +11,7 @@ DEPTHS = (2, 2, 1, 1)
 
 
 def logits(model, x, pooling):
-    """The network of Table 1 in NumPy, on the weights of `model`."""
+    """Computes the network of Table 1 in NumPy, with the weights of `model`."""
     values = {variable.path: numpy(variable) for variable in model.weights}
 
     def weights(name):
@@ -19,7 +19,7 @@ def logits(model, x, pooling):
 
     def conv(x, name, stride=1):
         first, *others = weights(name)
-        if others:  # CoST: its kernel, and two maps
+        if others:  # CoST: its kernel, and two dense layers
             return twins.cost_b(x, first, *others, stride)
         kernel = first if first.ndim == 5 else first[None]
         return twins.convolution(x, kernel, (1, stride, stride))
@@ -52,7 +52,7 @@ def logits(model, x, pooling):
 
 @pytest.mark.parametrize("pooling", POOLING)
 @pytest.mark.parametrize("builder", ["c2d_tiny", "c3d_tiny", "cost_tiny"])
-def test_network_is_its_equations(builder, pooling):
+def test_network_matches_its_equations(builder, pooling):
     model = stzoo.create(
         builder, input_shape=(4, 34, 36, 3), width=4, depths=DEPTHS, pooling=pooling
     )

@@ -11,7 +11,7 @@ from stzoo.weights.convert import convert
 RNG = np.random.default_rng(0)
 
 
-def test_is_the_network_of_torchvision():
+def test_network_matches_torchvision():
     reference = randomize(_VGG(4, 3))
     inputs = keras.Input((None, None, None, 3))
     model = keras.Model(inputs, vgg16(inputs, 4, prefix="rgb_"))
@@ -20,7 +20,7 @@ def test_is_the_network_of_torchvision():
     tensors = convert(state, shapes)
     for variable in model.weights:
         variable.assign(tensors[variable.path])
-    for size in ((64, 96), (50, 70)):  # pools drop what is left over
+    for size in ((64, 96), (50, 70)):  # pools drop the remainder
         x = RNG.normal(size=(2, 3, *size, 3)).astype("float32")
         frames = torch.from_numpy(np.moveaxis(x.reshape(-1, *size, 3), -1, 1).copy())
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The deploy form answers as the model does."""
+"""A fused model has the outputs of the original."""
 
 import logging
 
@@ -10,11 +10,11 @@ from harness import close, numpy
 import stzoo
 from stzoo.layers import BatchNorm, ClipConv, CoST
 
-# Two blocks of CoST and C3D, of which one has a stride; A, B, C and a 2D block of P3D.
+# Two blocks of CoST and C3D, one of them with a stride; A, B, C and a 2D block of P3D.
 SMALL = {"width": 8, "depths": (2, 1, 1, 1)}
 ABC = {"width": 8, "depths": (1, 1, 1, 1)}
 FEW = {"width": 8, "depth": 2}
-# Builder, options, frames, batch norms that stay.
+# Builder, options, frames, batch norms that are not folded.
 FAMILIES = [
     ("c2d_tiny", SMALL, 2, 0),
     ("c3d_tiny", SMALL | {"kernel": "3x1x1"}, 4, 0),
@@ -34,7 +34,9 @@ FAMILIES = [
 
 
 def build(name, options, frames):
-    """A model with statistics far from 0 and 1, scales of both signs, open gates."""
+    """Returns a model with statistics far from 0 and 1, scales of both signs, and open
+    gates.
+    """
     side = 75 if options.get("backbone") == "inception_v3" else 32
     keras.utils.set_random_seed(0)
     channels = 5 if name == "stpn_tiny" else 3
@@ -70,16 +72,18 @@ def model():
 
 
 @pytest.mark.parametrize(("name", "options", "frames", "stay"), FAMILIES, ids=str)
-def test_a_model_loaded_again_answers_alike(name, options, frames, stay, tmp_path):
+def test_a_loaded_fused_model_has_the_same_outputs(
+    name, options, frames, stay, tmp_path
+):
     model = build(name, options, frames)
     fused = stzoo.fuse(model)
     left = [layer for layer in fused.layers if isinstance(layer, BatchNorm)]
     assert len(left) == stay
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in fused.layers)
     for layer in fused.layers:
-        if isinstance(layer, keras.layers.ReLU):  # after what stays
+        if isinstance(layer, keras.layers.ReLU):  # follows a batch norm
             assert not isinstance(layer.input._keras_history.operation, ClipConv)
-        if isinstance(layer, keras.layers.Add):  # of what convolutions did not end
+        if isinstance(layer, keras.layers.Add):  # without a convolution to add it
             made_by = [term._keras_history.operation for term in layer.input]
             assert not any(
                 isinstance(one, ClipConv) and one.activation is None for one in made_by
@@ -94,7 +98,7 @@ def test_a_model_loaded_again_answers_alike(name, options, frames, stay, tmp_pat
     close(answer(loaded), answer(model))
 
 
-def test_the_model_stays_and_fusing_twice_changes_nothing(model):
+def test_the_model_is_unchanged_and_fusing_twice_has_no_effect(model):
     before = [numpy(weight) for weight in model.weights]
     fused = stzoo.fuse(model)
     assert stzoo.fuse(fused) is fused
@@ -106,13 +110,13 @@ def test_the_model_stays_and_fusing_twice_changes_nothing(model):
         np.testing.assert_array_equal(numpy(weight), old)
 
 
-def test_keras_loads_it_too(model, tmp_path):
+def test_keras_loads_a_fused_model(model, tmp_path):
     fused = stzoo.fuse(model)
     fused.save(tmp_path / "model.keras")
     close(answer(keras.saving.load_model(tmp_path / "model.keras")), answer(fused))
 
 
-def test_it_is_asked_like_any_other():
+def test_predict_takes_a_fused_model():
     model = stzoo.cost_tiny(pretrained="motions")
     video = np.random.default_rng(0).integers(0, 256, (60, 72, 96, 3)).astype("uint8")
     expected = stzoo.predict(model, video)
@@ -123,7 +127,7 @@ def test_it_is_asked_like_any_other():
     )
 
 
-def test_another_head_and_another_size(model, tmp_path, caplog):
+def test_a_fused_model_loads_with_another_head_and_size(model, tmp_path, caplog):
     stzoo.save(stzoo.fuse(model), tmp_path, labels=[f"class {i}" for i in range(12)])
     other = stzoo.load(tmp_path, classes=5, input_shape=(6, 40, 48, 3))
     assert caplog.record_tuples == [
@@ -135,9 +139,9 @@ def test_another_head_and_another_size(model, tmp_path, caplog):
     assert stzoo.load(tmp_path).stzoo.labels[3] == "class 3"
 
 
-def test_what_is_refused(model, tmp_path):
+def test_bad_models_are_refused(model, tmp_path):
     features = keras.Model(model.input, model.get_layer("avgpool").output)
-    with pytest.raises(ValueError, match="Only a model that a builder of stzoo"):
+    with pytest.raises(ValueError, match="Only a model from a builder of stzoo"):
         stzoo.fuse(features)
     stzoo.save(stzoo.fuse(model), tmp_path)
     with pytest.raises(ValueError, match="deploy form of cost_tiny, which `stzoo.load"):

@@ -20,7 +20,7 @@ STRIDES = [(1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 2, 2)]
 @pytest.mark.parametrize("strides", STRIDES, ids=str)
 @pytest.mark.parametrize("size", KERNELS, ids=str)
 @pytest.mark.parametrize("shape", [(4, 6, 8), (3, 5, 7)], ids=str)
-def test_conv3d_is_the_definition(shape, size, strides):
+def test_conv3d_matches_the_definition(shape, size, strides):
     x = RNG.normal(size=(2, *shape, 3)).astype("float32")
     kernel = RNG.normal(size=(*size, 3, 4)).astype("float32")
     layer = ClipConv(4, size, strides)
@@ -30,7 +30,7 @@ def test_conv3d_is_the_definition(shape, size, strides):
 
 
 @pytest.mark.parametrize("size", KERNELS, ids=str)
-def test_bias_residual_and_relu_come_after(size):
+def test_bias_residual_and_relu_follow_the_convolution(size):
     x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
     layer = ClipConv(4, size, 2, use_bias=True, activation="relu")
     layer.build(x.shape)
@@ -48,7 +48,7 @@ def test_bias_residual_and_relu_come_after(size):
 
 
 @pytest.mark.parametrize("size", KERNELS, ids=str)
-def test_lowered_forms_have_the_gradients_of_conv3d(size, monkeypatch):
+def test_lowered_convolutions_have_the_gradients_of_conv3d(size, monkeypatch):
     x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
     kernel = RNG.normal(size=(*size, 3, 4)).astype("float32")
 
@@ -66,7 +66,7 @@ def test_lowered_forms_have_the_gradients_of_conv3d(size, monkeypatch):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_frame_conv_is_a_convolution_of_every_frame(stride):
+def test_frame_conv_convolves_every_frame(stride):
     x = RNG.normal(size=(2, 3, 6, 8, 3)).astype("float32")
     layer = FrameConv(4, 3, stride, use_bias=True)
     layer.build(x.shape)
@@ -78,7 +78,7 @@ def test_frame_conv_is_a_convolution_of_every_frame(stride):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(6, 8), (5, 7)], ids=str)
 def test_frame_conv_without_padding(shape, stride):
-    """What is convolved with padding, without its margin."""
+    """The result is that with padding, without its margin."""
     x = RNG.normal(size=(2, 3, *shape, 3)).astype("float32")
     layer = FrameConv(4, (3, 5), stride, padded=False)
     layer.build(x.shape)
@@ -97,7 +97,7 @@ def test_frame_conv_without_padding(shape, stride):
     ],
     ids=["strided", "unpadded", "1x7", "3x1x1", "3x3x3"],
 )
-def test_layers_keep_keras_promises(layer, tmp_path):
+def test_layers_satisfy_the_contract_of_keras(layer, tmp_path):
     check_layer(layer, RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32"), tmp_path)
 
 
@@ -106,7 +106,7 @@ def test_even_kernels_are_refused():
         FrameConv(4, (3, 2))
 
 
-def test_identity_convolves_to_what_it_was():
+def test_identity_kernel_leaves_the_input_unchanged():
     x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
     layer = ClipConv(3, (3, 1, 3), kernel_initializer=Identity())
     close(layer(x), x)
@@ -120,7 +120,7 @@ def test_identity_convolves_to_what_it_was():
         (RandomNormal, keras.initializers.RandomNormal),
     ],
 )
-def test_numpy_draws_alike(ours, theirs):
+def test_initializers_draw_from_the_distribution_of_keras(ours, theirs):
     values, expected = (numpy(draw(seed=1)((300, 500))) for draw in (ours, theirs))
     shares = (0.01, 0.1, 0.5, 0.9, 0.99)
     found, known = np.quantile(values, shares), np.quantile(expected, shares)
@@ -129,7 +129,7 @@ def test_numpy_draws_alike(ours, theirs):
     assert (values != numpy(ours(seed=2)((300, 500)))).any()
 
 
-def test_kernels_start_as_he_et_al_say():
+def test_kernels_have_the_standard_deviation_of_he_et_al():
     keras.utils.set_random_seed(0)
     first, second = (numpy(HeNormal()((3, 3, 3, 32, 64))) for _ in range(2))
     assert (first != second).any()

@@ -21,7 +21,7 @@ def built(x, filters=4, **kwargs):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize("shape", [(4, 6, 8), (3, 5, 7)], ids=str)
-def test_variant_a_is_the_equation(shape, size, stride):
+def test_variant_a_matches_the_equation(shape, size, stride):
     x = RNG.normal(size=(2, *shape, 3)).astype("float32")
     layer = built(x, kernel_size=size, strides=stride, variant="a")
     close(layer(x), cost_a(x, *map(numpy, layer.weights), stride))
@@ -42,15 +42,15 @@ def test_variant_a_is_one_convolution(shape, size, stride):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(4, 6, 8), (3, 5, 7)], ids=str)
-def test_variant_b_is_the_equation(shape, stride):
+def test_variant_b_matches_the_equation(shape, stride):
     x = RNG.normal(size=(2, *shape, 3)).astype("float32")
     layer = built(x, strides=(1, stride, stride), variant="b")
     close(layer(x), cost_b(x, *map(numpy, layer.weights), stride))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_composed_kernel_is_three_views(stride, monkeypatch):
-    """Forward and gradients, against the views weighted one by one."""
+def test_composed_kernel_equals_three_views(stride, monkeypatch):
+    """Outputs and gradients equal those of the views weighted one by one."""
     x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
     layer = built(x, strides=stride, variant="a")
     arrays = [x, *map(numpy, layer.weights)]
@@ -78,7 +78,7 @@ def test_composed_kernel_is_three_views(stride, monkeypatch):
         close(three, truth)
 
 
-def test_composed_kernel_has_19_places():
+def test_composed_kernel_has_19_nonzero_positions():
     """Section 3.4: 3k^2 - 3k + 1 for k = 3."""
     composed = numpy(cost.compose([keras.ops.ones((3, 3, 1, 1))] * 3))
     assert np.count_nonzero(composed) == 19
@@ -91,19 +91,19 @@ def test_initial_coefficients_favour_height_width():
     np.testing.assert_allclose(numpy(layer.coefficients()), expected, atol=1e-4)
 
 
-def test_coefficients_weigh_the_views():
+def test_coefficients_weight_the_views():
     x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
     layer = built(x, strides=2)
     weights = numpy(layer.coefficients(keras.ops.convert_to_tensor(x))).swapaxes(0, 1)[
         :, :, None, None, None
     ]
     close(layer(x), (weights * cost_views(x, numpy(layer.kernel), 2)).sum(0))
-    with pytest.raises(ValueError, match='follow from each clip .variant "b".'):
+    with pytest.raises(ValueError, match='depend on the clip .variant "b".'):
         layer.coefficients()
 
 
 @pytest.mark.parametrize("variant", ["a", "b"])
-def test_layer_keeps_keras_promises(variant, tmp_path):
+def test_layer_satisfies_the_contract_of_keras(variant, tmp_path):
     x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
     check_layer(CoST(4, strides=2, variant=variant), x, tmp_path)
 

@@ -16,7 +16,7 @@ CHOICES = pytest.mark.parametrize(
 
 
 def cstm(x, weights, fusion, shift):
-    """Two branches, channel by channel as much of each as attention says."""
+    """Two branches, weighted by attention in each channel."""
     norm = ("gamma", "beta", "moving_mean", "moving_variance")
     gamma, beta, mean, variance = (weights[f"bn/{name}"] for name in norm)
     deep = convolution(x, weights["conv/kernel"], (1, 1, 1))
@@ -48,14 +48,14 @@ def built(**kwargs):
 
 @CHOICES
 @pytest.mark.parametrize("size", [(3, 3, 3), (3, 1, 1)], ids=str)
-def test_cstm_is_the_loop(size, fusion, shift):
+def test_cstm_matches_the_loop(size, fusion, shift):
     x = RNG.normal(size=(2, 4, 6, 8, 8)).astype("float32")
     layer = built(kernel_size=size, fusion=fusion, shift=shift, reduction=2)
     weights = {w.path.removeprefix("cstm/"): numpy(w) for w in layer.weights}
     close(layer(x), cstm(x.astype("float64"), weights, fusion, shift))
 
 
-def test_coefficients_weigh_the_branches():
+def test_coefficients_weight_the_branches():
     x = RNG.normal(size=(2, 3, 4, 5, 8)).astype("float32")
     layer = built(reduction=4)
     found = numpy(layer.coefficients(ops.convert_to_tensor(x)))
@@ -66,12 +66,12 @@ def test_coefficients_weigh_the_branches():
     convolution, shift = found[:, :, None, None, None].swapaxes(0, 1)
     close(layer(x), convolution * convolved + shift * shifted)
     assert built(fusion="sum").parts == ()
-    with pytest.raises(ValueError, match="follow from each clip. Pass clips"):
+    with pytest.raises(ValueError, match="depend on the clip. Pass clips"):
         layer.coefficients()
 
 
 @CHOICES
-def test_layer_keeps_keras_promises(fusion, shift, tmp_path):
+def test_layer_satisfies_the_contract_of_keras(fusion, shift, tmp_path):
     x = RNG.normal(2, size=(2, 4, 6, 8, 8)).astype("float32")
     check_layer(built(fusion=fusion, shift=shift, reduction=2), x, tmp_path)
 

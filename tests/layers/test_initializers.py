@@ -1,4 +1,4 @@
-"""What is drawn is counted, so that no file can fill the memory."""
+"""Drawn weights are counted, so that no file can fill the memory."""
 
 import pytest
 
@@ -9,7 +9,7 @@ DRAWN = ["HeNormal", "GlorotUniform", "RandomNormal", "Identity"]
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_no_more_is_drawn_than_is_allowed(name):
+def test_drawing_more_than_the_limit_is_an_error(name):
     draw = getattr(initializers, name)()
     with at_most(2, 50):
         assert draw((3, 5)).shape == (3, 5)

@@ -1,4 +1,4 @@
-"""Keras loads an operator whose Dense layers it has quantized or given LoRA."""
+"""Keras loads an operator whose Dense layers are quantized or have LoRA enabled."""
 
 import keras
 import numpy as np
@@ -15,12 +15,12 @@ OPERATORS = {
     "ChannelAttention": (ChannelAttention, {}, CLIP, ("fc1", "fc2")),
     "AttentionPooling": (AttentionPooling, {"filters": 5}, PAIR, ("conv1", "conv2")),
 }
-# Without a quantizer of activations, the answer is another one.
+# Without a quantizer of activations, the output differs.
 WEIGHTS_ONLY = keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
 
 
 def model_of(name):
-    """A model of one operator, the layers inside, and what it is asked."""
+    """Returns a model of one operator, its inner layers, and an input."""
     operator, options, shapes, names = OPERATORS[name]
     keras.utils.set_random_seed(0)
     inputs = keras.tree.map_shape_structure(keras.Input, shapes)
@@ -47,7 +47,7 @@ def give_lora(layer):
 
 @pytest.mark.parametrize("change", [quantize, give_lora])
 @pytest.mark.parametrize("name", OPERATORS)
-def test_what_keras_saves_it_loads(name, change, tmp_path):
+def test_keras_loads_a_changed_operator(name, change, tmp_path):
     model, inner, x = model_of(name)
     plain = numpy(model(x))
     for layer in inner:
@@ -67,12 +67,12 @@ def test_what_keras_saves_it_loads(name, change, tmp_path):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_an_operator_as_it_is_made_has_nothing_to_keep(name):
+def test_an_unchanged_operator_has_no_nested_configs(name):
     model, _, _ = model_of(name)
     assert model.get_layer("operator").get_config()["dense"] == {}
 
 
-def test_the_layers_of_cost_have_its_policy():
+def test_the_inner_layers_of_cost_have_its_dtype_policy():
     with precision("mixed_bfloat16"):
         layer = CoST(4, dtype="float32")
         layer.build((None, *CLIP))

@@ -22,7 +22,7 @@ only_torch = pytest.mark.skipif(
 
 
 class Log:
-    """Weak references to what layers returned, and which were alive at the last."""
+    """Weak references to the outputs of layers, and how many were alive at the end."""
 
     def __init__(self):
         self.results, self.alive = [], []
@@ -55,7 +55,7 @@ def graph(log):
     return inputs, keras.layers.Add()([x, x])
 
 
-def test_it_answers_like_a_keras_model():
+def test_outputs_equal_those_of_a_keras_model():
     x = np.arange(6, dtype="float32").reshape(2, 3)
     network = Network(*graph(Log()), name="units")
     close(network(x), 50 * x)
@@ -63,8 +63,8 @@ def test_it_answers_like_a_keras_model():
     close(keras.Model(*graph(Log()))(x), 50 * x)
 
 
-def test_it_trains_like_a_keras_model():
-    """Layers learn whether they train, and what is added to the loss arrives."""
+def test_training_equals_that_of_a_keras_model():
+    """Layers receive `training`, and their extra losses are added."""
     inputs = keras.Input((3,))
     norm = keras.layers.BatchNormalization(momentum=0.5, activity_regularizer="l2")
     network = Network(inputs, keras.layers.Dropout(1 - 1e-7)(norm(inputs)))
@@ -76,7 +76,7 @@ def test_it_trains_like_a_keras_model():
     assert len(network.losses) == 1
 
 
-def test_it_computes_in_the_type_that_is_asked_for():
+def test_it_computes_in_the_requested_dtype():
     inputs = keras.Input((3,))
     dense = keras.layers.Dense(2, dtype="mixed_bfloat16")
     assert (
@@ -88,7 +88,7 @@ def test_it_computes_in_the_type_that_is_asked_for():
 
 
 @only_torch
-def test_it_calls_what_a_user_has_hooked():
+def test_it_calls_the_hooks_of_a_user():
     network = Network(*graph(Log()))
     seen = []
     network.layers[1].register_forward_hook(lambda *args: seen.append(args[0].name))
@@ -97,16 +97,16 @@ def test_it_calls_what_a_user_has_hooked():
 
 
 @only_torch
-def test_it_holds_what_is_still_needed_alone():
+def test_it_holds_only_tensors_that_are_still_needed():
     log = Log()
     network = Network(*graph(log))
     log.results.clear()
     network(np.ones((2, 3), "float32"))
-    assert log.alive == [2]  # the input of the last one, not the first unit's
+    assert log.alive == [2]  # the input of the last unit, not that of the first
 
 
 @only_torch
-def test_it_lets_go_of_gradients_before_a_step():
+def test_it_frees_gradients_before_a_step():
     inputs = keras.Input((3,))
     dense = keras.layers.Dense(1)
     network = Network(inputs, dense(inputs))
@@ -116,7 +116,7 @@ def test_it_lets_go_of_gradients_before_a_step():
     x = np.ones((2, 3), "float32")
     for _ in range(2):
         network.train_on_batch(x, x[:, :1])
-    assert held == 3 * [None], "of building and of two steps"
+    assert held == 3 * [None], "one while building, two while training"
     assert dense.kernel.value.grad is not None
 
 
@@ -147,7 +147,7 @@ def test_the_record_survives_copies(model):
         assert copied.stzoo == model.stzoo
 
 
-def test_two_models_stand_in_one_graph(tmp_path):
+def test_two_models_can_share_a_graph(tmp_path):
     small = dict(width=4, depths=(1, 1, 1, 1), input_shape=(4, 32, 32, 3))
     one, other = (stzoo.cost_tiny(classes=3, name=name, **small) for name in "ab")
     x = np.random.default_rng(0).random((2, 4, 32, 32, 3)).astype("float32")
@@ -162,7 +162,7 @@ def test_two_models_stand_in_one_graph(tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The names of the layers that run by `keras.Layer.__call__`."""
+    """The names of the layers that run through `keras.Layer.__call__`."""
     names, run = [], keras.Layer.__call__
 
     def call(layer, *args, **kwargs):
@@ -174,7 +174,7 @@ def calls(monkeypatch):
 
 
 def hide_from_network(monkeypatch, name):
-    """Makes an attribute of layers absent where `stzoo.layers.network` reads it.
+    """Hides an attribute of layers from `stzoo.layers.network`.
 
     Keras and PyTorch themselves still find it.
     """
@@ -190,7 +190,7 @@ def hide_from_network(monkeypatch, name):
 
 
 def take_away(monkeypatch, missing):
-    """Makes a part absent that Keras or PyTorch do not promise to keep."""
+    """Removes a private part of Keras or PyTorch."""
     match missing:
         case "version":
             monkeypatch.setattr(network, "READ_VERSIONS", ())
@@ -211,7 +211,7 @@ def small_graph():
 
 
 def results(model, start, x):
-    """What a model answers without and with training, and its variables after that."""
+    """Returns the outputs without and with training, and the variables after that."""
     for variable, value in zip(model.variables, start, strict=True):
         variable.assign(value)
     answer, trained = numpy(model(x)), numpy(model(x, training=True))
@@ -222,7 +222,7 @@ PRIVATE = ("version", "clone_model", "_has_any_global_hook", *network.EXTRAS)
 
 
 @pytest.mark.parametrize("missing", [None, *PRIVATE])
-def test_without_private_parts_of_keras_the_numbers_stay(monkeypatch, calls, missing):
+def test_results_do_not_depend_on_private_parts_of_keras(monkeypatch, calls, missing):
     """Where a part is missing, Keras runs the layers."""
     take_away(monkeypatch, missing)
     model = Network(*small_graph())
@@ -247,7 +247,7 @@ def test_without_private_parts_of_keras_the_numbers_stay(monkeypatch, calls, mis
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras exports no ONNX")
 @pytest.mark.filterwarnings("ignore")  # of tf2onnx and of PyTorch's exporter
-def test_a_model_that_was_never_called_is_exported_for_any_batch(tmp_path):
+def test_a_model_that_was_never_called_exports_any_batch(tmp_path):
     small = dict(width=4, depths=(1, 1, 1, 1), input_shape=(4, 32, 32, 3))
     model = stzoo.fuse(stzoo.c2d_tiny(classes=3, **small))
     model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
@@ -271,7 +271,7 @@ def test_a_model_that_was_never_called_is_exported_for_any_batch(tmp_path):
 )
 @pytest.mark.filterwarnings("ignore")  # of OpenVINO and of PyTorch's tracing
 def test_openvino_takes_any_batch(name, options, fused, tmp_path):
-    """The networks whose 1x1 convolutions and shortcuts have strides."""
+    """These networks have strides in 1x1 convolutions and shortcuts."""
     shape = (16 if name == "p3d_tiny" else 4, 32, 32, 3)
     small = dict(width=4, depths=(1, 1, 1, 1), input_shape=shape)
     model = stzoo.create(name, classes=3, **small, **options)

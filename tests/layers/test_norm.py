@@ -10,7 +10,7 @@ RNG = np.random.default_rng(0)
 
 
 def twins():
-    """The layer and PyTorch's, with the same weights and statistics."""
+    """The layer and that of PyTorch, with the same weights and statistics."""
     layer, other = BatchNorm(), torch.nn.BatchNorm3d(5)
     layer.build((None, None, None, None, 5))
     values = [RNG.uniform(0.5, 1.5, 5).astype("float32") for _ in range(4)]
@@ -23,7 +23,7 @@ def twins():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_answers_and_remembers_as_pytorch(training):
+def test_outputs_and_moving_statistics_equal_those_of_pytorch(training):
     layer, other = twins()
     other.train(training)
     x = RNG.normal(3, 2, (2, 4, 6, 8, 5)).astype("float32")
@@ -33,7 +33,7 @@ def test_answers_and_remembers_as_pytorch(training):
     close(layer.moving_variance, other.running_var.numpy())
 
 
-def test_frozen_it_neither_learns_nor_remembers():
+def test_a_frozen_layer_does_not_change():
     layer, other = twins()
     layer.trainable = False
     x = RNG.normal(3, 2, (2, 4, 6, 8, 5)).astype("float32")
@@ -42,8 +42,8 @@ def test_frozen_it_neither_learns_nor_remembers():
     close(layer.moving_mean, before)
 
 
-def test_trains_as_pytorch():
-    """Three steps of `fit`: weights and statistics stay together."""
+def test_training_equals_that_of_pytorch():
+    """Weights and statistics agree after three steps of `fit`."""
     layer, other = twins()
     model = keras.Sequential([keras.Input((4, 6, 8, 5)), layer])
     model.compile(keras.optimizers.SGD(0.1), "mse")
@@ -63,7 +63,7 @@ def test_trains_as_pytorch():
     close(layer.moving_variance, other.running_var.numpy())
 
 
-def test_layer_keeps_keras_promises(tmp_path):
+def test_layer_satisfies_the_contract_of_keras(tmp_path):
     check_layer(
         BatchNorm(), RNG.normal(size=(2, 4, 6, 8, 5)).astype("float32"), tmp_path
     )

@@ -13,8 +13,8 @@ RNG = np.random.default_rng(0)
 
 @pytest.mark.parametrize("size", [(1, 3, 3), (2, 1, 1), (3, 3, 3), (3, 1, 1)], ids=str)
 @pytest.mark.parametrize("shape", [(4, 6, 8), (5, 7, 9)], ids=str)
-def test_max_pool_is_the_definition(shape, size):
-    """The pools of CoST's code and paper."""
+def test_max_pool_matches_the_definition(shape, size):
+    """The pools are those of the code and the paper of CoST."""
     x = RNG.uniform(size=(2, *shape, 3)).astype("float32")
     strides = tuple(2 if n > 1 else 1 for n in size)
     answer = pool.max_pool(keras.ops.convert_to_tensor(x), size, strides, "pool")
@@ -23,8 +23,8 @@ def test_max_pool_is_the_definition(shape, size):
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("shape", [(4, 6, 8), (5, 7, 9), (1, 2, 3)], ids=str)
-def test_max_pool_of_caffe_leaves_nothing_over(shape, known):
-    """ceil((n - size) / stride) + 1 places, the last one perhaps not a whole pool."""
+def test_max_pool_of_caffe_pools_the_remainder(shape, known):
+    """There are ceil((n - size) / stride) + 1 pools. The last one can be partial."""
     x = RNG.uniform(size=(2, *shape, 3)).astype("float32")
     sizes, strides = (2, 3, 3), (2, 2, 2)
     places = [range(-(-(n - k) // 2) + 1) for n, k in zip(shape, sizes, strict=True)]
@@ -40,13 +40,13 @@ def test_max_pool_of_caffe_leaves_nothing_over(shape, known):
 @pytest.mark.parametrize(
     ("sizes", "pool_size", "ceil", "text"),
     [
-        ((4, 1, 9), (1, 3, 3), True, "pools 1x3x3 places .* of the clip 4x1x9 are"),
-        ((1, 4, 4), (2, 1, 1), False, "pools 2x1x1 places .* of the clip 1x4x4 are"),
+        ((4, 1, 9), (1, 3, 3), True, "is 1x3x3 .* its input is only 4x1x9"),
+        ((1, 4, 4), (2, 1, 1), False, "is 2x1x1 .* its input is only 1x4x4"),
         (
             (None, None, 0),
             (1, 2, 2),
             False,
-            r"pools 1x2x2 .* of the clip \?x\?x0 are left",
+            r"is 1x2x2 .* its input is only \?x\?x0",
         ),
     ],
 )

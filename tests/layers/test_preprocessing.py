@@ -14,15 +14,15 @@ def test_normalizes_each_channel(dtype):
     close(Normalize(MEAN, STD)(x), (x.astype("float64") - MEAN) / STD)
 
 
-def test_bgr_is_for_the_network_only():
-    """Mean and deviation are given in the order of the input, which is RGB."""
+def test_mean_and_std_are_rgb_also_for_a_bgr_network():
+    """They have the order of the input."""
     x = RNG.integers(0, 256, (2, 4, 6, 8, 3)).astype("uint8")
     rgb = numpy(Normalize(MEAN, STD)(x))
     close(Normalize(MEAN, STD, "BGR")(x), rgb[..., ::-1])
 
 
 def test_subtracts_before_it_rounds():
-    """In half precision, 255 - 123.675 keeps what the mean would have drowned."""
+    """Rounding to half precision before the subtraction would lose digits."""
     x = np.full((1, 1, 1, 1, 3), 254.7, "float32")
     with precision("mixed_bfloat16"):
         y = numpy(Normalize(MEAN, (0.5,) * 3)(x)).astype("float64")

@@ -11,7 +11,7 @@ SHAPES = pytest.mark.parametrize("shape", [(4, 6, 8), (3, 5, 7), (1, 4, 4)], ids
 
 
 def gate(shape, layer=None):
-    """A gate that is open, its batch norm far from its initial state."""
+    """Returns an open gate whose batch norm is far from its initial state."""
     layer = layer or GateShift()
     layer.build(shape)
     randomize(layer)
@@ -19,13 +19,13 @@ def gate(shape, layer=None):
 
 
 @SHAPES
-def test_temporal_shift_is_the_loop(shape):
+def test_temporal_shift_matches_the_loop(shape):
     x = RNG.normal(size=(2, *shape, 16)).astype("float32")
     close(TemporalShift()(x), temporal_shift(x), 0)
     close(TemporalShift(4)(x), temporal_shift(x, 4), 0)
 
 
-def test_coefficients_are_what_gates_let_through():
+def test_coefficients_are_the_gated_fractions():
     x = RNG.normal(size=(2, 3, 4, 5, 8)).astype("float32")
     layer = gate(x.shape)
     layer.kernel.assign(np.zeros(layer.kernel.shape))
@@ -33,12 +33,12 @@ def test_coefficients_are_what_gates_let_through():
     found = numpy(layer.coefficients(ops.convert_to_tensor(x)))
     expected = np.array([[0.75, 0.5], [0.25, 0.5]])  # kept, shifted
     np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)
-    with pytest.raises(ValueError, match="follow from clips. Pass clips"):
+    with pytest.raises(ValueError, match="depend on the clip. Pass clips"):
         layer.coefficients()
 
 
 @SHAPES
-def test_gate_shift_is_the_loop(shape):
+def test_gate_shift_matches_the_loop(shape):
     x = RNG.normal(size=(2, *shape, 8)).astype("float32")
     layer = gate(x.shape)
     values = {weight.path.split("/")[-1]: numpy(weight) for weight in layer.weights}
@@ -54,14 +54,14 @@ def test_gate_shift_is_the_loop(shape):
     close(layer(x), expected)
 
 
-def test_closed_gates_leave_the_shuffle():
+def test_closed_gates_only_shuffle():
     x = np.tile(np.arange(8, dtype="float32"), (1, 3, 2, 2, 1))
     answer = numpy(GateShift()(x))
     np.testing.assert_array_equal(answer, x[..., [0, 2, 1, 3, 4, 6, 5, 7]])
 
 
-def test_gradients_reach_through_the_shift():
-    """The sum of all frames loses what leaves the clip, and nothing else."""
+def test_gradients_pass_through_the_shift():
+    """Only values that are shifted out of the clip have no gradient."""
     x = np.ones((1, 3, 2, 2, 8), "float32")
     (found,) = gradients(TemporalShift(), x)
     assert found[0, :, 0, 0, 0].tolist() == [0, 1, 1]
@@ -69,7 +69,7 @@ def test_gradients_reach_through_the_shift():
     assert found[0, :, 0, 0, 2].tolist() == [1, 1, 1]
 
 
-def test_channel_attention_is_the_equation():
+def test_channel_attention_matches_the_equation():
     x = RNG.normal(size=(2, 3, 4, 5, 8)).astype("float32")
     layer = ChannelAttention(2)
     layer.build(x.shape)
@@ -85,7 +85,7 @@ def test_channel_attention_is_the_equation():
     [TemporalShift, lambda: gate((2, 4, 6, 8, 8)), lambda: ChannelAttention(2)],
     ids=["tsm", "gate", "attention"],
 )
-def test_layers_keep_keras_promises(make, tmp_path):
+def test_layers_satisfy_the_contract_of_keras(make, tmp_path):
     check_layer(make(), RNG.normal(size=(2, 4, 6, 8, 8)).astype("float32"), tmp_path)
 
 

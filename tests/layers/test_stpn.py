@@ -15,13 +15,13 @@ def arrays(*widths, shape=(2, 1, 3, 4)):
 
 
 def sketched(layer, inputs):
-    """The twin with the hashes and signs of a layer."""
+    """Computes the NumPy twin with the hashes and signs of a layer."""
     hashes, signs = map(numpy, layer.hashes), map(numpy, layer.signs)
     return compact_bilinear([x.astype(float) for x in inputs], hashes, signs, layer.dim)
 
 
 def check(layer, inputs, tmp_path):
-    """What every layer must do, for one with several inputs."""
+    """Checks the contract of Keras for a layer with several inputs."""
     answer = numpy(layer(inputs))
     assert layer.compute_output_shape([x.shape for x in inputs]) == answer.shape
     assert layer.__class__.from_config(layer.get_config()).get_config() == (
@@ -37,7 +37,7 @@ def check(layer, inputs, tmp_path):
         found = half([ops.cast(x, "bfloat16") for x in inputs])
         assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
         half.set_weights(layer.get_weights())
-        exact = half(inputs)  # not rounded on its way in
+        exact = half(inputs)  # the input is not rounded
         np.testing.assert_allclose(
             numpy(ops.cast(exact, "float32")), answer, rtol=2**-8, atol=1e-6
         )
@@ -52,20 +52,20 @@ def check(layer, inputs, tmp_path):
 
 @pytest.mark.parametrize("dim", [16, 15, 1, 40])
 @pytest.mark.parametrize("widths", [(12, 7), (5, 8, 6), (3, 3, 3, 3)], ids=str)
-def test_is_the_circular_convolution_of_sketches(widths, dim):
+def test_output_is_the_circular_convolution_of_the_sketches(widths, dim):
     layer, inputs = SpatiotemporalCompactBilinear(dim, seed=3), arrays(*widths)
     close(layer(inputs), sketched(layer, inputs))
 
 
 def test_vectors_and_maps():
-    """A location is fused by itself, wherever it is."""
+    """Each location is fused independently."""
     layer, maps = SpatiotemporalCompactBilinear(16), arrays(8, 6)
     fused = numpy(layer(maps))
     close(layer([x[:, 0, 1, 2] for x in maps]), fused[:, 0, 1, 2])
 
 
-def test_keeps_the_norm_of_the_outer_product():
-    """What a sketch is for: inner products are those of outer products, on average."""
+def test_inner_products_are_those_of_the_outer_products():
+    """This holds on average, and is the purpose of a sketch."""
     x, y = arrays(20, 30, shape=(1,))
     squares = [
         (numpy(SpatiotemporalCompactBilinear(512, seed)([x, y])) ** 2).sum()
@@ -75,7 +75,7 @@ def test_keeps_the_norm_of_the_outer_product():
     assert abs(np.mean(squares) / expected - 1) < 0.2
 
 
-def test_hashes_follow_from_the_seed_and_are_saved():
+def test_hashes_depend_on_the_seed_and_are_saved():
     inputs = arrays(8, 8)
     one, same, other = (SpatiotemporalCompactBilinear(64, s) for s in (1, 1, 2))
     answer = numpy(one(inputs))
@@ -89,7 +89,7 @@ def test_hashes_follow_from_the_seed_and_are_saved():
 
 
 @pytest.mark.parametrize("widths", [(4, 3), (3, 4, 2)], ids=str)
-def test_gradients_are_finite_differences(widths):
+def test_gradients_match_finite_differences(widths):
     layer = SpatiotemporalCompactBilinear(8)
     inputs = arrays(*widths, shape=(2, 3))
     layer(inputs)
@@ -110,7 +110,7 @@ def test_gradients_are_finite_differences(widths):
         close(found, expected)
 
 
-def test_normalized():
+def test_normalize_divides_by_the_root_mean_square():
     plain, layer = (SpatiotemporalCompactBilinear(32, normalize=n) for n in (0, 1))
     inputs = arrays(8, 6)
     y = numpy(plain(inputs)).astype(float)
@@ -120,7 +120,7 @@ def test_normalized():
     assert all(np.isfinite(g).all() for g in gradients(lambda *x: layer(x), *zeros))
 
 
-def test_fusion_keeps_keras_promises(tmp_path):
+def test_fusion_satisfies_the_contract_of_keras(tmp_path):
     check(SpatiotemporalCompactBilinear(16, 5), arrays(8, 6, 4), tmp_path)
 
 
@@ -135,13 +135,13 @@ def test_attention_is_the_weighted_mean():
     close(answer, (x * weights[..., None]).sum((1, 2, 3)))
 
 
-def test_attention_keeps_keras_promises(tmp_path):
+def test_attention_satisfies_the_contract_of_keras(tmp_path):
     keras.utils.set_random_seed(0)
     check(AttentionPooling(6), arrays(6, 8), tmp_path)
 
 
 @pytest.mark.parametrize("sizes", [(6, 8), (None, None)], ids=str)
-def test_pyramid_takes_the_clip_apart(sizes, tmp_path):
+def test_pyramid_splits_the_clip(sizes, tmp_path):
     clip = RNG.integers(0, 256, (2, 12, 6, 8, 5)).astype("uint8")
     inputs = keras.Input((12, *sizes, 5))
     model = keras.Model(inputs, Pyramid(4)(inputs))
@@ -165,17 +165,17 @@ def test_pyramid_takes_the_clip_apart(sizes, tmp_path):
         (lambda: SpatiotemporalCompactBilinear(8, seed=-1), "seed must be a whole"),
         (
             lambda: SpatiotemporalCompactBilinear(8)(arrays(4)),
-            "two or more inputs is needed.* Received: \\(2, 1, 3, 4, 4\\)",
+            "two or more inputs.* Received: \\(2, 1, 3, 4, 4\\)",
         ),
         (
             lambda: SpatiotemporalCompactBilinear(8)(arrays(4)[0]),
-            "two or more inputs is needed",
+            "Expected a list of two or more inputs",
         ),
         (
             lambda: AttentionPooling()([np.ones((2, 3, 3, 4)), np.ones((2, 3, 2, 4))]),
-            "of the same shape but for the channels",
+            "whose shapes differ in the channels only",
         ),
-        (lambda: Pyramid(4)(np.ones((1, 10, 2, 2, 5))), "snippets of 4 frames"),
+        (lambda: Pyramid(4)(np.ones((1, 10, 2, 2, 5))), "a multiple of 4 frames"),
         (lambda: Pyramid(4)(np.ones((1, 8, 2, 2, 3))), "must have 2 or 5 channels"),
     ],
 )
