@@ -1,26 +1,26 @@
-"""CoST, and the C2D and C3D that its paper compares it with.
+"""CoST, and the C2D and C3D baselines of its paper.
 
 Li, Zhong, Xie, Pu: Collaborative Spatiotemporal Feature Learning for Video Action
 Recognition. CVPR 2019. https://arxiv.org/abs/1903.01197
 The authors' later PyTorch code: https://github.com/hikvision-research/cost
 
-C2D is a ResNet on frames with one pool in time. CoST and C3D put time into the second
-block of every two: CoST in the place of the 3x3 convolution; C3D inflates the first
-1x1 to 3x1x1 (what the paper calls C3D in its tables) or the 3x3 to 3x3x3.
+C2D is a ResNet on frames with one pool in time. CoST and C3D add time to every second
+block. CoST replaces the 3x3 convolution. C3D inflates the first 1x1 to 3x1x1 (the C3D
+of the tables in the paper) or the 3x3 to 3x3x3.
 
-Paper and code differ, and where they do, the code stands here by default:
+Paper and code differ in these points. The default follows the code:
 
 * Pools. Code: 1x3x3 after the stem and 2x1x1 after the first stage. Paper, Table 1:
-  3x3x3 and 3x1x1, both with the same strides: `pooling="paper"`.
-* "Every two residual units" are, in the code, the blocks 1, 3, 5, ... counted through
-  all stages; the paper does not say which ones (Figure 8 shows 8 in ResNet-50).
-* The stride of a block stands in its 3x3 convolution; the paper does not say.
+  3x3x3 and 3x1x1, with the same strides: `pooling="paper"`.
+* "Every two residual units" are the blocks 1, 3, 5, ... in the code, counted through
+  all stages. The paper does not say which ones (Figure 8 shows 8 in ResNet-50).
+* The 3x3 convolution of a block has the stride. The paper does not say which one.
 * 32 frames (77.5 % on Kinetics). The paper fine-tunes the model of 8 frames, so its
   stem has no stride in time and `input_shape=(32, 224, 224, 3)` builds it. The code
   also has a configuration for 32 frames with a 5x7x7 stem and strides of 2 in time in
   stem and pool. It was never trained, so it is not implemented.
-* The paper trains with 600,000 steps of asynchronous SGD in TensorFlow; the code with
-  160 epochs in PyTorch. Accuracies of the entries below are the paper's, 10 clips.
+* The paper trains with 600,000 steps of asynchronous SGD in TensorFlow, the code with
+  160 epochs in PyTorch. The entries have the accuracies of the paper, with 10 clips.
 """
 
 from functools import partial
@@ -47,7 +47,7 @@ def c2d(config, name, pooling, depths, width=64):
 
 
 def c3d(config, name, kernel, pooling, depths, width=64):
-    """Every second block inflated (Section 3.2)."""
+    """ResNet with every second block inflated (Section 3.2)."""
     if kernel == "3x1x1":
         inflate = {"conv1": partial(ClipConv, kernel_size=(3, 1, 1))}
     else:
@@ -57,14 +57,14 @@ def c3d(config, name, kernel, pooling, depths, width=64):
 
 
 def cost(config, name, variant, pooling, depths, width=64):
-    """CoST in every second block (Section 3.3)."""
+    """ResNet with CoST in every second block (Section 3.3)."""
     conv2 = partial(CoST, kernel_size=3, variant=variant)
     branches = cycle((bottleneck, partial(bottleneck, conv2=conv2)))
     return _network(config, name, branches, pooling, depths, width)
 
 
 def _network(config, name, branches, pooling, depths, width):
-    """The network of all three, which differ in their branches."""
+    """Builds C2D, C3D or CoST, which differ only in their branches."""
     if config.clip.frames == 1:
         raise ValueError(
             "The network halves the number of frames once, so a clip needs 2 or more. "
@@ -80,7 +80,8 @@ def _network(config, name, branches, pooling, depths, width):
     return Network(inputs, classifier(x, config.classes, dropout=0.5), name=name)
 
 
-# From mmaction2's names (the authors' checkpoints) to torchvision's, which are ours.
+# From the names of mmaction2 (the authors' checkpoints) to those of torchvision, which
+# stzoo uses.
 KEY_MAP = (
     (r"^backbone\.", ""),
     (r"^cls_head\.fc_cls\.", "fc."),
@@ -111,7 +112,7 @@ def c2d_resnet101(
 def c2d_resnet152(
     classes=None, input_shape=None, pretrained=None, pooling="code", name=None
 ):
-    """ResNet-152 on frames, pooled over time; not in the paper."""
+    """ResNet-152 on frames, pooled over time. It is not in the paper."""
     options = dict(pooling=pooling)
     return FAMILY.build(c2d_resnet152, options, classes, input_shape, pretrained, name)
 
@@ -125,7 +126,7 @@ def c2d_tiny(
     depths=(2, 2, 2, 2),
     name=None,
 ):
-    """The graph of `c2d_resnet50`, small: for tests, demonstrations and studies."""
+    """A small `c2d_resnet50` for tests, demonstrations and studies."""
     options = dict(pooling=pooling, width=width, depths=depths)
     return FAMILY.build(c2d_tiny, options, classes, input_shape, pretrained, name)
 
@@ -166,7 +167,7 @@ def c3d_tiny(
     depths=(2, 2, 2, 2),
     name=None,
 ):
-    """The graph of `c3d_resnet50`, small: for tests, demonstrations and studies."""
+    """A small `c3d_resnet50` for tests, demonstrations and studies."""
     options = dict(kernel=kernel, pooling=pooling, width=width, depths=depths)
     return FAMILY.build(c3d_tiny, options, classes, input_shape, pretrained, name)
 
@@ -179,7 +180,7 @@ def cost_resnet50(
     pooling="code",
     name=None,
 ):
-    """CoST on ResNet-50: 25.1 M parameters, as (a) 24.3 M."""
+    """CoST on ResNet-50: 25.1 M parameters, or 24.3 M for variant (a)."""
     options = dict(variant=variant, pooling=pooling)
     return FAMILY.build(cost_resnet50, options, classes, input_shape, pretrained, name)
 
@@ -192,7 +193,7 @@ def cost_resnet101(
     pooling="code",
     name=None,
 ):
-    """CoST on ResNet-101: 44.4 M parameters, as (a) 43.3 M."""
+    """CoST on ResNet-101: 44.4 M parameters, or 43.3 M for variant (a)."""
     options = dict(variant=variant, pooling=pooling)
     return FAMILY.build(cost_resnet101, options, classes, input_shape, pretrained, name)
 
@@ -205,7 +206,7 @@ def cost_resnet152(
     pooling="code",
     name=None,
 ):
-    """CoST on ResNet-152; not in the paper."""
+    """CoST on ResNet-152. It is not in the paper."""
     options = dict(variant=variant, pooling=pooling)
     return FAMILY.build(cost_resnet152, options, classes, input_shape, pretrained, name)
 
@@ -220,7 +221,7 @@ def cost_tiny(
     depths=(2, 2, 2, 2),
     name=None,
 ):
-    """The graph of `cost_resnet50`, small: for tests, demonstrations and studies."""
+    """A small `cost_resnet50` for tests, demonstrations and studies."""
     options = dict(variant=variant, pooling=pooling, width=width, depths=depths)
     return FAMILY.build(cost_tiny, options, classes, input_shape, pretrained, name)
 
@@ -253,10 +254,10 @@ FAMILY = Family(
         cost_tiny: Architecture(cost, _TINY, classes=12),
     },
     arguments={
-        "variant": """`"b"`, coefficients computed from each clip, or `"a"`, learned
-        coefficients that are the same for all clips.""",
+        "variant": """`"b"` for coefficients computed from each clip, or `"a"` for
+        learned coefficients that are the same for all clips.""",
         "kernel": """`"3x1x1"` or `"3x3x3"`, the inflated convolution.""",
-        "pooling": """`"code"` or `"paper"`, see the module.""",
+        "pooling": """`"code"` or `"paper"`, see the module docstring.""",
         "width": "int, filters of the stem.",
         "depths": "tuple of 4 ints, blocks in each stage.",
     },

@@ -1,15 +1,15 @@
-"""CSTM: TSN with a 3D convolution and a temporal shift, weighed by attention.
+"""CSTM: TSN with a 3D convolution and a temporal shift, weighted by attention.
 
 Zheng, Zhang: a collaborative network of a 3D CNN and a 2D temporal shift for action
 recognition. Intelligent Computer and Applications (智能计算机与应用) 2021(7), 43-49.
 
-What the paper states and what is our reading of it stands, point by point, in
-`stzoo/layers/cstm.py`. Of the network, it states the backbones (BN-Inception and
-Inception v3), frames (8 and 16) and accuracies. Our reading is that the module stands
-at the ten places where GSM, its baseline, has its gates, and that all else (one frame
-from each part of the video, BGR, averaged logits, recipe) is GSM's as well. At these
-places, 3x3x3 convolutions of all channels add 11.1 M parameters to BN-Inception,
-`kernel_size=(3, 1, 1)` adds 1.2 M. From `"imagenet"`, the modules start at random.
+`stzoo/layers/cstm.py` lists what the paper *states* about the module and what is *our
+reading*. About the network, the paper *states* the backbones (BN-Inception and
+Inception v3), frames (8 and 16) and accuracies. It is *our reading* that the module is
+at the ten positions of the gates of GSM, its baseline, and that everything else (one
+frame from each part of the video, BGR, averaged logits, recipe) is also that of GSM.
+There, 3x3x3 convolutions of all channels add 11.1 M parameters to BN-Inception, and
+`kernel_size=(3, 1, 1)` adds 1.2 M. With `"imagenet"`, the modules start at random.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from stzoo.weights.labels import classes_of
 
 
 def cstm(config, name, backbone, width=64, depth=None, **module):
-    """The graph: a `stzoo.layers.CSTM` at each place; `module` are its arguments."""
+    """Builds the graph with a `stzoo.layers.CSTM(**module)` at each position."""
     inserts = {
         place: CSTM(name=f"cstm_{place}", **module) for place in places(backbone, depth)
     }
@@ -49,7 +49,7 @@ def cstm_bninception(
     reduction=4,
     name=None,
 ):
-    """BN-Inception with ten modules: 21.7 M parameters and the head."""
+    """BN-Inception with ten modules: 21.7 M parameters without the head."""
     options = dict(
         fusion=fusion, shift=shift, kernel_size=kernel_size, reduction=reduction
     )
@@ -68,7 +68,7 @@ def cstm_inceptionv3(
     reduction=4,
     name=None,
 ):
-    """Inception v3 with ten modules: 32.1 M parameters and the head."""
+    """Inception v3 with ten modules: 32.1 M parameters without the head."""
     options = dict(
         fusion=fusion, shift=shift, kernel_size=kernel_size, reduction=reduction
     )
@@ -90,7 +90,7 @@ def cstm_tiny(
     depth=11,
     name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies."""
+    """A small CSTM for tests, demonstrations and studies."""
     options = dict(
         fusion=fusion,
         shift=shift,
@@ -127,11 +127,11 @@ FAMILY = Family(
         cstm_tiny: Architecture(cstm, tiny_clip, classes=12),
     },
     arguments={
-        "fusion": """`"attention"`, or `"sum"`, the paper's `3D_Shift_sum`.""",
+        "fusion": """`"attention"`, or `"sum"` for the paper's `3D_Shift_sum`.""",
         "shift": """`"gate"` or `"tsm"`.""",
-        "kernel_size": "tuple of 3 odd ints, of the 3D convolution.",
-        "reduction": """int, the hidden layer of attention has `1 / reduction` of the
-        channels.""",
+        "kernel_size": "tuple of 3 odd ints, size of the 3D convolution.",
+        "reduction": """int. The hidden layer of the attention has
+        `channels / reduction` units.""",
         **TINY_ARGUMENTS,
     },
     choices={
@@ -149,7 +149,7 @@ FAMILY = Family(
                 clip=dataclasses.replace(CLIPS[backbone], frames=frames),
                 source="Zheng and Zhang, 2021",
                 reported={"top1": top1, "top5": top5},
-                # The code from which CSTM descends sorts the names.
+                # The code of GSM, on which CSTM is based, sorts the names.
                 **classes_of(dataset, order=sorted),
             )
             for (backbone, frames), accuracies in _REPORTED.items()

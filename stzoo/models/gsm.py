@@ -1,16 +1,16 @@
-"""GSM: TSN whose channels move in time as far as a gate lets them.
+"""GSM: TSN with gated temporal shifts.
 
 Sudhakaran, Escalera, Lanz: Gate-Shift Networks for Video Action Recognition. CVPR 2020.
 https://arxiv.org/abs/1912.00381, https://github.com/swathikirans/GSM
 
-A gate stands between a convolution and its batch norm in one branch of each Inception
-block: ten in BN-Inception, ten in Inception v3 (none in `mixed_6`), as the code has
-them. `attention=True` adds an attention over channels after each gate: the
-`GSM+attention` that the paper of CSTM compares with and does not describe; that it is
-squeeze-and-excitation is our reading.
+One branch of each Inception block has a gate between a convolution and its batch norm.
+As in the code, BN-Inception has ten gates, and Inception v3 has ten (none in
+`mixed_6`). `attention=True` adds channel attention after each gate. This is the
+`GSM+attention` that the paper of CSTM compares with but does not describe. It is *our
+reading* that it is squeeze-and-excitation.
 
-From `"imagenet"`, gates start closed and shuffle channels all the same, as in the code
-of the authors: the network is not that of images at first, and has to be fine-tuned.
+With `"imagenet"`, gates start closed but still shuffle channels, as in the authors'
+code. So the initial network does not equal the image network, and must be fine-tuned.
 """
 
 import dataclasses
@@ -63,12 +63,12 @@ PLACES = {
 
 
 def places(backbone, depth=None):
-    """The convolutions that are followed by a gate, in the first blocks or in all."""
+    """Returns the convolutions with a gate, in the first `depth` blocks or in all."""
     return [place for place in PLACES[backbone][:depth] if place]
 
 
 def gsm(config, name, backbone, attention, width=64, depth=None):
-    """The graph: a gate, with or without attention, at each place."""
+    """Builds the graph with a gate, and possibly attention, at each position."""
     inserts = {
         place: partial(_gate, name=f"gsm_{place}", attention=attention)
         for place in places(backbone, depth)
@@ -85,7 +85,7 @@ def _gate(x, name, attention):
 def gsm_bninception(
     classes=None, input_shape=None, pretrained=None, attention=False, name=None
 ):
-    """BN-Inception with ten gates: 10.3 M parameters and the head."""
+    """BN-Inception with ten gates: 10.3 M parameters without the head."""
     options = dict(attention=attention)
     return FAMILY.build(
         gsm_bninception, options, classes, input_shape, pretrained, name
@@ -95,7 +95,7 @@ def gsm_bninception(
 def gsm_inceptionv3(
     classes=None, input_shape=None, pretrained=None, attention=False, name=None
 ):
-    """Inception v3 with ten gates: 21.9 M parameters and the head."""
+    """Inception v3 with ten gates: 21.9 M parameters without the head."""
     options = dict(attention=attention)
     return FAMILY.build(
         gsm_inceptionv3, options, classes, input_shape, pretrained, name
@@ -112,12 +112,12 @@ def gsm_tiny(
     depth=11,
     name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies."""
+    """A small GSM for tests, demonstrations and studies."""
     options = dict(attention=attention, backbone=backbone, width=width, depth=depth)
     return FAMILY.build(gsm_tiny, options, classes, input_shape, pretrained, name)
 
 
-# The authors' files on Google Drive and, where they give one, top-1 with one clip.
+# The authors' files on Google Drive, and their top-1 with one clip, if they give it.
 _FILES = (
     # backbone, tag, frames, file, top-1
     ("bn_inception", "something_v1", 8, "1rPma02uIiNI-TmL50rOyDDL1JOZeYPzT", 47.24),
@@ -140,7 +140,7 @@ FAMILY = Family(
         gsm_tiny: Architecture(gsm, tiny_clip, classes=12),
     },
     arguments={
-        "attention": "bool, weigh channels after each gate (CSTM's `GSM+attention`).",
+        "attention": "bool, whether to add channel attention after each gate.",
         **TINY_ARGUMENTS,
     },
     choices={"attention": (False, True), "backbone": tuple(BACKBONES)},

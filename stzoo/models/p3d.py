@@ -4,44 +4,45 @@ Qiu, Yao, Mei: Learning Spatio-Temporal Representation with Pseudo-3D Residual
 Networks. ICCV 2017. https://arxiv.org/abs/1711.10305
 The authors' Caffe models: https://github.com/ZhaofanQiu/pseudo-3d-residual-networks
 
-A 3x3x3 convolution is taken apart into S, 1x3x3 in space, and T, 3x1x1 in time. With
-a residual unit's input x, the blocks are (Section 3.2)
+A 3x3x3 convolution is split into S, 1x3x3 in space, and T, 3x1x1 in time. With the
+input x of a residual unit, the blocks are (Section 3.2)
 
     A: x + T(S(x))        B: x + S(x) + T(x)        C: x + S(x) + T(S(x))
 
-and replace the units of a ResNet in turn, A, B, C, A, ... through the stages. The
-last stage is 2D: pools have halved 16 frames four times. Of a longer clip, its
-convolutions see every frame that is left, and the global average all of them.
+They replace the units of a ResNet in turn, A, B, C, A, ... through the stages. The last
+stage is 2D, since pools have halved 16 frames four times. In a longer clip, its
+convolutions process each remaining frame, and the global average covers all of them.
 
-The weights that exist compute three different functions; `semantics` says which:
+The published weights need three different functions. `semantics` selects one:
 
-* `"paper"`: Figure 3. ReLU after S and T in A; in B and C after S and after the sum.
-* `"caffe"`: the authors' models. As the paper, but C takes the mean of S and T(S)
-  (`coeff: 0.5` in all their files), where the paper adds. Right for `.caffemodel`
-  files, and for the PyTorch port's own checkpoints, which were converted from them.
-* `"port"`: what the PyTorch port (https://github.com/qijiezhao/pseudo-3d-pytorch)
-  computes: ReLU after T in all blocks and none after the sum, and a first pool with
-  margins. Right for what was trained with it: the weights of GluonCV.
+* `"paper"`: Figure 3. A has a ReLU after S and after T. B and C have one after S and
+  after the sum.
+* `"caffe"`: the authors' models. They match the paper, but C takes the mean of S and
+  T(S) (`coeff: 0.5` in all their files), where the paper adds. Use it for `.caffemodel`
+  files, and for the checkpoints of the PyTorch port, which were converted from them.
+* `"port"`: the PyTorch port (https://github.com/qijiezhao/pseudo-3d-pytorch). All
+  blocks have a ReLU after T and none after the sum, and the first pool is padded. Use
+  it for weights trained with it, such as those of GluonCV.
 
-Further:
+Further details:
 
-* Pools follow Caffe (no margins, a rest is pooled too), so any number of frames works.
-  The pools of the port drop a rest and need 16 frames.
-* The stride of a block stands in its first 1x1x1, as in Caffe's ResNet. timm's
-  weights (`"imagenet"`) were trained with it in the 3x3, so the strided blocks see
-  another grid than the one they were trained on, and need to be fine-tuned.
-* From weights of images, temporal convolutions start, as far as the block allows it,
-  so that the network is that of images, while batch norms stand still: in A, and in C
-  of `"caffe"`, as the identity; in B and C of the paper with a scale of 0. Behind the
-  port's ReLU that scale would never leave 0, so B and C of `"port"` start at random,
-  as all do without weights. The paper does not say how they start; the authors'
-  prototxt says xavier.
-* Dropout is 0.5, as in the authors' Kinetics model; their others have 0.1 (Sports-1M),
-  0.7 (flow) and 0.9 (UCF101). They train with all batch norms but the first frozen.
-* The authors subtract 104, 117, 123 from blue, green and red. What the port's own
-  checkpoints expect is not known: its code names mean and deviation of ImageNet
-  without applying them, and users report wrong predictions. `"caffe"` builds with
-  the former, `"port"` with the latter.
+* Pools follow Caffe (no padding, and a partial pool at the end), so any number of
+  frames works. The pools of the port drop the remainder and need 16 frames.
+* The first 1x1x1 of a block has the stride, as in Caffe's ResNet. timm's weights
+  (`"imagenet"`) were trained with the stride in the 3x3. So the strided blocks see
+  another grid than in their training, and must be fine-tuned.
+* With image weights, temporal convolutions are initialised so that the network equals
+  the image network as far as the block allows it (with batch norms in inference). They
+  are the identity in A and in C of `"caffe"`. In B and C of the paper, their scale is
+  0. After the ReLU of the port, this scale would stay 0, so B and C of `"port"` start
+  at random, as all blocks do without weights. The paper does not give the
+  initialisation. The authors' prototxt has xavier.
+* Dropout is 0.5, as in the authors' Kinetics model. Their others have 0.1 (Sports-1M),
+  0.7 (flow) and 0.9 (UCF101). They freeze all batch norms except the first.
+* The authors subtract 104, 117, 123 from blue, green and red. It is unknown what the
+  port's own checkpoints expect: its code defines mean and deviation of ImageNet without
+  applying them, and users report wrong predictions. `"caffe"` uses the former, `"port"`
+  the latter.
 """
 
 import dataclasses
@@ -62,7 +63,7 @@ from stzoo.models.family import Architecture, Family
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
 
-# 160x160 out of 182x242, 16 frames that follow each other (Section 4.1).
+# A crop of 160x160 from 182x242, and 16 consecutive frames (Section 4.1).
 IMAGENET = ClipConfig(frames=16, stride=1, height=160, width=160, short_side=182)
 CAFFE = dataclasses.replace(IMAGENET, mean=(123, 117, 104), std=(1,) * 3, order="BGR")
 CLIPS = {
@@ -79,23 +80,24 @@ CLIPS = {
 
 
 def p3d(config, name, blocks, modality, semantics, depths, width=64):
-    """The graph.
+    """Builds the graph.
 
     Args:
-        config: `ModelConfig`. Temporal convolutions that its weights lack start so that
-            the network is that of images.
+        config: `ModelConfig`. Temporal convolutions that its weights lack are
+            initialised so that the network equals the image network.
         name: string.
         blocks: string, the letters of the blocks in turn.
-        modality: string; `config.clip` has its channels.
-        semantics: `"paper"`, `"caffe"` or `"port"`, see the module.
+        modality: string. `config.clip` has its channels.
+        semantics: `"paper"`, `"caffe"` or `"port"`, see the module docstring.
         depths: tuple of 4 ints, blocks in each stage.
         width: int, filters of the stem.
     """
     clip, ceil = config.clip, semantics != "port"
     if not ceil and clip.frames is not None and clip.frames < 16:
         raise ValueError(
-            "The port's pools halve the number of frames four times, so a clip needs "
-            f"16 or more (with other semantics any number). Received: {clip.shape}."
+            "The pools of the port halve the number of frames four times, so a clip "
+            "needs 16 or more frames (with other semantics any number). Received: "
+            f"{clip.shape}."
         )
     pool = partial(max_pool, pool_size=(2, 1, 1), strides=(2, 1, 1), ceil=ceil)
     pool1 = partial(max_pool, pool_size=(2, 3, 3), strides=(2, 2, 2), ceil=ceil)
@@ -108,13 +110,13 @@ def p3d(config, name, blocks, modality, semantics, depths, width=64):
 
 
 def pseudo3d(x, filters, stride, name, block=None, semantics="paper", alike=False):
-    """1x1x1 with the stride, S and T, 1x1x1 (Figure 3).
+    """A bottleneck: 1x1x1 with the stride, S and T, 1x1x1 (Figure 3).
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
-        block: `"A"`, `"B"`, `"C"`, or `None` for S alone: a 2D bottleneck.
-        semantics: `"paper"`, `"caffe"` or `"port"`, see the module.
-        alike: bool, whether T starts so that nothing changes, as far as it can.
+        block: `"A"`, `"B"`, `"C"`, or `None` for a 2D bottleneck with S only.
+        semantics: `"paper"`, `"caffe"` or `"port"`, see the module docstring.
+        alike: bool, whether to initialise T so that it changes as little as possible.
     """
     x = conv_bn(x, filters, 1, stride, name=f"{name}_conv1", bn=f"{name}_bn1")
     x = keras.layers.ReLU(name=f"{name}_relu1")(x)
@@ -132,14 +134,14 @@ def pseudo3d(x, filters, stride, name, block=None, semantics="paper", alike=Fals
 
 
 def _start(block, semantics):
-    """The kernel of T and the scale of its batch norm that change least."""
+    """Returns the initial kernel and scale of T that change the least."""
     if block == "A" or (block, semantics) == ("C", "caffe"):
         return Identity(), "ones"
     return HeNormal(), "ones" if semantics == "port" else "zeros"
 
 
 def _temporal(x, name, kernel, gamma):
-    """T and its batch norm."""
+    """Applies T and its batch norm."""
     x = ClipConv(
         x.shape[-1],
         (3, 1, 1),
@@ -150,7 +152,7 @@ def _temporal(x, name, kernel, gamma):
 
 
 def _joined(s, t, name, block, semantics):
-    """S and T of the blocks B and C as one."""
+    """Combines S and T in the blocks B and C."""
     mean = (block, semantics) == ("C", "caffe")
     join = keras.layers.Average if mean else keras.layers.Add
     x = join(name=f"{name}_sum")([s, t])
@@ -160,7 +162,7 @@ def _joined(s, t, name, block, semantics):
 
 
 def _unit(match):
-    """`res3b7_branch2a.` of Caffe is `layer2.7.conv1.` here, `bn...` its batch norm."""
+    """Renames `res3b7_branch2a.` of Caffe to `layer2.7.conv1.`. `bn...` is its norm."""
     kind, stage, letter, number, branch = match.groups()
     block = number or ord(letter) - ord("a")
     if branch == "1":
@@ -171,8 +173,8 @@ def _unit(match):
 
 
 _BRANCHES = {"2a": "1", "2b": "2", "2b_t": "_temporal", "2c": "3"}
-# By a name that no other checkpoint has: the PyTorch port's, Caffe's. Layers are
-# called as by GluonCV, which are torchvision's names with a temporal convolution.
+# The keys are names that only the PyTorch port or Caffe have. Layers have the names of
+# GluonCV, which are torchvision's names with a temporal convolution.
 KEY_MAP = {
     "conv1_custom.weight": (
         (r"^conv1_custom\.", "conv1."),
@@ -241,7 +243,7 @@ def p3d_tiny(
     depths=(2, 2, 2, 2),
     name=None,
 ):
-    """The graph of `p3d_resnet50`, small: for tests, demonstrations and studies."""
+    """A small `p3d_resnet50` for tests, demonstrations and studies."""
     options = dict(
         blocks=blocks,
         modality=modality,
@@ -252,7 +254,7 @@ def p3d_tiny(
     return FAMILY.build(p3d_tiny, options, classes, input_shape, pretrained, name)
 
 
-# Top-1 and, where given, top-5 of the sources, and what feeds the weights.
+# Top-1 and, if given, top-5 of the sources, and the input of the weights.
 _GLUONCV = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models"
 _KINETICS = {
     # builder: sha1 of the .params file, top-1
@@ -260,7 +262,7 @@ _KINETICS = {
     "p3d_resnet101": ("b30e3a6389c3a12867fe41bb3838f407d47aed2b", 72.6),
 }
 _CAFFE = {
-    # tag: modality, accuracy, what it is of
+    # tag: modality, accuracy, source of the accuracy
     "kinetics400": ("rgb", {"top1": 72.1}, "validation set, the authors"),
     "kinetics400_flow": ("flow", {"top1": 61.2}, "validation set, the authors"),
     "sports1m": (
@@ -287,12 +289,12 @@ FAMILY = Family(
         p3d_tiny: Architecture(p3d, partial(_clip, **_TINY), classes=12),
     },
     arguments={
-        "blocks": """`"ABC"`, or one letter for one block throughout (Table 1). `None`:
-        that of the weights, else `"ABC"`.""",
-        "modality": """`"rgb"`, or `"flow"` for two channels, x and y, 128 for no
-        motion. `None`: that of the weights, else `"rgb"`.""",
-        "semantics": """`"paper"`, `"caffe"` or `"port"`, see the module. `None`: that
-        of the weights, else `"paper"`.""",
+        "blocks": """`"ABC"`, or one letter to use one block throughout (Table 1).
+        Defaults to that of the weights, or `"ABC"`.""",
+        "modality": """`"rgb"`, or `"flow"` for two channels, x and y, with 128 for no
+        motion. Defaults to that of the weights, or `"rgb"`.""",
+        "semantics": """`"paper"`, `"caffe"` or `"port"`, see the module docstring.
+        Defaults to that of the weights, or `"paper"`.""",
         "width": "int, filters of the stem.",
         "depths": "tuple of 4 ints, blocks in each stage.",
     },

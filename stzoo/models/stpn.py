@@ -3,39 +3,41 @@
 Wang, Long, Wang, Yu: Spatiotemporal Pyramid Network for Video Action Recognition.
 CVPR 2017. https://arxiv.org/abs/1903.01038
 
-The body of the paper could not be had; its figures and Algorithm 1 *state*:
+The full text of the paper was not available. Its figures and Algorithm 1 *state*:
 
-* the spatial stream sees one RGB frame, at time t; the temporal stream sees several
-  snippets of L = 10 frames of optical flow, three in the figure, each of which goes
-  through one shared network; the snippet [t, t + L) is the middle one;
-* temporal fusion: the maps of the snippets, fused location by location by compact
-  bilinear, to as many channels as the map of the frame has (1024);
-* attention: the map of the frame and the fused one, fused to 2048; two convolutions
-  and a softmax say how much each location of the frame counts;
-* top fusion: the average of the frame, what attention sees in it, and the average of
-  the fused map, fused to 4096, and one classifier with one loss.
+* The spatial stream sees one RGB frame, at time t. The temporal stream sees several
+  snippets of L = 10 frames of optical flow, three in the figure. They pass one shared
+  network. The snippet [t, t + L) is the middle one.
+* Temporal fusion: compact bilinear fusion of the maps of the snippets at each location,
+  with as many channels as the map of the frame (1024).
+* Attention: the map of the frame and the fused map are fused to 2048 channels. Two
+  convolutions and a softmax compute the weight of each location of the frame.
+* Top fusion: the average of the frame, its attended features, and the average of the
+  fused map are fused to 4096 channels, followed by one classifier with one loss.
 
 *Our reading*, or choice:
 
 * The figure gives the widths for BN-Inception. ResNet-50 and VGG-16 have the same
-  proportions: as many channels as the map, twice as many, and `dim`, 4096.
-* "FCs" after the top fusion have no number or width there: `hidden` adds one with
-  ReLU before the head; by default there is the head alone, after a dropout of 0.5.
-* What compact bilinear fusion gives is divided by its root mean square. Algorithm 1
-  does not, which is `normalize=False`; but then logits grow with the fifth power of the
-  features: those of a new `stpn_tiny` are around 1e15.
-* How far snippets are apart (τ) is not known: they follow each other. That is
+  proportions: the channels of the map, twice as many, and `dim`, 4096.
+* The paper gives no number or width of the "FCs" after the top fusion. `hidden` adds
+  one with ReLU before the head. By default there is only the head, after a dropout of
+  0.5.
+* The output of compact bilinear fusion is divided by its root mean square. Algorithm 1
+  does not do this, which is `normalize=False`. But then logits grow with the fifth
+  power
+  of the features: those of a new `stpn_tiny` are around 1e15.
+* The distance between snippets (τ) is unknown. Here they are adjacent. The distance is
   `stride` of the model's `ClipConfig`.
-* Flow is normalised by 128 and, where RGB is divided by a deviation, by the mean of
-  those; from weights of images, the filters of the first convolution of flow are the
-  mean over RGB, repeated, as in TSN ("cross modality pre-training"), batch norms and
-  all other weights are those of the image network in both streams.
+* Flow is normalised by subtracting 128 and, if RGB has a standard deviation, dividing
+  by its mean. With image weights, the filters of the first convolution of flow are the
+  mean over RGB, repeated, as in TSN ("cross modality pre-training"). Batch norms and
+  all other weights of both streams are those of the image network.
 
-Input is one clip of five channels, red, green, blue, and optical flow, x and y, from
-each frame to the next, 128 for no motion (`stzoo.data.flow`). RGB is taken of one frame
-only. A single stream (`streams`) takes one frame of RGB, or flow. Flow is computed from
-the frames of a video as they are read; for a training of several epochs, let the
-environment variable `STZOO_FLOW_CACHE` name a folder to keep it in.
+The input is one clip of five channels: red, green, blue, and optical flow, x and y,
+from each frame to the next, with 128 for no motion (`stzoo.data.flow`). Only one frame
+of RGB is used. A single stream (`streams`) takes one frame of RGB, or flow. Flow is
+computed while the frames of a video are read. For several epochs, set the environment
+variable `STZOO_FLOW_CACHE` to a folder that caches it.
 """
 
 import dataclasses
@@ -65,9 +67,9 @@ from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
 
 COMPACT = ("compact_bilinear",) * 3
-SNIPPETS = 256  # each has layers of its own: 4096 take minutes to build
+SNIPPETS = 256  # each has its own layers, and 4096 take minutes to build
 FUSIONS = ("compact_bilinear", "sum", "concatenation")
-STREAMS = {  # which of the five channels
+STREAMS = {  # slices of the five channels
     "both": slice(0, 5),
     "spatial": slice(0, 3),
     "temporal": slice(3, 5),
@@ -81,12 +83,12 @@ _FLOW_STD = round(float(np.mean(ClipConfig().std)), 3)
 
 
 def stpn(config, name, backbone, width=64, **options):
-    """The graph; the channels of the clip say which streams there are.
+    """Builds the graph. The channels of the clip determine the streams.
 
     Args:
         config: `ModelConfig`.
         name: string.
-        backbone: string, of `BACKBONES`.
+        backbone: string, a key of `BACKBONES`.
         width: int, filters of the stem.
         **options: see `stpn_bninception`.
     """
@@ -111,7 +113,7 @@ def stpn(config, name, backbone, width=64, **options):
 
 
 def _snippets(maps, clip):
-    """The maps of the snippets, one by one."""
+    """Splits the maps into those of each snippet."""
     count = maps.shape[1]
     if not 2 <= count <= SNIPPETS:
         raise ValueError(
@@ -127,7 +129,7 @@ def _snippets(maps, clip):
 
 
 def _top(spatial, temporal, fuse, fusions, attention, dim, hidden, **_):
-    """The frame, what attention sees in it, and the snippets, fused to a vector."""
+    """Fuses the frame, its attended features, and the snippets to a vector."""
     seen = [_average(spatial, "spatial_avgpool")]
     if attention:
         width = 2 * spatial.shape[-1]
@@ -140,7 +142,7 @@ def _top(spatial, temporal, fuse, fusions, attention, dim, hidden, **_):
 
 
 def _stream(backbone, x, name, mean, std, order="RGB", first=True):
-    """What is seen of a stream is normalised, and goes through its network."""
+    """Normalises the input of a stream and applies its network."""
     normalize = "normalize" if first else f"{name}_normalize"
     x = Normalize(mean, std, order, name=normalize)(x)
     return backbone(x, prefix=f"{name}_")
@@ -153,7 +155,7 @@ def _average(x, name):
 
 
 def _fuse(inputs, how, dim, name, seed, normalize, dtype=None):
-    """Several maps or vectors as one."""
+    """Fuses several maps or vectors."""
     if how == "compact_bilinear":
         fusion = SpatiotemporalCompactBilinear(
             dim, seed, normalize, dtype=dtype, name=name
@@ -164,26 +166,26 @@ def _fuse(inputs, how, dim, name, seed, normalize, dtype=None):
     widths = [x.shape[-1] for x in inputs]
     if len(set(widths)) > 1:
         raise ValueError(
-            f"{name} cannot add up {' and '.join(map(str, widths))} channels. Choose "
-            "another fusion there, or before."
+            f"{name} cannot sum {' and '.join(map(str, widths))} channels. Choose "
+            "another fusion for it, or for its inputs."
         )
     return keras.layers.Add(dtype=dtype, name=name)(inputs)
 
 
 def prepare(files, options):
-    """The weights of the streams, from those of networks of one stream.
+    """Converts weights of networks with one stream to weights of the streams.
 
     Args:
         files: list of dicts from name to array, checkpoints of PyTorch: one of an
             image network for both streams, or two, of RGB and of flow.
-        options: dict, of the builder: `streams` and `length`.
+        options: dict, options of the builder: `streams` and `length`.
 
     Returns:
-        Dict, without the heads. From an image network, the first convolution of flow
+        Dict, without the heads. With an image network, the first convolution of flow
         is the mean over the three channels, repeated.
 
     Raises:
-        ValueError: there are more files, or no first convolution of RGB.
+        ValueError: there are more than two files, or no first convolution of RGB.
     """
     spatial, *others = (_body(tensors) for tensors in files)
     if len(others) > 1:
@@ -199,7 +201,7 @@ def prepare(files, options):
 
 
 def _body(tensors):
-    """The tensors of a network without its head, whatever contained it."""
+    """Returns the tensors of a network without its head and outer prefixes."""
     plain = {re.sub(_OUTER, "", name): tensor for name, tensor in tensors.items()}
     return {name: tensor for name, tensor in plain.items() if not _HEAD.match(name)}
 
@@ -211,7 +213,7 @@ _HEAD = re.compile(
 
 
 def _of_flow(body, channels):
-    """An image network whose first convolution takes channels of flow instead."""
+    """Converts the first convolution of an image network to channels of flow."""
     stems = [n for n, t in body.items() if t.ndim == 4 and t.shape[1] == 3]
     if len(stems) != 1:
         raise ValueError(
@@ -223,7 +225,7 @@ def _of_flow(body, channels):
 
 
 def _clip(backbone, streams, snippets, length, size=None, sampling="dense"):
-    """What the streams see."""
+    """Returns the clip of the streams."""
     image = {**tsn.CLIPS, "vgg16": tsn.CLIPS["resnet50"]}[backbone]
     deviation = 1 if image.order == "BGR" else _FLOW_STD
     channels = STREAMS[streams]
@@ -245,7 +247,7 @@ def _clip(backbone, streams, snippets, length, size=None, sampling="dense"):
 
 
 def _clip_of(options, backbone=None, **sizes):
-    """What the streams of a model without weights see."""
+    """Returns the clip of a model without weights."""
     _check(**options)
     backbone = backbone or options["backbone"]
     return _clip(backbone, options["streams"], 3, options["length"], **sizes)
@@ -255,8 +257,8 @@ def _check(fusions, dim, hidden, length, **_):
     if len(fusions) != 3 or not set(fusions) <= set(FUSIONS):
         known = ", ".join(map(repr, FUSIONS))
         raise ValueError(
-            "fusions must be three, of the snippets, of the pair for attention, and at "
-            f"the top, each one of {known}. Received: {fusions!r}."
+            "fusions must be three (of the snippets, of the pair for attention, and at "
+            f"the top), each one of {known}. Received: {fusions!r}."
         )
     numbers = (("dim", dim, 1), ("hidden", hidden, 0), ("length", length, 1))
     for key, value, least in numbers:
@@ -279,7 +281,7 @@ def stpn_bninception(
     length=10,
     name=None,
 ):
-    """STPN on BN-Inception: 20.7 M parameters and the head."""
+    """STPN on BN-Inception: 20.7 M parameters without the head."""
     options = dict(
         streams=streams,
         fusions=tuple(fusions),
@@ -307,7 +309,7 @@ def stpn_resnet50(
     length=10,
     name=None,
 ):
-    """STPN on ResNet-50: 47.3 M parameters and the head."""
+    """STPN on ResNet-50: 47.3 M parameters without the head."""
     options = dict(
         streams=streams,
         fusions=tuple(fusions),
@@ -333,7 +335,7 @@ def stpn_vgg16(
     length=10,
     name=None,
 ):
-    """STPN on VGG-16: 29.5 M parameters and the head."""
+    """STPN on VGG-16: 29.5 M parameters without the head."""
     options = dict(
         streams=streams,
         fusions=tuple(fusions),
@@ -361,7 +363,7 @@ def stpn_tiny(
     width=16,
     name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies."""
+    """A small STPN for tests, demonstrations and studies."""
     options = dict(
         streams=streams,
         fusions=tuple(fusions),
@@ -376,12 +378,12 @@ def stpn_tiny(
     return FAMILY.build(stpn_tiny, options, classes, input_shape, pretrained, name)
 
 
-# What a file of images does not have.
+# Weights that files of image networks lack.
 _NEW = ("^fc/", "^hidden/", "^attention/", "_fusion/")
 
 
 def _images(builder, backbone, **known):
-    """The entry for both streams from a network of images."""
+    """Returns the entry of both streams from an image network."""
     return ModelConfig(
         builder,
         tag="imagenet",
@@ -412,15 +414,15 @@ FAMILY = Family(
         stpn_tiny: Architecture(stpn, partial(_clip_of, **_TINY), classes=12),
     },
     arguments={
-        "streams": """`"both"`, or one alone: `"spatial"`, an average of frames (one by
-        default), or `"temporal"`, snippets fused and averaged.""",
+        "streams": """`"both"`, or a single stream: `"spatial"`, an average of frames
+        (by default of one), or `"temporal"`, fused and averaged snippets.""",
         "fusions": """tuple of 3 strings, `"compact_bilinear"`, `"sum"` or
-        `"concatenation"`: of the snippets, of the pair that attention sees, and at
-        the top.""",
-        "attention": "bool, whether the top also sees the frame weighed by attention.",
+        `"concatenation"`: the fusion of the snippets, of the pair for attention, and
+        at the top.""",
+        "attention": "bool, whether the top fusion includes the attended frame.",
         "dim": "int, channels of the compact bilinear fusion at the top.",
-        "hidden": "int, features of a layer with ReLU before the head; 0 for none.",
-        "normalize": "bool, whether compact bilinear fusions are normalised.",
+        "hidden": "int, units of a layer with ReLU before the head, or 0 for none.",
+        "normalize": "bool, whether to normalise compact bilinear fusions.",
         "length": "int, frames of flow in a snippet.",
         "backbone": """`"bn_inception"`, `"resnet50"` or `"vgg16"`.""",
         "width": "int, filters of the stem.",

@@ -1,12 +1,13 @@
-"""TSM: TSN whose convolutions see a part of the next and of the previous frame.
+"""TSM: TSN with temporal shifts of channels.
 
 Lin, Gan, Han: TSM, Temporal Shift Module for Efficient Video Understanding. ICCV 2019.
 https://arxiv.org/abs/1811.08383, https://github.com/mit-han-lab/temporal-shift-module
 
-Which blocks shift is said by the code. In ResNet, an eighth of the channels each way
-before the first convolution of each block, beside the shortcut; in ResNet-101 of every
-second block of each stage, 0, 2, 4. In BN-Inception, the input of the second stage and
-of each Inception block, all of its branches alike.
+The shifted blocks are those of the code. In ResNet, an eighth of the channels is
+shifted in each direction before the first convolution of each block, but not in the
+shortcut. In ResNet-101, only every second block of each stage has a shift: 0, 2, 4. In
+BN-Inception, the input of the second stage and of each Inception block is shifted, for
+all of its branches.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ from stzoo.weights.labels import classes_of
 
 
 def tsm(config, name, backbone, width=64, depth=None):
-    """The graph; its arguments are those of `stzoo.models.tsn.tsn`."""
+    """Builds the graph. The arguments are those of `stzoo.models.tsn.tsn`."""
     networks = {
         "bn_inception": partial(bn_inception, before=shift, depth=depth),
         "resnet50": partial(resnet, branches=shifted(RESNET50), depths=RESNET50),
@@ -40,7 +41,7 @@ def tsm(config, name, backbone, width=64, depth=None):
 
 
 def shifted(depths):
-    """The branches of TSM."""
+    """Returns the branches of TSM."""
     step = 2 if depths[2] >= 23 else 1
     plain, moved = bottleneck, partial(bottleneck, conv1=_shifted_conv)
     for depth in depths:
@@ -70,7 +71,7 @@ def tsm_resnet101(classes=None, input_shape=None, pretrained=None, name=None):
 
 
 def tsm_bninception(classes=None, input_shape=None, pretrained=None, name=None):
-    """BN-Inception with eleven shifts: 10.3 M parameters and the head."""
+    """BN-Inception with eleven shifts: 10.3 M parameters without the head."""
     return FAMILY.build(tsm_bninception, {}, classes, input_shape, pretrained, name)
 
 
@@ -83,7 +84,7 @@ def tsm_tiny(
     depth=11,
     name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies."""
+    """A small TSM for tests, demonstrations and studies."""
     options = dict(backbone=backbone, width=width, depth=depth)
     return FAMILY.build(tsm_tiny, options, classes, input_shape, pretrained, name)
 

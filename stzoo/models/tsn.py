@@ -1,15 +1,18 @@
-"""TSN: one frame from each part of a video, logits averaged.
+"""TSN: one frame from each part of a video, with averaged logits.
 
 Wang, Xiong, Wang, Qiao, Lin, Tang, Van Gool: Temporal Segment Networks. ECCV 2016.
 https://arxiv.org/abs/1608.00859, https://github.com/yjxiong/temporal-segment-networks
 
-The network sees every frame by itself, so it is invariant to the order of frames.
-TSM, GSM and CSTM are TSN with operators that look at time; they use what is here.
+The network processes each frame independently, so it is invariant to the order of
+frames. TSM, GSM and CSTM are TSN with temporal operators, and use this module.
 
-Where this differs from the paper: logits are not averaged after the last layer but the
-features before it, which gives the same, as both are linear; RGB only, no optical flow;
-and one dropout of 0.5, which the paper (0.8) and mmaction2 (0.4) choose differently.
-Inception v3 takes 229 pixels, as in GSM: TSN and TRN have 299.
+This implementation differs from the paper in these points:
+
+* The features before the last layer are averaged instead of the logits after it. The
+  result is the same, since both are linear.
+* It has RGB only, no optical flow.
+* Dropout is 0.5. The paper has 0.8, mmaction2 has 0.4.
+* Inception v3 takes 229 pixels, as in GSM. TSN and TRN have 299.
 """
 
 import dataclasses
@@ -27,7 +30,7 @@ from stzoo.weights.labels import classes_of
 
 _CAFFE = ClipConfig(
     mean=(128, 117, 104), std=(1, 1, 1), order="BGR", sampling="segments"
-)  # of R, G, B; Caffe counts B, G, R
+)  # the mean is in the order R, G, B, whereas Caffe has B, G, R
 CLIPS = {
     "bn_inception": _CAFFE,
     "inception_v3": dataclasses.replace(_CAFFE, height=229, width=229, short_side=261),
@@ -37,14 +40,14 @@ TINY = {"bn_inception": 64, "inception_v3": 75, "resnet50": 64}
 
 
 def tsn(config, name, backbone, width=64, depth=None):
-    """The graph.
+    """Builds the graph.
 
     Args:
         config: `ModelConfig`.
         name: string.
-        backbone: string, of `CLIPS`.
+        backbone: string, a key of `CLIPS`.
         width: int, filters of the stem.
-        depth: int, of the Inception blocks, at most so many.
+        depth: int, maximum number of Inception blocks, or `None` for all.
     """
     networks = {
         "bn_inception": partial(bn_inception, depth=depth),
@@ -55,7 +58,7 @@ def tsn(config, name, backbone, width=64, depth=None):
 
 
 def averaged(config, name, backbone):
-    """A network of frames, averaged: the graph of the whole line.
+    """Builds a network whose frames are averaged: TSN, TSM, GSM or CSTM.
 
     Args:
         config: `ModelConfig`.
@@ -67,7 +70,7 @@ def averaged(config, name, backbone):
 
 
 def tiny_clip(options):
-    """How a small model of the line is fed."""
+    """Returns the clip of a small model."""
     size = TINY[options["backbone"]]
     return dataclasses.replace(
         CLIPS[options["backbone"]], height=size, width=size, short_side=size * 9 // 8
@@ -76,36 +79,36 @@ def tiny_clip(options):
 
 def _another_graph(match):
     raise ValueError(
-        f"it has {match[0]}: this is torchvision's Inception v3, another graph than "
-        "that of TSN and GSM (its convolutions have no bias, 1x7 comes before 7x1, "
-        'mixed_10 averages), so its weights cannot serve here; pretrained="imagenet" '
-        "names those that can"
+        f"it has {match[0]}: this is torchvision's Inception v3, whose graph differs "
+        "from that of TSN and GSM (its convolutions have no bias, 1x7 comes before "
+        '7x1, mixed_10 averages), so its weights cannot be used; pretrained="imagenet" '
+        "has suitable ones"
     )
 
 
-# From the names of the originals, of mmaction2 and of the files of ImageNet to ours.
+# From the names of the originals, of mmaction2 and of ImageNet files to those of stzoo.
 KEY_MAP = (
     (r"^(Conv2d_\w+_\dx\d|Mixed_\d\w)\b", _another_graph),
     (r"^(module|backbone|base_model)\.", ""),
     (r"^base_model\.", ""),
     (r"^(new_fc|last_linear|top_cls_fc|cls_head\.fc_cls)\.", "fc."),
-    (r"\.conv3D\.", "."),  # GSM's gate
+    (r"\.conv3D\.", "."),  # the gate of GSM
     (r"^(gsm_\w+)\.bn\.", r"\1/bn."),
     (r"conv(\d)\.conv\.", r"conv\1."),
     (r"conv(\d)\.bn\.", r"bn\1."),
     (r"downsample\.conv\.", "downsample.0."),
     (r"downsample\.bn\.", "downsample.1."),
-    (r"\.net\.", "."),  # TSM's shift
+    (r"\.net\.", "."),  # the shift of TSM
 )
 
 
 def tsn_bninception(classes=None, input_shape=None, pretrained=None, name=None):
-    """BN-Inception, averaged over frames: 10.3 M parameters and the head."""
+    """BN-Inception, averaged over frames: 10.3 M parameters without the head."""
     return FAMILY.build(tsn_bninception, {}, classes, input_shape, pretrained, name)
 
 
 def tsn_inceptionv3(classes=None, input_shape=None, pretrained=None, name=None):
-    """Inception v3, averaged over frames: 21.8 M parameters and the head."""
+    """Inception v3, averaged over frames: 21.8 M parameters without the head."""
     return FAMILY.build(tsn_inceptionv3, {}, classes, input_shape, pretrained, name)
 
 
@@ -123,12 +126,12 @@ def tsn_tiny(
     depth=11,
     name=None,
 ):
-    """The graph of the others, small: for tests, demonstrations and studies."""
+    """A small TSN for tests, demonstrations and studies."""
     options = dict(backbone=backbone, width=width, depth=depth)
     return FAMILY.build(tsn_tiny, options, classes, input_shape, pretrained, name)
 
 
-# Files of ImageNet for a backbone: who converted them from Caffe, and where they are.
+# ImageNet files of a backbone: who converted them from Caffe, and their address.
 _IMAGENET = {
     "bn_inception": (
         "pretrained-models.pytorch",
@@ -143,13 +146,13 @@ _IMAGENET = {
 
 
 def imagenet(builder, backbone, reported=None, allow_missing=()):
-    """The entry for an Inception that starts from ImageNet.
+    """Returns the entry of an Inception with ImageNet weights.
 
     Args:
         builder: string.
-        backbone: string, of `CLIPS`.
-        reported: dict, accuracy, where the image network is all there is.
-        allow_missing: tuple of strings, patterns of what the file does not have.
+        backbone: string, a key of `CLIPS`.
+        reported: dict, the accuracy of the image network, if the model equals it.
+        allow_missing: tuple of strings, patterns of weights that the file lacks.
     """
     converter, address = _IMAGENET[backbone]
     return ModelConfig(
@@ -166,17 +169,17 @@ def imagenet(builder, backbone, reported=None, allow_missing=()):
 
 _MMACTION = "https://download.openmmlab.com/mmaction/v1.0/recognition"
 _RESNET50 = "tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb"
-# Not mmaction2's, the only copy on the Hub; that it lies at the root is inferred.
+# The only copy on the Hub, not by mmaction2. It is *inferred* that it is at the root.
 _MIRROR = "hf://RaphaelLiu/EvalCrafter-Models"
 
 
 def mmaction(name, version, mirror=""):
-    """Where mmaction2 has a file, and where others have it.
+    """Returns the address of a file of mmaction2, and that of its mirror if any.
 
     Args:
-        name: string, of the configuration.
+        name: string, name of the configuration.
         version: string, date and first digits of the hash of the file.
-        mirror: string, of a folder that holds the same file, or empty.
+        mirror: string, address of a folder with the same file, or empty.
     """
     file = f"{name}_{version}.pth"
     address = f"{_MMACTION}/{name.partition('_')[0]}/{name}/{file}"
@@ -184,10 +187,10 @@ def mmaction(name, version, mirror=""):
 
 
 TINY_ARGUMENTS = {
-    "backbone": """`"bn_inception"`, `"inception_v3"` or `"resnet50"`, as far as the
-        family has it.""",
+    "backbone": """`"bn_inception"`, `"inception_v3"` or `"resnet50"`, if the family
+        has it.""",
     "width": "int, filters of the stem.",
-    "depth": "int, of the Inception blocks, at most so many.",
+    "depth": "int, maximum number of Inception blocks, or `None` for all.",
 }
 
 FAMILY = Family(

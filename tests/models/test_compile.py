@@ -1,4 +1,4 @@
-"""Whole models are compiled: by `torch.compile`, or by XLA on TensorFlow."""
+"""Whole models compile with `torch.compile`, or with XLA on TensorFlow."""
 
 import keras
 import numpy as np
@@ -16,10 +16,10 @@ FAMILIES = {
     "stpn_tiny": {"width": 4, "length": 2, "dim": 32},
 }
 on_torch = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="PyTorch alone has torch.compile"
+    keras.backend.backend() != "torch", reason="only PyTorch has torch.compile"
 )
 on_tensorflow = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="JAX compiles in any case"
+    keras.backend.backend() != "tensorflow", reason="JAX always compiles"
 )
 
 
@@ -38,7 +38,7 @@ def clip(model):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_layer_breaks_the_graph(name):
-    """As one graph, of a fixed shape."""
+    """The model compiles to one graph with a fixed shape."""
     import torch
 
     model = small(name)
@@ -59,7 +59,7 @@ def test_no_layer_refuses_xla(name):
 
 
 @on_tensorflow
-def test_xla_compiles_a_model_that_asks_for_it(monkeypatch):
+def test_xla_compiles_a_model_with_jit_compile(monkeypatch):
     import tensorflow as tf
 
     asked, function = [], tf.function

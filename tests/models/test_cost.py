@@ -32,7 +32,7 @@ def clips(*shape):
 
 
 def load(model, reference):
-    """Puts the reference's weights into a model, all of them."""
+    """Loads all weights of the reference into a model."""
     variables = {variable.path: variable for variable in model.weights}
     shapes = {path: tuple(variable.shape) for path, variable in variables.items()}
     state = {name: value.numpy() for name, value in reference.state_dict().items()}
@@ -44,8 +44,8 @@ def load(model, reference):
 
 @BLOCKS
 @pytest.mark.parametrize("shape", [(8, 64, 64), (6, 50, 72), (5, 49, 33)], ids=str)
-def test_answers_as_the_authors_network(block, shape):
-    """Same names, same weights, same numbers; even and odd sizes."""
+def test_outputs_match_the_authors_network(block, shape):
+    """Names and weights are the same. Sizes are even and odd."""
     reference = reference_cost((2, 2, 1, 1), width=8, classes=12, block=block)
     model = build(block, input_shape=(None, None, None, 3))
     load(model, reference)
@@ -68,7 +68,7 @@ def test_answers_as_the_authors_network(block, shape):
         ("c3d_resnet101", {"kernel": "3x3x3"}, 62_857_680),
     ],
 )
-def test_parameters_are_those_of_the_code(builder, options, parameters):
+def test_parameters_match_the_code(builder, options, parameters):
     model = stzoo.create(builder, **options)
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == parameters
@@ -90,7 +90,7 @@ def test_every_second_block_is_collaborative(builder, layers):
     assert sum(odd) == layers
 
 
-def test_feature_maps_are_those_of_table_1():
+def test_feature_maps_match_table_1():
     model = stzoo.cost_resnet50()
     shapes = {layer.name: layer.output.shape[1:] for layer in model.layers[1:]}
     assert shapes["conv1"] == (8, 112, 112, 64)
@@ -118,12 +118,12 @@ def test_32_frames_are_a_longer_clip():
 
 
 @BLOCKS
-def test_model_keeps_keras_promises(block, tmp_path):
+def test_model_satisfies_the_contract_of_keras(block, tmp_path):
     check_model(lambda: build(block), clips(2, 8, 64, 64), tmp_path)
 
 
-def test_order_of_frames_is_all_the_same_to_c2d():
-    """A pair of frames is pooled, then all pairs: nothing tells forwards from back."""
+def test_c2d_is_invariant_to_the_reversal_of_frames():
+    """It pools pairs of frames, and then all pairs."""
     x = clips(2, 8, 64, 64)
     for block, blind in (("c2d", True), ("c3d_3x1x1", False), ("cost_b", False)):
         model = build(block)

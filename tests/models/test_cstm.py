@@ -12,7 +12,7 @@ from stzoo.layers import CSTM
 from stzoo.models.gsm import places
 
 RNG = np.random.default_rng(0)
-# The names of the reference, which are nobody's.
+# The names of the reference, which no published code has.
 RULES = (
     (r"^(cstm_\w+)\.shift\.bn\.", r"\1/shift/bn."),
     (r"^(cstm_\w+)\.(conv|bn|shift|fc1|fc2)\.", r"\1/\2."),
@@ -26,7 +26,7 @@ RULES = (
         ("attention", "tsm", "inception_v3", (75, 101)),
     ],
 )
-def test_answers_as_a_network_in_pytorch(fusion, shift, backbone, size):
+def test_outputs_match_a_network_in_pytorch(fusion, shift, backbone, size):
     module = ("cstm", partial(Reference, fusion=fusion, shift=shift))
     reference = reference_tsn(backbone, 8, 5, gates=places(backbone), module=module)
     model = stzoo.cstm_tiny(
@@ -58,23 +58,25 @@ def test_builders(builder, size, options, parameters):
     assert sum(isinstance(layer, CSTM) for layer in model.layers) == 10
 
 
-def test_the_tiny_one_is_tiny():
+def test_the_tiny_model_has_few_parameters():
     trainable = stzoo.cstm_tiny().trainable_weights
     assert sum(np.prod(weight.shape) for weight in trainable) < 1_500_000
 
 
-def test_model_keeps_keras_promises(tmp_path):
+def test_model_satisfies_the_contract_of_keras(tmp_path):
     x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
 
     def build():
-        keras.utils.set_random_seed(0)  # a choice that no weight moves would fail
+        keras.utils.set_random_seed(0)  # a saturated softmax would have no gradient
         model = stzoo.cstm_tiny(
             width=8, depth=3, reduction=1, input_shape=(4, 64, 64, 3)
         )
         for layer in model.layers:
             if isinstance(layer, CSTM):
                 open_gate(layer.shifted)
-                layer.fc2.kernel.assign(layer.fc2.kernel * 0.01)  # some of both
+                layer.fc2.kernel.assign(
+                    layer.fc2.kernel * 0.01
+                )  # weights both branches
         return model
 
     check_model(build, x, tmp_path)

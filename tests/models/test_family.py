@@ -1,4 +1,4 @@
-"""What every builder of every family promises."""
+"""The contract of every builder of every family."""
 
 import ast
 import inspect
@@ -11,7 +11,7 @@ from stzoo import zoo
 from stzoo.models.family import SHARED
 
 EVERY_BUILDER = pytest.mark.parametrize("name", zoo.BUILDERS)
-# Another value than the default for each option that has no list of choices.
+# A value other than the default for each option without a list of choices.
 OTHER = {
     "fusions": ("sum", "concatenation", "compact_bilinear"),
     "attention": False,
@@ -28,7 +28,7 @@ OTHER = {
 
 
 def other_values(name):
-    """For each option of a builder, a value that is not its default."""
+    """Returns a value other than the default for each option of a builder."""
     family = zoo.family(name)
     for key, default in zoo.default_options(name).items():
         default = family.defaults.get(key, default)
@@ -38,7 +38,7 @@ def other_values(name):
 
 @pytest.fixture
 def graphs(monkeypatch):
-    """Graphs are not built: a builder returns what its graph would receive."""
+    """Builders return the arguments of the graph instead of building it."""
 
     def receive(family, builder, config, name, source):
         return SimpleNamespace(name=name, received=config.options)
@@ -70,14 +70,14 @@ def test_shared_arguments_are_used(name, graphs):
 
 @EVERY_BUILDER
 def test_a_graph_takes_the_options_of_its_builder(name):
-    """The graph names each option of the builder, or passes all of them on."""
+    """The graph has each option of the builder as an argument, or `**options`."""
     builder = zoo.BUILDERS[name]
     graph = zoo.family(name).architectures[builder].graph
     inspect.signature(graph).bind("config", "name", **zoo.default_options(name))
 
 
 @EVERY_BUILDER
-def test_signatures_and_bodies_are_alike(name):
+def test_signatures_and_bodies_have_the_same_form(name):
     builder = zoo.BUILDERS[name]
     parameters = list(inspect.signature(builder).parameters)
     assert parameters[:3] == ["classes", "input_shape", "pretrained"]
@@ -89,7 +89,7 @@ def test_signatures_and_bodies_are_alike(name):
 
 
 @EVERY_BUILDER
-def test_docstrings_name_every_argument_and_the_tags_there_are(name):
+def test_docstrings_list_every_argument_and_the_existing_tags(name):
     text = zoo.BUILDERS[name].__doc__
     for parameter in inspect.signature(zoo.BUILDERS[name]).parameters:
         assert f"\n    {parameter}: " in text
@@ -109,7 +109,7 @@ def test_docstrings_state_defaults():
     assert "from RGB and optical flow of 0 to 255" in stzoo.stpn_vgg16.__doc__
 
 
-def test_options_that_are_none_are_those_of_the_weights(graphs):
+def test_options_default_to_those_of_the_weights(graphs):
     assert stzoo.p3d_resnet50(semantics="port").stzoo.options == {
         "blocks": "ABC",
         "modality": "rgb",

@@ -17,7 +17,7 @@ SIZES = {"bn_inception": (64, 96), "inception_v3": (75, 101)}
 
 
 @pytest.mark.parametrize("backbone", SIZES)
-def test_answers_as_the_original_network(backbone):
+def test_outputs_match_the_original_network(backbone):
     reference = reference_tsn(backbone, 8, 5, gates=places(backbone))
     clip = (None, None, None, 3)
     model = stzoo.gsm_tiny(classes=5, input_shape=clip, backbone=backbone, width=8)
@@ -55,7 +55,7 @@ def test_attention_follows_each_gate():
         assert gate.output is layer.input
 
 
-def test_model_keeps_keras_promises(tmp_path):
+def test_model_satisfies_the_contract_of_keras(tmp_path):
     x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
 
     def build():
@@ -70,7 +70,7 @@ def test_model_keeps_keras_promises(tmp_path):
 
 @pytest.mark.parametrize("builder", ["gsm", "tsm", "cstm"])
 def test_a_network_starts_from_imagenet(hub, monkeypatch, tmp_path, builder):
-    """All but the operators comes from the file, which a URL names."""
+    """All weights except the operators are loaded from the file at a URL."""
     image = reference_tsn("bn_inception", 8, 10)
     state = {
         name.replace("base_model.", "").replace("new_fc.", "last_linear."): tensor

@@ -33,7 +33,7 @@ def clips(*shape, channels=3):
 
 
 def load(model, reference):
-    """Puts the reference's weights into a model, all of them."""
+    """Loads all weights of the reference into a model."""
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     state = {name: value.numpy() for name, value in reference.state_dict().items()}
     tensors = convert(state, shapes, KEY_MAP)
@@ -44,8 +44,8 @@ def load(model, reference):
 
 @SEMANTICS
 @pytest.mark.parametrize("block", "ABC")
-def test_block_is_figure_3(block, semantics):
-    """One unit against loops over its places."""
+def test_block_matches_figure_3(block, semantics):
+    """One unit is compared with loops over its positions."""
     x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
     inputs = keras.Input(x.shape[1:])
     unit = keras.Model(inputs, pseudo3d(inputs, 4, 2, "unit", block, semantics))
@@ -91,7 +91,7 @@ def test_block_is_figure_3(block, semantics):
         ("ABC", "port"),
     ],
 )
-def test_answers_as_the_reference(blocks, semantics):
+def test_outputs_match_the_reference(blocks, semantics):
     reference = reference_p3d(DEPTHS, 8, 12, blocks, semantics=semantics)
     model = build(blocks=blocks, semantics=semantics)
     load(model, reference)
@@ -101,7 +101,7 @@ def test_answers_as_the_reference(blocks, semantics):
 
 @SEMANTICS
 def test_other_sizes_and_lengths(semantics):
-    """With sizes that the graph knows, and without."""
+    """The sizes of the graph are known or unknown."""
     reference = reference_p3d(DEPTHS, 8, 12, semantics=semantics)
     free = build((None, None, None, 3), semantics=semantics)
     known = build((19, 49, 33, 3), semantics=semantics)
@@ -116,13 +116,13 @@ def test_other_sizes_and_lengths(semantics):
 
 @pytest.mark.parametrize("frames", [1, 5, 8])
 def test_short_clips(frames):
-    """Pools that follow Caffe keep the last frame; the port's cannot."""
+    """Pools of Caffe keep the last frame. Those of the port need 16 frames."""
     reference = reference_p3d(DEPTHS, 8, 12)
     model = build((frames, 64, 64, 3))
     load(model, reference)
     x = clips(2, frames, 64, 64)
     close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
-    with pytest.raises(ValueError, match="a clip needs 16 or more"):
+    with pytest.raises(ValueError, match="needs 16 or more frames"):
         build((frames, 64, 64, 3), semantics="port")
 
 
@@ -145,8 +145,8 @@ def test_flow(semantics):
         ("p3d_resnet152", 487, 66_670_503, 199),
     ],
 )
-def test_networks_are_those_of_the_authors(builder, classes, parameters, layers):
-    """Parameters, convolutions and classifier, and A, B, C without a gap."""
+def test_networks_match_those_of_the_authors(builder, classes, parameters, layers):
+    """They have the same parameters and layers, and the blocks A, B, C in turn."""
     model = stzoo.create(builder, classes=classes)
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == parameters
@@ -165,7 +165,7 @@ def test_networks_are_those_of_the_authors(builder, classes, parameters, layers)
     assert not any(n.startswith("layer4") and "temporal" in n for n in names)
 
 
-def test_feature_maps_are_those_of_the_authors():
+def test_feature_maps_match_those_of_the_authors():
     model = stzoo.p3d_resnet50()
     shapes = {layer.name: layer.output.shape[1:] for layer in model.layers[1:]}
     assert shapes["conv1"] == (16, 80, 80, 64)
@@ -179,8 +179,8 @@ def test_feature_maps_are_those_of_the_authors():
     assert shapes["avgpool"] == (2048,)
 
 
-@pytest.mark.parametrize("semantics", ["paper", "port"])  # "caffe": a factor more
-def test_model_keeps_keras_promises(semantics, tmp_path):
+@pytest.mark.parametrize("semantics", ["paper", "port"])  # "caffe" only adds a factor
+def test_model_satisfies_the_contract_of_keras(semantics, tmp_path):
     check_model(partial(build, semantics=semantics), clips(2, 16, 64, 64), tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_bad_arguments_are_refused(arguments, message):
 
 @pytest.fixture
 def gluoncv(hub, monkeypatch):
-    """A small network as if GluonCV had published it, and an entry that takes it."""
+    """A small network in the format of GluonCV, and an entry for it."""
     reference = reference_p3d(DEPTHS, 8, 9, semantics="port")
     data = params(gluon(reference.state_dict()))
     hub.repositories["gluon/models"] = {
@@ -221,8 +221,8 @@ def gluoncv(hub, monkeypatch):
     return reference
 
 
-def test_weights_of_gluoncv_come_by_url(gluoncv, hub, tmp_path):
-    """With the semantics and the preparation that they were trained with."""
+def test_weights_of_gluoncv_load_from_a_url(gluoncv, hub, tmp_path):
+    """The model has the semantics and preprocessing of their training."""
     small = {"input_shape": (16, 64, 64, 3), "width": 8, "depths": DEPTHS}
     model = stzoo.p3d_tiny(pretrained="kinetics400", **small)
     assert model.stzoo.options["semantics"] == "port"
@@ -244,7 +244,7 @@ def test_weights_that_do_not_fit_are_kept(gluoncv, hub):
     assert hub.fetched("p3d.zip") == 1
 
 
-def test_entries_of_gluoncv_name_their_files():
+def test_entries_of_gluoncv_have_the_names_of_their_files():
     entry = stzoo.zoo.ENTRIES["p3d_resnet50.kinetics400"]
     assert entry.repository == (
         "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models/"
@@ -267,7 +267,7 @@ def test_entries_of_gluoncv_name_their_files():
 def test_imagenet_weights_start_as_the_image_network(
     hub, monkeypatch, blocks, semantics, alike
 ):
-    """Temporal convolutions change nothing at first, where the block allows it."""
+    """Temporal convolutions initially change nothing, if the block allows it."""
     image = reference_resnet(DEPTHS, 8, 10)
     hub.repositories["timm/tiny"] = {"model.safetensors": save(image.state_dict())}
     entry = dataclasses.replace(
@@ -292,7 +292,7 @@ def test_imagenet_weights_start_as_the_image_network(
 
 
 def resnet_with_stride_in_1x1(image, clip, semantics):
-    """torchvision's network with the stride and the first pool where P3D has them."""
+    """Returns torchvision's network with the stride and the first pool of P3D."""
     for stage in (image.layer2, image.layer3, image.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
 

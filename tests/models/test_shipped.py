@@ -1,4 +1,4 @@
-"""Weights that come with the package answer as they did where they were trained."""
+"""Weights in the repository have the same outputs as after their training."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from stzoo.zoo import ENTRIES
 SHIPPED = [name for name in ENTRIES if hub.shipped(name)]
 
 
-def test_each_has_its_evidence():
+def test_each_entry_has_golden_outputs():
     assert SHIPPED == sorted(path.stem for path in GOLDEN.glob("*.npz"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_answers(name):
+def test_outputs_match_the_golden_outputs(name):
     golden = np.load(GOLDEN / f"{name}.npz")
     model = stzoo.create(name)
     close(model.predict(golden["clip"], verbose=0), golden["logits"])

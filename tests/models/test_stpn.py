@@ -39,7 +39,7 @@ def parameters(model):
 
 
 def load(model, reference):
-    """Puts the reference's weights into a model, all of them."""
+    """Loads all weights of the reference into a model."""
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     state = {name: value.numpy() for name, value in reference.state_dict().items()}
     tensors = convert(state, shapes, (*KEY_MAP, (r"^attention\.", "attention/")))
@@ -57,7 +57,7 @@ def load(model, reference):
     ],
     ids=str,
 )
-def test_answers_as_the_reference(backbone, attention, snippets, size):
+def test_outputs_match_the_reference(backbone, attention, snippets, size):
     depths = (3, 4, 6, 3) if backbone == "resnet50" else backbone
     reference = reference_stpn(depths, 4, 5, 2, snippets, 48, 64 * attention)
     options = {**SMALL, "backbone": backbone, "attention": attention, "dim": 48}
@@ -67,8 +67,8 @@ def test_answers_as_the_reference(backbone, attention, snippets, size):
     close(model(x), logits(reference, x))
 
 
-def test_the_spatial_stream_is_tsn():
-    """BN-Inception with its margins, BGR, and the mean over frames."""
+def test_the_spatial_stream_equals_tsn():
+    """It has BN-Inception with its padding, BGR, and the mean over frames."""
     reference = reference_tsn("bn_inception", 8, 5)
     options = {"streams": "spatial", "width": 8, "input_shape": (2, 64, 64, 3)}
     model = stzoo.stpn_tiny(classes=5, **options)
@@ -82,18 +82,18 @@ def test_the_temporal_stream_sees_flow_only():
     model = small(input_shape=(6, 32, 32, 2), **options)
     x = clips(channels=2)
     answer = numpy(model(x))
-    # One network for all snippets: their order does not count, that of frames does.
+    # All snippets share a network: the order of frames matters, that of snippets not.
     swapped = x.reshape(2, 3, 2, 32, 32, 2)[:, ::-1].reshape(x.shape)
     close(model(swapped), answer)
     backwards = numpy(model(x[:, ::-1].copy()))
     assert np.abs(backwards - answer).max() > 1e-3 * np.abs(answer).max()
 
 
-def test_rgb_is_taken_of_one_frame():
+def test_rgb_is_taken_from_one_frame():
     model = small()
     x, other = clips(), clips()
     other[..., 3:] = x[..., 3:]
-    other[:, 2] = x[:, 2]  # where the middle snippet begins
+    other[:, 2] = x[:, 2]  # the start of the middle snippet
     close(model(other), model(x))
 
 
@@ -135,21 +135,21 @@ def test_hidden_layer():
     )
 
 
-def test_the_tiny_one_is_tiny():
+def test_the_tiny_model_has_few_parameters():
     assert parameters(stzoo.stpn_tiny()) < 1_500_000
 
 
-def test_model_keeps_keras_promises(tmp_path):
+def test_model_satisfies_the_contract_of_keras(tmp_path):
     def build():
         keras.utils.set_random_seed(0)
-        return small(hidden=16, input_shape=(6, 64, 64, 5))  # four locations to weigh
+        return small(hidden=16, input_shape=(6, 64, 64, 5))  # four locations
 
     check_model(build, clips(6, 64, 64), tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_hashes_are_saved_whole(dtype, tmp_path):
-    """Not all integers above 2048 are numbers of float16."""
+def test_hashes_are_saved_exactly(dtype, tmp_path):
+    """float16 cannot represent all integers above 2048."""
     model = small(dim=5000)
     stzoo.save(model, tmp_path, dtype=dtype)
     loaded = stzoo.load(tmp_path)
@@ -165,7 +165,7 @@ def test_hashes_are_saved_whole(dtype, tmp_path):
         check(tensors, shapes, whole=integers(model))
 
 
-def test_another_process_and_backend_answers_the_same(tmp_path):
+def test_another_process_and_backend_has_the_same_outputs(tmp_path):
     model, x = small(), clips()
     stzoo.save(model, tmp_path)
     np.save(tmp_path / "x.npy", x)
@@ -182,7 +182,7 @@ np.save(folder + "/y.npy", keras.ops.convert_to_numpy(stzoo.load(folder)(x)))
 
 
 @pytest.mark.parametrize("streams", ["both", "spatial", "temporal"])
-def test_both_streams_start_from_images(streams, hub, monkeypatch):
+def test_both_streams_start_from_image_weights(streams, hub, monkeypatch):
     """The first convolution of flow is the mean over RGB, repeated."""
     image = reference_resnet((3, 4, 6, 3), 4, 10)
     hub.repositories["timm/tiny"] = {"model.safetensors": save(image.state_dict())}
@@ -238,7 +238,7 @@ def test_weights_of_other_kinds_are_refused(hub, tmp_path):
         ),
         (
             {"fusions": ("concatenation", "compact_bilinear", "sum")},
-            "top_fusion cannot add up 32 and 32 and 96 channels",
+            "top_fusion cannot sum 32 and 32 and 96 channels",
         ),
     ],
     ids=str,

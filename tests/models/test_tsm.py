@@ -11,7 +11,7 @@ ORIGINALS = {"bn_inception": ("bn_inception", True), "resnet50": ((3, 4, 6, 3), 
 
 
 @pytest.mark.parametrize("backbone", ORIGINALS)
-def test_answers_as_the_original_network(backbone):
+def test_outputs_match_the_original_network(backbone):
     original, shifts = ORIGINALS[backbone]
     reference = reference_tsn(original, 8, 5, shifts=shifts)
     clip = (None, None, None, 3)
@@ -45,7 +45,7 @@ def test_builders(builder, shifts):
     assert model.output_shape == (None, 174)
 
 
-def test_model_keeps_keras_promises(tmp_path):
+def test_model_satisfies_the_contract_of_keras(tmp_path):
     x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
     check_model(
         lambda: stzoo.tsm_tiny(width=8, depth=3, input_shape=(4, 64, 64, 3)),
@@ -54,6 +54,6 @@ def test_model_keeps_keras_promises(tmp_path):
     )
 
 
-def test_inception_v3_is_not_built():
+def test_inception_v3_is_refused():
     with pytest.raises(ValueError, match="backbone must be one of 'bn_inception', 're"):
         stzoo.tsm_tiny(backbone="inception_v3")

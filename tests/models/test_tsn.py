@@ -6,7 +6,7 @@ from references_inception import load, logits, reference_tsn
 import stzoo
 
 RNG = np.random.default_rng(0)
-# Backbone: as the reference calls it, height and width (even wherever that fits).
+# Backbone: its name in the reference, height and width (even if possible).
 BACKBONES = {
     "bn_inception": ("bn_inception", (64, 96)),
     "inception_v3": ("inception_v3", (101, 75)),
@@ -15,8 +15,8 @@ BACKBONES = {
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_answers_as_the_original_network(backbone):
-    """Same names, same weights, same numbers."""
+def test_outputs_match_the_original_network(backbone):
+    """Names and weights are the same."""
     original, size = BACKBONES[backbone]
     reference = reference_tsn(original, 8, 5)
     clip = (None, None, None, 3)
@@ -26,7 +26,7 @@ def test_answers_as_the_original_network(backbone):
     close(model.predict(x, verbose=0), logits(reference, x))
 
 
-def test_model_keeps_keras_promises(tmp_path):
+def test_model_satisfies_the_contract_of_keras(tmp_path):
     x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
     check_model(
         lambda: stzoo.tsn_tiny(width=8, depth=3, input_shape=(4, 64, 64, 3)),
@@ -36,7 +36,7 @@ def test_model_keeps_keras_promises(tmp_path):
 
 
 def test_logits_are_averaged():
-    """The order of frames is all the same, and so are half of them twice."""
+    """Outputs do not change if frames are reordered, or half of them are repeated."""
     model = stzoo.tsn_tiny(width=8, depth=3, input_shape=(None, 64, 64, 3))
     x = RNG.integers(0, 256, (1, 8, 64, 64, 3)).astype("uint8")
     answer = model(x)
@@ -61,8 +61,8 @@ def test_builders(builder, size, parameters):
     assert model.stzoo.clip.sampling == "segments"
 
 
-def test_caffe_sees_blue_first():
-    """The means 104, 117, 128 are those of B, G, R."""
+def test_channels_of_caffe_are_bgr():
+    """The means of B, G, R are 104, 117, 128."""
     normalize = stzoo.tsn_tiny(width=8).get_layer("normalize")
     pixel = np.array([[128, 117, 104]], "uint8")
     assert np.array(normalize(pixel)).tolist() == [[0, 0, 0]]
@@ -70,7 +70,7 @@ def test_caffe_sees_blue_first():
     assert np.array(normalize(pixel)).tolist() == [[3, 0, 1]]
 
 
-def test_what_is_refused():
+def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="backbone must be one of 'bn_inception', 'in"):
         stzoo.tsn_tiny(backbone="resnet18")
     with pytest.raises(ValueError, match="mixed_3 cannot halve"):
