@@ -175,12 +175,19 @@ def test_bad_views_are_refused_before_any_video(run, video):
     assert "10x3" in result.stderr
 
 
-def test_demo(run, tmp_path):
+def test_demo(run, tmp_path, monkeypatch):
     result = run("demo", "--out", tmp_path / "new", "--seed", 3)
     assert result.exit_code == 0
     assert "Probability" in result.stdout
     assert (tmp_path / "new" / "demo.mp4").stat().st_size > 1000
     assert (tmp_path / "new" / "demo.png").read_bytes().startswith(b"\x89PNG")
+    _, motion, shape = motions.render([3, 2**32 - 1])
+    rendered = f"Rendered was {shape}, {motion}. The model answers "
+    assert f"{rendered}{motion}. That is right." in result.stdout
+    wrong = [("waving", 0.9)]
+    monkeypatch.setattr(stzoo, "predict", lambda *arguments: wrong)
+    result = run("demo", "--out", tmp_path / "new", "--seed", 3)
+    assert f"{rendered}waving. That is wrong: it is {motion}." in result.stdout
 
 
 def test_from_a_folder_of_videos_to_a_measured_model(

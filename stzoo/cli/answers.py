@@ -148,4 +148,7 @@ def demo(out, seed):
     title = f"{options.MODEL} sees a video of: {shape}, {motion} (seed {seed})"
     filmstrip(seen, answers, out / "demo.png", title)
     options.show(title, answers)
+    best = answers[0][0]
+    verdict = "That is right." if best == motion else f"That is wrong: it is {motion}."
+    click.echo(f"Rendered was {shape}, {motion}. The model answers {best}. {verdict}")
     click.echo(f"Saved {out / 'demo.mp4'} and {out / 'demo.png'}.")

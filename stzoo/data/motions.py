@@ -20,13 +20,13 @@ half of the other ten.
 import csv
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from stzoo.data import scenes
 from stzoo.data.scenes import SHAPES
+from stzoo.data.writer import write_video
 
 # One movement and its reversal; the last two are each their own reversal.
 PAIRS = (
@@ -109,7 +109,7 @@ def _choose(seed, motion, shape):
 
 
 def save(path, frames, quantiser=23, fps=FPS):
-    """Writes frames as an H.264 video that has no arrow of time of its own.
+    """Writes frames as an H.264 video at the rate of the motions.
 
     Args:
         path: path of the .mp4 file.
@@ -118,19 +118,7 @@ def save(path, frames, quantiser=23, fps=FPS):
         quantiser: int from 0 (lossless) to 51, how coarsely each frame is coded.
         fps: float, frames per second.
     """
-    import av
-
-    with av.open(str(path), "w") as container:
-        rate = Fraction(fps).limit_denominator(1001)
-        stream = container.add_stream("libx264", rate=rate)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.gop_size = 1  # each frame by itself: prediction would have a direction
-        stream.thread_count = 1
-        stream.options = {"preset": "ultrafast", "qp": str(quantiser)}
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-        container.mux(stream.encode())
+    write_video(path, frames, fps, quantiser)
 
 
 def write(folder, count, seed, threads=2):

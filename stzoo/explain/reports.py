@@ -11,6 +11,7 @@ import numpy as np
 from stzoo.data import datasets, files, motions
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
+from stzoo.data.writer import write_video
 from stzoo.explain.contributions import contributions, operators
 from stzoo.explain.saliency import overlay, saliency
 from stzoo.inference.predict import classify, decode_predictions
@@ -131,7 +132,7 @@ def of_video(model, folder, video, layer=None, label=None):
     answers = decode_predictions(probabilities, config)
     strip = np.concatenate([clips[0], overlay(clips[0], maps)], axis=1)
     filmstrip(strip, answers, paths[0], title)
-    motions.save(paths[1], _enlarged(overlay(shown, maps.repeat(between, 0))), fps=fps)
+    write_video(paths[1], _enlarged(overlay(shown, maps.repeat(between, 0))), fps)
     return title, answers, paths
 
 
