@@ -31,7 +31,7 @@ from stzoo.layers import ClipConv, CoST
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
 from stzoo.layers.pool import max_pool
-from stzoo.models.family import Architecture, Family
+from stzoo.models.family import Architecture, Family, motions_entry, torchvision_entry
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
 
@@ -269,14 +269,10 @@ FAMILY = Family(
     key_map=KEY_MAP,
     entries=(
         *(
-            ModelConfig(
+            torchvision_entry(
                 f"{family}_resnet{depth}",
-                tag="imagenet",
-                licence="BSD-3-Clause",
-                source="torchvision, IMAGENET1K_V1",
-                repository=f"timm/resnet{depth}.tv_in1k",
+                f"resnet{depth}",
                 allow_missing=("/alpha", "/fc1/kernel", "/fc2/kernel"),
-                **classes_of("imagenet"),
             )
             for family, depths in (
                 ("c2d", (50, 101, 152)),
@@ -298,14 +294,6 @@ FAMILY = Family(
                 ("kinetics400", "moments_in_time"), accuracies, strict=True
             )
         ),
-        ModelConfig(
-            "cost_tiny",
-            tag="motions",
-            dataset="motions",
-            classes=12,
-            clip=_TINY,
-            licence="Apache-2.0",
-            source="scripts/train_motions.py",
-        ),
+        motions_entry("cost_tiny", _TINY),
     ),
 )

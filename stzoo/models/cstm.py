@@ -16,7 +16,7 @@ import dataclasses
 from functools import partial
 
 from stzoo.layers import CSTM
-from stzoo.models.family import Architecture, Family
+from stzoo.models.family import Architecture, Family, motions_entry
 from stzoo.models.gsm import BACKBONES, places
 from stzoo.models.tsn import (
     CLIPS,
@@ -163,14 +163,6 @@ FAMILY = Family(
             )
             for backbone in BACKBONES
         ),
-        ModelConfig(
-            "cstm_tiny",
-            tag="motions",
-            dataset="motions",
-            classes=12,
-            clip=tiny_clip({"backbone": "bn_inception"}),
-            licence="Apache-2.0",
-            source="scripts/train_motions.py",
-        ),
+        motions_entry("cstm_tiny", tiny_clip({"backbone": "bn_inception"})),
     ),
 )

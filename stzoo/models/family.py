@@ -14,6 +14,7 @@ from reprlib import repr as shortened
 
 from stzoo.weights import checkpoint
 from stzoo.weights.config import ClipConfig, ModelConfig
+from stzoo.weights.labels import classes_of
 
 SHARED = ("classes", "input_shape", "pretrained", "name")  # arguments of every builder
 DOC = """{summary}
@@ -185,6 +186,44 @@ class Family:
             options="".join(f"    {k}: {self.arguments[k]}\n" for k in options),
             kind=channels.get(len(config.clip.mean), "RGB"),
         )
+
+
+def torchvision_entry(builder, network, **fields):
+    """Returns the entry of a model that starts from torchvision's ImageNet weights.
+
+    Args:
+        builder: string.
+        network: string, name of the image network, such as `"resnet50"`.
+        **fields: other fields of `ModelConfig`. They override those of this entry.
+    """
+    known = dict(
+        tag="imagenet",
+        licence="BSD-3-Clause",
+        source="torchvision, IMAGENET1K_V1",
+        repository=f"timm/{network}.tv_in1k",
+        **classes_of("imagenet"),
+    )
+    return ModelConfig(builder, **known | fields)
+
+
+def motions_entry(builder, clip, options=None):
+    """Returns the entry of a tiny model that was trained on motions in this repository.
+
+    Args:
+        builder: string.
+        clip: `ClipConfig`.
+        options: dict, options of the builder that the weights need.
+    """
+    return ModelConfig(
+        builder,
+        tag="motions",
+        dataset="motions",
+        classes=12,
+        clip=clip,
+        options=options or {},
+        licence="Apache-2.0",
+        source="scripts/train_motions.py",
+    )
 
 
 def _check_sizes(classes, input_shape):

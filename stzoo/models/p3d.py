@@ -59,7 +59,7 @@ from stzoo.layers.initializers import HeNormal, Identity
 from stzoo.layers.network import Network
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
-from stzoo.models.family import Architecture, Family
+from stzoo.models.family import Architecture, Family, motions_entry, torchvision_entry
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
 
@@ -321,16 +321,13 @@ FAMILY = Family(
             for builder, (sha1, top1) in _KINETICS.items()
         ),
         *(
-            ModelConfig(
+            torchvision_entry(
                 f"p3d_resnet{depth}",
-                tag="imagenet",
+                f"resnet{depth}",
                 options={"modality": "rgb"},
                 clip=IMAGENET,
-                licence="BSD-3-Clause",
                 source="torchvision, IMAGENET1K_V1; stride in the 3x3, here in the 1x1",
-                repository=f"timm/resnet{depth}.tv_in1k",
                 allow_missing=("_temporal/",),
-                **classes_of("imagenet"),
             )
             for depth in (50, 101, 152)
         ),
@@ -346,14 +343,6 @@ FAMILY = Family(
             )
             for tag, (modality, accuracy, of) in _CAFFE.items()
         ),
-        ModelConfig(
-            "p3d_tiny",
-            tag="motions",
-            dataset="motions",
-            classes=12,
-            clip=dataclasses.replace(CAFFE, frames=20, **_TINY),
-            licence="Apache-2.0",
-            source="scripts/train_motions.py",
-        ),
+        motions_entry("p3d_tiny", dataclasses.replace(CAFFE, frames=20, **_TINY)),
     ),
 )

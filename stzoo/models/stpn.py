@@ -61,7 +61,7 @@ from stzoo.layers.ends import classifier, head
 from stzoo.layers.initializers import dense
 from stzoo.layers.network import Network
 from stzoo.models import tsn
-from stzoo.models.family import Architecture, Family
+from stzoo.models.family import Architecture, Family, motions_entry, torchvision_entry
 from stzoo.models.tsn import KEY_MAP, imagenet
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
@@ -382,16 +382,17 @@ def stpn_tiny(
 _NEW = ("^fc/", "^hidden/", "^attention/", "_fusion/")
 
 
-def _images(builder, backbone, **known):
-    """Returns the entry of both streams from an image network."""
-    return ModelConfig(
+def _images(builder, backbone):
+    """Returns the entry of both streams from an image network of torchvision."""
+    return torchvision_entry(
         builder,
-        tag="imagenet",
+        backbone,
         options={"streams": "both", "length": 10},
+        dataset="",
         classes=101,
+        labels=(),
         clip=_clip(backbone, "both", 3, 10),
         allow_missing=_NEW,
-        **known,
     )
 
 
@@ -437,20 +438,8 @@ FAMILY = Family(
             classes=101,
             clip=_clip("bn_inception", "both", 3, 10),
         ),
-        _images(
-            "stpn_resnet50",
-            "resnet50",
-            licence="BSD-3-Clause",
-            source="torchvision, IMAGENET1K_V1",
-            repository="timm/resnet50.tv_in1k",
-        ),
-        _images(
-            "stpn_vgg16",
-            "vgg16",
-            licence="BSD-3-Clause",
-            source="torchvision, IMAGENET1K_V1",
-            repository="timm/vgg16.tv_in1k",
-        ),
+        _images("stpn_resnet50", "resnet50"),
+        _images("stpn_vgg16", "vgg16"),
         ModelConfig(
             "stpn_bninception",
             tag="ucf101",
@@ -464,15 +453,10 @@ FAMILY = Family(
             allow_missing=_NEW,
             **classes_of("ucf101"),
         ),
-        ModelConfig(
+        motions_entry(
             "stpn_tiny",
-            tag="motions",
-            dataset="motions",
-            options={"streams": "both", "length": 6},
-            classes=12,
-            clip=_clip("bn_inception", "both", 3, 6, size=64, sampling="segments"),
-            licence="Apache-2.0",
-            source="scripts/train_motions.py",
+            _clip("bn_inception", "both", 3, 6, **_TINY),
+            {"streams": "both", "length": 6},
         ),
     ),
 )

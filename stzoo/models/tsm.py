@@ -16,7 +16,7 @@ from functools import partial
 from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.resnet import RESNET50, RESNET101, bottleneck, resnet
 from stzoo.layers import FrameConv, TemporalShift
-from stzoo.models.family import Architecture, Family
+from stzoo.models.family import Architecture, Family, torchvision_entry
 from stzoo.models.tsn import (
     CLIPS,
     KEY_MAP,
@@ -145,14 +145,8 @@ FAMILY = Family(
             **classes_of("kinetics400"),
         ),
         *(
-            ModelConfig(
-                f"tsm_resnet{depth}",
-                tag="imagenet",
-                clip=CLIPS["resnet50"],
-                licence="BSD-3-Clause",
-                source="torchvision, IMAGENET1K_V1",
-                repository=f"timm/resnet{depth}.tv_in1k",
-                **classes_of("imagenet"),
+            torchvision_entry(
+                f"tsm_resnet{depth}", f"resnet{depth}", clip=CLIPS["resnet50"]
             )
             for depth in (50, 101)
         ),

@@ -24,7 +24,7 @@ from stzoo.backbones.inception_v3 import inception_v3
 from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
-from stzoo.models.family import Architecture, Family
+from stzoo.models.family import Architecture, Family, torchvision_entry
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
 
@@ -220,15 +220,7 @@ FAMILY = Family(
             repository=mmaction(_RESNET50, "20220906-2692d16c", _MIRROR),
             **classes_of("kinetics400"),
         ),
-        ModelConfig(
-            "tsn_resnet50",
-            tag="imagenet",
-            clip=CLIPS["resnet50"],
-            licence="BSD-3-Clause",
-            source="torchvision, IMAGENET1K_V1",
-            repository="timm/resnet50.tv_in1k",
-            **classes_of("imagenet"),
-        ),
+        torchvision_entry("tsn_resnet50", "resnet50", clip=CLIPS["resnet50"]),
         imagenet("tsn_bninception", "bn_inception", {"top1": 73.524, "top5": 91.562}),
         imagenet("tsn_inceptionv3", "inception_v3"),
     ),

@@ -74,9 +74,7 @@ def test_model_satisfies_the_contract_of_keras(tmp_path):
         for layer in model.layers:
             if isinstance(layer, CSTM):
                 open_gate(layer.shifted)
-                layer.fc2.kernel.assign(
-                    layer.fc2.kernel * 0.01
-                )  # weights both branches
+                layer.fc2.kernel.assign(layer.fc2.kernel * 0.01)  # some of both
         return model
 
     check_model(build, x, tmp_path)
