@@ -1,27 +1,28 @@
 """python scripts/benchmark.py --models cost_resnet50 p3d_resnet50
 
-Measures models of the zoo against PyTorch networks of the same arithmetic, and writes
-`benchmarks/MACHINE-PRECISION.csv`; what is measured again there takes the place of the
-old. Linux only.
+Measures models of the zoo against PyTorch networks with the same arithmetic, and writes
+`benchmarks/MACHINE-PRECISION.csv`. New measurements of a case replace its old rows.
+Linux only.
 
-For each case (a model, a backend, a batch, cores), one process holds the model, its
-deploy form, on PyTorch that one compiled by Keras' `jit_compile=True` as well, and the
-PyTorch networks: eager; channels last; that and `torch.compile`. They run in turn in
-every round, so that all see the same machine. Times are of what a user calls,
-`predict_on_batch` and `train_on_batch`, from clips of 0 to 255 in memory to NumPy; the
-PyTorch networks get clips that are normalised already. A training step is SGD with
-momentum.
+Each case (a model, a backend, a batch, cores) has one process with all contenders: the
+model, the fused model, on PyTorch also the fused model compiled with `jit_compile=True`
+of Keras, and the PyTorch networks: eager, channels last, and channels last with
+`torch.compile`. They run in turn in every round, so that the load of the machine is the
+same for all. Times are those of the calls of a user, `predict_on_batch` and
+`train_on_batch`, from clips of 0 to 255 in memory to NumPy. The PyTorch networks get
+clips that are already normalised. A training step is SGD with momentum.
 
-* `median_ms` of the rounds, `low_ms` and `high_ms`, the quartiles; `against_eager`, the
-  time of eager PyTorch over that of the row.
-* `gflops` of one run: the convolutions and products of the eager network as PyTorch
-  counts them (backwards as well), 2 for a multiplication and an addition; `share`, the
-  part of `best_rate` that is reached, PyTorch's fastest convolution in any round.
-* `others`, how many cores everything else on the machine kept busy meanwhile. Above 0.2
-  the command refuses to start without `--busy`, since such times mean little.
-* Of a process that does nothing else: `build_s` from its start until the model stands,
-  `first_s` from there to the first answer, nothing compiled before; `built_mb` and
-  `peak_mb`, the most resident memory until then and in all.
+* `median_ms`, `low_ms` and `high_ms`: median and quartiles of the rounds.
+  `against_eager`: the time of eager PyTorch divided by that of the row.
+* `gflops`: operations of one run, for the convolutions and products of the eager
+  network as PyTorch counts them (including the backward pass), 2 for a multiply-add.
+  `share`: fraction of `best_rate`, the rate of PyTorch's fastest convolution in any
+  round.
+* `others`: number of cores that other processes kept busy meanwhile. Above 0.2 the
+  command refuses to start without `--busy`, since such times are not reliable.
+* In a process that does nothing else: `build_s`, from its start until the model is
+  built; `first_s`, from there to the first output, with nothing compiled before;
+  `built_mb` and `peak_mb`, the maximum resident memory up to the build and in total.
 """
 
 import argparse
@@ -47,11 +48,11 @@ ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
 PRECISIONS = ("float32", "bfloat16")
 CASE = ("model", "backend", "precision", "step", "batch", "threads")
-QUIET = 0.2  # cores that others may keep busy
+QUIET = 0.2  # maximum number of cores that other processes may keep busy
 
 
 def busy():
-    """Seconds for which all cores of the machine have run, and for this process."""
+    """Returns the busy core seconds of the machine, and of this process."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     user, nice, system, _, _, *interrupts = map(int, fields)
     mine = os.times()
@@ -60,7 +61,7 @@ def busy():
 
 
 def clock(run):
-    """Seconds that a function takes, and the core seconds of all others meanwhile."""
+    """Returns the seconds of a call, and the core seconds of other processes."""
     before, start = busy(), time.perf_counter()
     run()
     seconds = time.perf_counter() - start
@@ -69,28 +70,28 @@ def clock(run):
 
 
 def peak():
-    """The most memory that this process has held, in MB.
+    """Returns the peak memory of this process, in MB.
 
-    `getrusage` counts what its parent held when it was forked.
+    `getrusage` would include the memory of the parent at the fork.
     """
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
 
 
 def start(case):
-    """What it costs to start the only contender, in this process from its beginning."""
+    """Measures the start of the only contender, from the beginning of this process."""
     (name,) = case.contenders
     run = CONTENDERS[name](case)
     built, holds = time.time(), peak()
     run()
     first = time.time() - built
-    run()  # the state of an optimizer comes with the first step
+    run()  # the first step creates the state of an optimizer
     built -= case.started
     return {"build_s": built, "first_s": first, "built_mb": holds, "peak_mb": peak()}
 
 
 def race(case):
-    """The row of each contender: all run in turn, in every round."""
+    """Returns the row of each contender. All run in turn, in every round."""
     runs = {name: CONTENDERS[name](case) for name in case.contenders}
     for run in runs.values():
         run()
@@ -123,7 +124,7 @@ def race(case):
 
 
 def in_process(work, case):
-    """What `start` or `race` returns, in a process of its own, on some of the cores."""
+    """Runs `start` or `race` in a new process, on some of the cores."""
     case = dataclasses.replace(case, started=time.time())
     cores = sorted(os.sched_getaffinity(0))[: case.threads]
     with tempfile.TemporaryDirectory() as folder:
@@ -144,13 +145,13 @@ def in_process(work, case):
 
 
 def tables(cases):
-    """The rows of the contenders of each case, as they are measured."""
+    """Yields the rows of the contenders of each case once they are measured."""
     started = {}
     for case in cases:
         rows = []
         for name, row in in_process("race", case).items():
             alone = dataclasses.replace(case, contenders=(name,))
-            if not name.startswith("stzoo"):  # the same beside each backend
+            if not name.startswith("stzoo"):  # the same for each backend
                 alone = dataclasses.replace(alone, backend="torch")
             key = json.dumps(dataclasses.asdict(alone))
             if key not in started:
@@ -194,7 +195,7 @@ def cases(chosen):
 
 
 def machine():
-    """The processor and its cores, as a part of a file name."""
+    """Returns the processor and its cores, as a part of a file name."""
     text = Path("/proc/cpuinfo").read_text()
     found = re.search(r"model name\s*: (.*)", text)
     name = f"{found[1] if found else platform.machine()} {os.cpu_count()} cores"
@@ -202,12 +203,12 @@ def machine():
 
 
 def joined(path, rows, keys):
-    """A CSV file as bytes, with rows in the place of those of the same cases.
+    """Returns a CSV file as bytes, with new rows instead of those of the same cases.
 
     Args:
-        path: of the file, which need not be there.
-        rows: list of dicts from columns to what stands there.
-        keys: the columns that tell a case.
+        path: path of the file, which may not exist.
+        rows: list of dicts from columns to values.
+        keys: the columns that identify a case.
     """
 
     def case(row):
@@ -229,7 +230,7 @@ def joined(path, rows, keys):
 
 
 def command():
-    """What the command takes."""
+    """Returns the parser of the arguments."""
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--option", action="append", default=[], help="variant=a")
@@ -244,7 +245,7 @@ def command():
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--machine", default=machine())
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks")
-    parser.add_argument("--busy", action="store_true", help="whatever else runs")
+    parser.add_argument("--busy", action="store_true", help="ignore other load")
     return parser
 
 

@@ -1,13 +1,13 @@
 """python scripts/benchmark_growth.py --models cost_resnet50 p3d_resnet50
 
-How the cost of an answer grows: with frames (8 to 64; STPN takes snippets of 10, so 20
-to 70), the side of a frame (112 to 320; BN-Inception takes multiples of 32, so from
-128), clips in a batch (1 to 16), and views of a video (1 to 30, from a rendered
-1280x720 file of 10 s, decoding included). Writes
-`benchmarks/growth-MACHINE-BACKEND.csv`, where a model measured again takes the place of
-the old, and a picture for each beside it. In the table, `linear` is what the smallest
-would cost in proportion: the square of a side, else the number. Times are medians of
-`--rounds`, all sizes in turn in every round.
+Measures how the time of a prediction grows: with frames (8 to 64, or 20 to 70 for the
+snippets of 10 frames of STPN), the side of a frame (112 to 320, or from 128 for
+BN-Inception, which needs multiples of 32), clips in a batch (1 to 16), and views of a
+video (1 to 30, from a rendered 1280x720 file of 10 s, including decoding). Writes
+`benchmarks/growth-MACHINE-BACKEND.csv`, in which new measurements replace the old ones
+of a model, and a plot for each model. `linear` in the table is the time of the smallest
+size scaled in proportion to the number, or to the square of a side. Times are medians
+of `--rounds`, with all sizes in turn in every round.
 """
 
 import argparse
@@ -35,7 +35,7 @@ POWER = {"side": 2}
 
 
 def numbers(name, what, snippet):
-    """The numbers of what grows that a model takes, in order."""
+    """Returns the sizes that a model takes, in order."""
     step = least = 1
     if what == "frames" and snippet > 1:
         step, least = snippet, 2 * snippet
@@ -45,7 +45,7 @@ def numbers(name, what, snippet):
 
 
 def runs(name, what, video):
-    """What is timed: pairs of a number and a function without arguments."""
+    """Returns what to time: pairs of a size and a function without arguments."""
     clip = stzoo.create(name).stzoo.clip
     frames, *sizes, channels = clip.shape
     if what == "views":
@@ -72,7 +72,7 @@ def runs(name, what, video):
 
 
 def rows(name, what, video, rounds):
-    """The rows of a model and a size that grows."""
+    """Returns the rows of a model and a kind of size."""
     sizes, functions = zip(*runs(name, what, video), strict=True)
     for run in functions:
         run()
@@ -90,7 +90,7 @@ def rows(name, what, video, rounds):
 
 
 def picture(rows, title):
-    """A panel for each size that grows, with the line of proportion; as PNG."""
+    """Draws a panel for each kind of size, with its linear growth, as PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure((3 * len(SIZES), 3), layout="constrained")

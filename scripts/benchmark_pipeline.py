@@ -1,10 +1,11 @@
 """python scripts/benchmark_pipeline.py
 
-Measures how many clips a second reach a model: from the pipeline of stzoo (Grain, which
-decodes what a clip needs), from the same pipeline when it decodes whole files, and when
-`keras.utils.PyDataset` runs the threads. The videos are rendered: 10 s at 30 frames a
-second, H.264 as x264 makes it by default. A clip is 8 x 8 frames of 224 x 224, batches
-are of 8, and the model does nothing. Times run from batch 3, as threads read ahead.
+Measures how many clips per second reach a model: from the pipeline of stzoo (Grain,
+which decodes only what a clip needs), from the same pipeline decoding whole files, and
+with the threads of `keras.utils.PyDataset`. The videos are rendered: 10 s at 30 frames
+per second, H.264 with the defaults of x264. A clip is 8 x 8 frames of 224 x 224, a
+batch has 8 clips, and the model does nothing. Time is measured from batch 3, since
+threads prefetch.
 """
 
 import argparse
@@ -30,7 +31,7 @@ CLIP, BATCH, BATCHES, WARM = ClipConfig(), 8, 15, 3
 
 
 class Threads(keras.utils.PyDataset):
-    """The clips of the pipeline, in a loop over each batch."""
+    """The clips of the pipeline, with a loop over each batch."""
 
     def __init__(self, videos, workers):
         super().__init__(workers=workers, max_queue_size=2)
@@ -50,14 +51,14 @@ class Threads(keras.utils.PyDataset):
 
 @contextlib.contextmanager
 def whole(path, decoder):
-    """All frames of a video as an array."""
+    """Decodes all frames of a video."""
     with av.open(path) as container:
         frames = container.decode(video=0)
         yield np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
 
 
 def render(folder, size, count=COUNT):
-    """Motions, forwards and backwards until they have lasted 10 seconds."""
+    """Renders motions, repeated forwards and backwards for 10 seconds."""
     for number in range(count):
         frames = crop(resize(motions.render(number)[0], max(size)), *size)
         frames = np.concatenate([frames, frames[::-1]])
@@ -71,7 +72,7 @@ def render(folder, size, count=COUNT):
 
 
 def measure(data):
-    """Clips a second, of which a model that does nothing takes batches."""
+    """Returns the clips per second that reach a model that does nothing."""
     ends, inputs = [], keras.Input(CLIP.shape, dtype="uint8")
     model = keras.Model(inputs, keras.ops.cast(inputs[:, 0, 0, 0], "float32"))
     note = keras.callbacks.LambdaCallback(

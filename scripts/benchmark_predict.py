@@ -1,17 +1,18 @@
 """python scripts/benchmark_predict.py --models cost_tiny cost_resnet50
 
-Measures the way from a file to a label, of a rendered video of 10 s, 1280x720 at 30
-frames a second, H.264 as x264 makes it by default. Each model and backend has a process
-of its own, as on a first `stzoo predict`: weights are written by this command (at
-random: they do not change what it costs), and loaded. Prints a table:
+Measures the time from a file to a label, for a rendered video of 10 s, 1280x720 at 30
+frames per second, H.264 with the defaults of x264. Each model and backend has its own
+process, as on a first `stzoo predict`. This command writes random weights, which do not
+change the time, and the process loads them. Prints a table:
 
-* `first_s`, from the start of the process to the first label: imports, graph, weights,
-  decoding, network, and what a backend compiles; `import_s` and `load_s` are parts.
-* medians of 5 later ones: `clip_ms`, to decode and resize the frames of one view,
-  `network_ms`, to classify it, and `share`, the part of `clip_ms` in both.
-* `views_s`, of 30 views (10 clips, 3 crops; for models of flow 10 clips), and
-  `per_view`, what one of them costs over `network_ms`.
-* `one_mb` and `views_mb`, the peak of resident memory before the 30 views and after.
+* `first_s`: from the start of the process to the first label, with imports, graph,
+  weights, decoding, network, and compilation. `import_s` and `load_s` are parts of it.
+* Medians of 5 later predictions: `clip_ms`, to decode and resize the frames of one
+  view, `network_ms`, to classify it, and `share`, the fraction of `clip_ms` in their
+  sum.
+* `views_s`: time of 30 views (10 clips, 3 crops; 10 clips for models with flow).
+  `per_view`: time of one of them, divided by `network_ms`.
+* `one_mb` and `views_mb`: peak resident memory before the 30 views and after them.
 """
 
 import argparse
@@ -29,7 +30,7 @@ SIZE = 720, 1280
 
 
 def measure(folder, video, started):
-    """The row of a model, in a process that has imported nothing yet."""
+    """Returns the row of a model, in a process that has imported nothing yet."""
     from benchmark import peak
 
     import stzoo
@@ -53,7 +54,7 @@ def measure(folder, video, started):
     row["share"] = row["clip_ms"] / (row["clip_ms"] + row["network_ms"])
     row["one_mb"] = peak()
     views, count = ("10x1", 10) if clip.uses_flow else ("10x3", 30)
-    stzoo.predict(model, video, views=views)  # a batch of another size is compiled
+    stzoo.predict(model, video, views=views)  # compiles another batch size
     start = time.time()
     stzoo.predict(model, video, views=views)
     row["views_s"] = time.time() - start
@@ -62,7 +63,7 @@ def measure(folder, video, started):
 
 
 def median(run):
-    """Of 5 times, in ms; and what the function returns."""
+    """Returns the median of 5 times in ms, and the result of the function."""
     times = []
     for _ in range(5):
         start = time.perf_counter()

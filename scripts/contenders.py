@@ -1,7 +1,7 @@
-"""Who runs in `scripts/benchmark.py`: models of the zoo and PyTorch networks.
+"""The contenders of `scripts/benchmark.py`: models of the zoo and PyTorch networks.
 
-Each contender is a function of a `Case` that returns what is timed, a function without
-arguments. The PyTorch networks are those that the tests compare the models with.
+Each contender is a function of a `Case`. It returns the timed function, which has no
+arguments. The PyTorch networks are those of the tests.
 """
 
 import dataclasses
@@ -25,21 +25,21 @@ CONVOLUTIONS = ((64, 56), (128, 28), (256, 14), (512, 7), (256, 56))
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What one process measures.
+    """The measurement of one process.
 
     Args:
         model: string, a builder.
-        options: dict, all of the builder's.
+        options: dict, all options of the builder.
         shape: tuple `(frames, height, width, channels)` of a clip.
         classes: int.
-        backend: string, of Keras.
+        backend: string, the backend of Keras.
         precision: `"float32"` or `"bfloat16"`.
         step: `"inference"` or `"training"`.
         batch: int, number of clips.
         threads: int, number of cores.
         contenders: tuple of keys of `CONTENDERS`.
         rounds: int.
-        started: float, when the process was started, in seconds of `time.time`.
+        started: float, start time of the process, in seconds of `time.time`.
     """
 
     model: str
@@ -57,7 +57,7 @@ class Case:
 
 
 def ours(case, fused=False, compiled=False):
-    """The zoo's model, ready to run: a function without arguments."""
+    """Returns the model of the zoo, as a function without arguments."""
     import keras
 
     import stzoo
@@ -82,7 +82,7 @@ def ours(case, fused=False, compiled=False):
 
 
 def theirs(case, channels_last=False, compiled=False):
-    """The PyTorch network, ready to run."""
+    """Returns the PyTorch network, as a function without arguments."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -126,7 +126,7 @@ CONTENDERS = {
 
 
 def peer(case):
-    """The PyTorch network of the same arithmetic as a model, from `tests/`."""
+    """Returns the PyTorch network of `tests/` with the same arithmetic as a model."""
     sys.path.append(str(TESTS))
     family, _, network = case.model.partition("_")
     options = case.options
@@ -161,7 +161,7 @@ def peer(case):
 
 
 def normalised(case):
-    """A batch of clips as the PyTorch networks take them, `(batch, channels, ...)`."""
+    """Returns a batch of clips for the PyTorch networks, `(batch, channels, ...)`."""
     import torch
 
     frames, height, width, channels = case.shape
@@ -169,7 +169,7 @@ def normalised(case):
 
 
 def operations(case):
-    """Floating point operations of one run, as PyTorch counts them."""
+    """Returns the floating point operations of one run, as PyTorch counts them."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -178,7 +178,7 @@ def operations(case):
 
 
 def best_rate(case):
-    """Operations a second of PyTorch's fastest 3x3 convolution, channels last."""
+    """Returns the operations per second of PyTorch's fastest 3x3 convolution."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

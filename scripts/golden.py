@@ -1,8 +1,8 @@
 """python scripts/golden.py cost_tiny.motions
 
-Keeps what a model answers to a fixed clip, in weights/golden/NAME.npz: for weights
-that were trained here, on the backend they were trained on. A test compares every
-backend with it.
+Stores the outputs of a model for a fixed clip in weights/golden/NAME.npz. Run it for
+weights that were trained here, on the backend of their training. A test compares every
+backend with this file.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """python scripts/measure_saliency.py --videos 200
 
-Measures whether the saliency of a network lies on what moves: on rendered motions it is
-known which pixels show the shape. Prints, for each layer, the share of the saliency of
-the true class that lies on the shape, and the share of the area that the shape covers,
-which is what an even map would have. Distractors move as well, and are not the shape.
+Measures whether the saliency of a network is on the moving shape. Rendered motions have
+a mask of the shape. For each layer, this prints the fraction of the saliency of the
+true class that is on the shape, and the fraction of the area that the shape covers,
+which is the expected value of a uniform map. Distractors also move, but are not the
+shape.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from stzoo.data.transforms import clip_views
 from stzoo.explain.saliency import saliency
 
 BATCH = 20
-SEED = 77  # of no video that anything was trained on
+SEED = 77  # not the seed of any training video
 LAYERS = ("layer1_1_relu", "layer2_1_relu", "layer3_1_relu", "layer4_1_relu")
 
 
@@ -37,12 +38,12 @@ def main():
             f"{layer}: {mass.mean():.3f} ± {error:.3f} of the mass on "
             f"{area.mean():.3f} of the area, more than the area in "
             f"{np.mean(mass > area):.0%} of {len(mass)} videos; in {np.sum(~told)} "
-            "others nothing speaks for the class"
+            "others there is no evidence for the class"
         )
 
 
 def measure(model, count, layer=None):
-    """How much of the saliency lies on the shape, and how large the shape is.
+    """Measures the fraction of the saliency on the shape, and the size of the shape.
 
     Args:
         model: a model of the twelve motions.
@@ -50,8 +51,8 @@ def measure(model, count, layer=None):
         layer: string, see `stzoo.explain.saliency.saliency`.
 
     Returns:
-        Tuple of two arrays `(count,)`, shares from 0 to 1: of the saliency, NaN where
-        nothing speaks for the class, and of the area.
+        Tuple of two arrays `(count,)`, fractions from 0 to 1: of the saliency, or NaN
+        if there is no evidence for the class, and of the area.
     """
     mass, area = [], []
     for start in range(0, count, BATCH):
@@ -67,7 +68,7 @@ def measure(model, count, layer=None):
 
 
 def scene(seed, model):
-    """A clip, which of its pixels show the shape, and its class."""
+    """Returns a clip, the mask of the shape, and its class."""
     frames, motion, _ = motions.render([SEED, seed])
     shown = 255 * motions.mask([SEED, seed])[..., None].astype("uint8")
     clip = clip_views(frames, model.stzoo.clip)[0]

@@ -1,14 +1,14 @@
 """python scripts/study_motions.py --out runs/study
 
-Asks what CoST's paper tells of its networks (CVPR 2019, Tables 2 to 4, Figures 7 and
-8), where it is known which labels need motion: trains C2D, C3D and CoST of both
-variants, tiny, on the motions and on the shapes of the same videos, by one recipe
-(`train_motions.py`), from three seeds each, and measures all of them on the same unseen
-videos. Writes accuracy.csv, shares.csv, figures with bars of one standard deviation,
-and answers.csv. 24 trainings take hours; those that are done are not done again.
+Tests the claims of CoST's paper about its networks (CVPR 2019, Tables 2 to 4, Figures 7
+and 8) on data for which it is known which labels need motion. Trains tiny C2D, C3D and
+CoST (both variants) on the motions and on the shapes of the same videos, with one
+recipe (`train_motions.py`) and three seeds each, and measures all of them on the same
+unseen videos. Writes accuracy.csv, shares.csv, figures with error bars of one standard
+deviation, and answers.csv. The 24 trainings take hours. Finished ones are not repeated.
 
-An answer is yes or no where all seeds agree, which three of them do by chance in one
-case of four.
+An answer is yes or no if all seeds agree. Three seeds agree by chance in one case of
+four.
 """
 
 import argparse
@@ -78,16 +78,18 @@ def main(arguments=None):
 
 
 def claim(folder, recipe):
-    """Trainings of two recipes do not go into one folder."""
+    """Exits if a folder has trainings of another recipe."""
     path = folder / "study.json"
     if not path.exists():
         write(folder, {path.name: json.dumps(recipe).encode()})
     if (known := json.loads(path.read_text())) != recipe:
-        sys.exit(f"{folder} holds a study of {known}, not {recipe}. Choose another.")
+        sys.exit(
+            f"{folder} has a study of {known}, not {recipe}. Choose another folder."
+        )
 
 
 def train(args, labels, network, seed):
-    """Trains a network, unless it is there; returns its folder."""
+    """Trains a network, unless it is finished. Returns its folder."""
     name = "".join(filter(str.isalnum, network)).lower()
     folder = args.out / labels / f"{name}_{seed}"
     if not measured(folder):
@@ -102,13 +104,13 @@ def train(args, labels, network, seed):
 
 
 def measured(folder):
-    """What was measured at the end of a training, or nothing."""
+    """Returns the measurement at the end of a training, or nothing."""
     config = folder / "config.json"
     return json.loads(config.read_text()).get("measured") if config.exists() else None
 
 
 def unseen(args, labels, clip):
-    """Batches of the clips that accuracy is measured on."""
+    """Returns batches of the clips for measuring accuracy."""
     part = (args.data, *train_motions.TEST, args.videos // 5, labels)
     paths, numbers = train_motions.prepare(*part)
     for start in range(0, len(paths), BATCH):
@@ -118,7 +120,7 @@ def unseen(args, labels, clip):
 
 
 def temporal(found, field="by_layer"):
-    """Share of both temporal views together."""
+    """Returns the total share of both temporal views."""
     return 1 - getattr(found, field)[..., 0]
 
 
@@ -126,12 +128,13 @@ def answers(accuracy, shares):
     """The paper's claims as questions.
 
     Args:
-        accuracy: dict from labels and network to a list, a number for each seed, in %.
+        accuracy: dict from labels and network to a list with the accuracy of each seed,
+            in %.
         shares: dict from labels and network to a list of `Contributions`.
 
     Returns:
-        List of dicts: the question, a difference that is above 0 where it is so, its
-        mean and standard deviation in points of per cent, and the answer.
+        List of dicts: the question, a difference that is positive if the answer is yes,
+        its mean and standard deviation in percentage points, and the answer.
     """
     rows = []
 
@@ -178,7 +181,7 @@ def answers(accuracy, shares):
 
 
 def save(path, rows):
-    """Writes dicts as a CSV."""
+    """Writes dicts to a CSV file."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -186,7 +189,7 @@ def save(path, rows):
 
 
 def figures(accuracy, shares):
-    """PNGs: accuracy, temporal share by depth, and shares by depth and by class."""
+    """Draws accuracy, temporal share by depth, and shares by depth and by class."""
     first = shares["motion", "CoST (b)"]
     about = f"{first[0].total} unseen videos\n"
     about += f"mean ± standard deviation of {len(first)} trainings"

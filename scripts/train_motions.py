@@ -2,13 +2,13 @@
 
 Trains a tiny builder of the zoo on rendered motions with `model.fit`, measures it on
 unseen videos, decoded from their files, and writes the folder of a Hub repository.
-Options of the builder follow as `--option blocks=A`. Two CPU cores and 8 GB of memory
-do. The videos are rendered once and used again. With `--labels shape`, the network
-learns which shape moves in the same videos, instead of how.
+Options of the builder are passed as `--option blocks=A`. Two CPU cores and 8 GB of
+memory are enough. The videos are rendered once and reused. With `--labels shape`, the
+network learns which shape moves in the same videos, instead of its motion.
 
-Which way something turns is hard to find out for networks that take space and time
-apart: only the order of small changes in one place tells it. They find it with small
-batches that hold a video beside its reversal, which differ in nothing else:
+The direction of rotation is hard to learn for networks that factorise space and time,
+since only the order of small local changes shows it. They learn it with small batches
+that contain a video and its reversal, which differ in nothing else:
 
     python scripts/train_motions.py NAME --only "turning*" --pairs --batch 8 --out FIRST
     python scripts/train_motions.py NAME --start FIRST --pairs --out FOLDER
@@ -40,23 +40,23 @@ from stzoo.data.transforms import (
 )
 from stzoo.data.video import Video
 
-VIDEOS = 6000  # to train, and a fifth as many to test
+VIDEOS = 6000  # for training, and a fifth of this for testing
 TRAIN, TEST = ("train", 1), ("test", 2)  # folder, seed
-EPOCHS, BATCH, RATE = 12, 32, 2e-3  # of `cost_tiny.motions`
+EPOCHS, BATCH, RATE = 12, 32, 2e-3  # those of `cost_tiny.motions`
 CLASSES = {"motion": motions.CLASSES, "shape": motions.SHAPES}
 
 
 class Clips(keras.utils.PyDataset):
-    """A random clip of each video, in another order each epoch.
+    """A random clip of each video, in a new order each epoch.
 
-    With `pairs`, both videos of a scene are cut alike and stand side by side.
+    With `pairs`, both videos of a scene have the same crop and are adjacent.
     """
 
     def __init__(self, videos, labels, clip, batch, pairs=False, flip=False, **kwargs):
         super().__init__(**kwargs)
         self.videos, self.labels, self.clip = videos, labels, clip
         self.batch, self.together = batch, 2 if pairs else 1
-        short_sides = (clip.short_side,) * 2  # the videos are of this size
+        short_sides = (clip.short_side,) * 2  # the size of the videos
         mirrored = mirror_pairs(motions.CLASSES)
         self.augment = Augment(short_sides, flip=flip, pairs=mirrored)
         self.epoch = -1
@@ -91,17 +91,23 @@ def main(arguments=None):
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--data", default=Path("runs/motions"), type=Path)
     parser.add_argument("--labels", default="motion", choices=CLASSES)
-    parser.add_argument("--videos", default=VIDEOS, type=int, help="and 1/5 to test")
+    parser.add_argument(
+        "--videos", default=VIDEOS, type=int, help="and 1/5 for testing"
+    )
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--clip", help="its size, such as 20x64x64")
-    parser.add_argument("--start", help="folder of weights to go on from")
+    parser.add_argument("--clip", help="size of a clip, such as 20x64x64")
+    parser.add_argument("--start", help="folder of initial weights")
     parser.add_argument("--only", default="*", help="pattern of classes to train on")
-    parser.add_argument("--pairs", action="store_true", help="a video and its reversal")
-    parser.add_argument("--flip", action="store_true", help="mirror, with the labels")
+    parser.add_argument(
+        "--pairs", action="store_true", help="batch a video with its reversal"
+    )
+    parser.add_argument("--flip", action="store_true", help="mirror clips and labels")
     parser.add_argument("--epochs", default=EPOCHS, type=int)
     parser.add_argument("--batch", default=BATCH, type=int)
     parser.add_argument("--rate", default=RATE, type=float)
-    parser.add_argument("--seed", default=0, type=int, help="of the initial weights")
+    parser.add_argument(
+        "--seed", default=0, type=int, help="seed of the initial weights"
+    )
     args = parser.parse_args(arguments)
     started = time.time()
     keras.utils.set_random_seed(args.seed)
@@ -131,7 +137,7 @@ def main(arguments=None):
     known = dict(labels=classes, dtype="float16", tag=f"{args.labels}s")
     known.update(licence="Apache-2.0", source="scripts/train_motions.py")
     stzoo.save(model, args.out, **known)
-    model = stzoo.load(args.out)  # what was written is what is measured
+    model = stzoo.load(args.out)  # measures the written weights
     paths, labels = prepare(args.data, *TEST, args.videos // 5, args.labels)
     unseen = np.concatenate(decode(paths, lambda v: clip_views(v, clip)))
     answers = model.predict(unseen, verbose=0).argmax(-1)
@@ -144,7 +150,7 @@ def main(arguments=None):
 
 
 def prepare(data, name, seed, count, column="motion"):
-    """Renders videos unless they are there; returns paths and labels of the first."""
+    """Renders videos unless they exist. Returns paths and labels of the first ones."""
     folder = data / name
     rows = listed(folder)
     if len(rows) < count:
@@ -155,7 +161,7 @@ def prepare(data, name, seed, count, column="motion"):
 
 
 def listed(folder):
-    """The rows of `labels.csv`, which is written last."""
+    """Returns the rows of `labels.csv`, which is written last."""
     if not (folder / "labels.csv").exists():
         return []
     with (folder / "labels.csv").open(encoding="utf-8") as lines:
@@ -163,7 +169,7 @@ def listed(folder):
 
 
 def frames(video, clip):
-    """All frames of a video; with their flow to the next one, if a clip has flow."""
+    """Reads all frames of a video, with flow to the next frame if a clip has flow."""
     indices = np.arange(length(video, clip))
     if not clip.uses_flow:
         return video.read(indices, clip.short_side)

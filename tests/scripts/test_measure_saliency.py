@@ -13,7 +13,7 @@ def test_mass_and_area_are_those_of_the_masks(monkeypatch):
     def even(model, clips, layer, classes):
         shapes.append(np.shape(clips))
         maps = np.ones(np.shape(clips)[:-1])
-        maps[0] = 0  # nothing speaks for the class
+        maps[0] = 0  # no evidence for the class
         maps[1:] *= measure_saliency.scene(1, model)[1]
         return maps
 

@@ -107,5 +107,5 @@ def test_a_study_is_made_once(small, capsys):
 
     study_motions.main(arguments)
     assert len(trained) == 8
-    with pytest.raises(SystemExit, match="holds a study of .*'epochs': 1"):
+    with pytest.raises(SystemExit, match="has a study of .*'epochs': 1"):
         study_motions.main([*arguments, "--epochs", "2"])
