@@ -1,4 +1,4 @@
-"""Where the attention of STPN looks, over the frames of a video."""
+"""Attention maps of STPN over the frames of a video."""
 
 import keras
 import numpy as np
@@ -14,15 +14,15 @@ BATCH = 8  # clips at a time
 
 
 def attention(model, clips):
-    """How much each place of a frame counts, and what the model answers.
+    """Computes the attention weight of each location of a frame, and the logits.
 
     Args:
         model: a model of STPN with attention.
-        clips: array `(clips, frames, height, width, 5)`, of 0 to 255.
+        clips: array `(clips, frames, height, width, 5)`, from 0 to 255.
 
     Returns:
         A tuple of two float32 arrays: the weights `(clips, rows, columns)` of the
-        places of the last map, whose sum is 1 for each clip; and the logits
+        locations of the last map, which sum to 1 for each clip, and the logits
         `(clips, classes)`.
 
     Raises:
@@ -47,17 +47,17 @@ def attention(model, clips):
 
 
 def picture(model, video, path, frames=8, top=3):
-    """Saves frames of a video, in grey, with what attention looks at in colour.
+    """Saves frames of a video in grey, with the attended locations in colour.
 
-    Each frame stands where the model's one frame of RGB does, between the flow before
-    and after it; at an end of the video, the flow there is seen more than once.
+    Each frame is the RGB frame of one clip, between the flow before and after it. At
+    the ends of the video, the flow is repeated.
 
     Args:
         model: a model of STPN with attention.
         video: path or URL of a video, or uint8 array `(frames, height, width, 3)`.
         path: path of the PNG file.
-        frames: int, how many, evenly spread over the video.
-        top: int, number of classes under them, whose probabilities are averaged.
+        frames: int, number of frames, evenly spread over the video.
+        top: int, number of classes to show, with their averaged probabilities.
 
     Returns:
         List of tuples `(label, probability)`, the most probable first.
@@ -75,7 +75,7 @@ def picture(model, video, path, frames=8, top=3):
 
 
 def _around(clip, video, frames):
-    """Clips whose frames of RGB are spread over a video."""
+    """Returns clips whose RGB frames are spread over a video."""
     total = length(video, clip)
     times = ((np.arange(frames) + 0.5) * total / frames).astype(int)
     indices = times[:, None] + np.arange(clip.frames) - _middle(clip)
@@ -84,12 +84,12 @@ def _around(clip, video, frames):
 
 
 def _middle(clip):
-    """Where RGB is taken from: the beginning of the middle snippet."""
+    """Returns the index of the RGB frame: the beginning of the middle snippet."""
     return clip.frames // clip.snippet // 2 * clip.snippet
 
 
 def _enlarged(maps, size):
-    """Maps `(batch, rows, columns)` of a size in pixels, each place as a rectangle."""
+    """Enlarges maps `(batch, rows, columns)`, so that each location is a rectangle."""
     rows, columns = (
         np.arange(pixels) * count // pixels
         for pixels, count in zip(size, maps.shape[1:], strict=True)

@@ -1,14 +1,14 @@
-"""How much a network leans on each part of what its operators weigh.
+"""How much each term of the weighted operators contributes to a network.
 
 Li, Zhong, Xie, Pu: Collaborative Spatiotemporal Feature Learning for Video Action
-Recognition. CVPR 2019, Section 4.5: the three views of CoST share a kernel, so that
-their coefficients say how much the network leans on space (height-width) and on time
-(time-width, time-height), by layer and by class. The same is told of what other
-operators weigh: CSTM's two branches, GSM's gates.
+Recognition. CVPR 2019, Section 4.5: the three views of CoST share a kernel. So their
+coefficients tell how much the network relies on space (height-width) and on time
+(time-width, time-height), by layer and by class. The same works for other operators
+that weight their terms: the two branches of CSTM and the gates of GSM.
 
-An operator takes part by two things: `parts`, the names of what it weighs, and
-`coefficients(inputs)`, a tensor `(parts, channels)` or `(batch, parts, channels)` with
-a sum of 1 over the parts.
+Such an operator has two attributes: `parts`, the names of its terms, and
+`coefficients(inputs)`, a tensor `(parts, channels)` or `(batch, parts, channels)` that
+sums to 1 over the parts.
 """
 
 import csv
@@ -22,19 +22,19 @@ from keras import ops
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
-    """Shares of the parts, each a mean over channels and videos; they add up to 1.
+    """Shares of the parts, averaged over channels and videos. They sum to 1.
 
     Attributes:
         model: string, name of the model.
-        parts: tuple of strings, what is weighed.
+        parts: tuple of strings, names of the weighted terms.
         layers: tuple of strings, the operators in the order of the network.
-        classes: tuple of strings, the classes of which there were videos; empty
-            without labels.
+        classes: tuple of strings, the classes that have videos, or empty without
+            labels.
         videos: tuple of ints, number of videos of each class.
-        total: int, number of videos; 0 for what follows from the weights alone.
+        total: int, number of videos, or 0 if only the weights were used.
         by_layer: array `(layers, parts)`.
         by_class: array `(classes, layers, parts)`.
-        by_channel: dict from layer to array `(channels, parts)`, means over videos.
+        by_channel: dict from layer to array `(channels, parts)`, averaged over videos.
     """
 
     model: str
@@ -49,11 +49,11 @@ class Contributions:
 
     @property
     def overall(self):
-        """Array `(parts,)`: the mean over layers."""
+        """Returns the mean over layers, array `(parts,)`."""
         return self.by_layer.mean(0)
 
     def rows(self):
-        """The table as a list of dicts: layers, all of them, classes."""
+        """Returns the table as a list of dicts: each layer, all layers, each class."""
         names = [("layer", name, self.total) for name in self.layers]
         names.append(("all", "", self.total))
         names += [
@@ -72,13 +72,13 @@ class Contributions:
         ]
 
     def to_pandas(self):
-        """The table as a `pandas.DataFrame`."""
+        """Returns the table as a `pandas.DataFrame`."""
         import pandas
 
         return pandas.DataFrame(self.rows())
 
     def to_csv(self):
-        """The table as a text of comma-separated values."""
+        """Returns the table as a CSV string."""
         rows, text = self.rows(), io.StringIO()
         writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
@@ -97,21 +97,22 @@ class Contributions:
 
 
 def contributions(model, data=None):
-    """The shares of what the operators of a model weigh.
+    """Computes the share of each weighted term of the operators of a model.
 
     Args:
         model: a model of the zoo with CoST, CSTM or gates.
-        data: iterable of batches, as `fit` takes them: clips `(batch, frames, height,
-            width, channels)`; or tuples of clips and int labels `(batch,)`; or of
-            clips, labels and weights `(batch,)`, where clips with a weight of 0 do not
-            count. `None` for CoST of variant `"a"`, whose coefficients are weights.
+        data: iterable of batches, as for `fit`: clips `(batch, frames, height, width,
+            channels)`, or tuples of clips and int labels `(batch,)`, or of clips,
+            labels and weights `(batch,)`. Clips with a weight of 0 are ignored. `None`
+            for CoST of variant `"a"`, whose coefficients are weights.
 
     Returns:
         `Contributions`. It prints as a table.
 
     Raises:
-        ValueError: the model has no coefficients, or they follow from clips and there
-            are none; a label is no class of the model; a coefficient is not a number.
+        ValueError: the model has no coefficients, or they depend on clips and there
+            are none. Or a label is not a class of the model, or a coefficient is not
+            finite.
 
     Example:
 
@@ -135,7 +136,7 @@ def contributions(model, data=None):
         counts, by_class = counts[seen], by_class[seen]
     for name, mean in means.items():
         if not np.isfinite(mean).all():
-            raise ValueError(f"The coefficients of {name} hold NaN or infinity.")
+            raise ValueError(f"The coefficients of {name} contain NaN or infinity.")
     config = getattr(model, "stzoo", None)
     labels = config.class_names if config else range(model.output_shape[-1])
     return Contributions(
@@ -152,10 +153,10 @@ def contributions(model, data=None):
 
 
 def operators(model):
-    """The layers of a model that weigh something, in the order of the network.
+    """Returns the layers with coefficients, in the order of the network.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there are none.
     """
     found = [layer for layer in model.layers if getattr(layer, "parts", ())]
     if not found:
@@ -167,12 +168,12 @@ def operators(model):
 
 
 def _means(model, weighing, data):
-    """Means over the data, in one pass, of which only sums are kept.
+    """Computes the means over the data, in one pass that keeps only sums.
 
     Returns:
-        Tuple: a dict from layer to array `(parts, channels)`; the number of videos of
-        each class, and at the end of those without a label; the means of each class,
-        array `(classes + 1, layers, parts)`.
+        Tuple of a dict from layer to array `(parts, channels)`, the number of videos of
+        each class and, at the end, of videos without a label, and the means of each
+        class, array `(classes + 1, layers, parts)`.
     """
     probe = keras.Model(
         model.input,
@@ -200,7 +201,7 @@ def _means(model, weighing, data):
 
 
 def _unpacked(batch):
-    """The clips of a batch that count, and their labels, or `None`."""
+    """Returns the clips of a batch with a weight above 0, and any labels."""
     if not isinstance(batch, tuple | list):
         return batch, None
     clips, labels, *weights = batch
@@ -212,21 +213,21 @@ def _unpacked(batch):
 
 
 def _checked(labels, count, classes):
-    """Labels as an array; without any, all are of the class after the last."""
+    """Returns labels as an array. Without labels, all are the class after the last."""
     if labels is None:
         return np.full(count, classes)
     labels = ops.convert_to_numpy(labels).astype(int)
     if labels.shape != (count,) or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
-            f"Labels must be {count} whole numbers from 0 to {classes - 1}, the "
-            f"classes of the model. Received: shape {labels.shape}, from "
+            f"Labels must be {count} integers from 0 to {classes - 1}, the indices of "
+            f"the classes of the model. Received: shape {labels.shape}, from "
             f"{labels.min()} to {labels.max()}."
         )
     return labels
 
 
 class _Coefficients(keras.layers.Layer):
-    """An operator's coefficients for each clip: `(batch, parts, channels)`."""
+    """The coefficients of an operator for each clip: `(batch, parts, channels)`."""
 
     def __init__(self, operator):
         super().__init__(dtype=operator.dtype_policy)

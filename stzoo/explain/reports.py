@@ -1,4 +1,4 @@
-"""What a network learned, and what it sees in a video, as files in a folder."""
+"""Explanations of a model and of a video, written as files to a folder."""
 
 import dataclasses
 import logging
@@ -21,28 +21,28 @@ from stzoo.writer import write
 
 logger = logging.getLogger("stzoo")
 BATCH = 8  # clips at a time
-WITHIN = 8  # frames of a film for each segment of a video
+WITHIN = 8  # frames of the film for each segment of a video
 
 
 def of_network(
     model, folder, source=None, layer=None, workers=4, progress=iter, **reading
 ):
-    """Writes the shares of what the operators of a model weigh.
+    """Writes the share of each weighted term of the operators of a model.
 
-    The folder gets `contributions.csv` and, if matplotlib is there, `by_layer.png`,
-    `by_channel.png`, and, if the classes of the videos are known, `by_class.png`.
+    It writes `contributions.csv` and, if matplotlib is installed, `by_layer.png` and
+    `by_channel.png`. If the classes of the videos are known, it also writes
+    `by_class.png`.
 
     Args:
         model: a model of the zoo.
-        folder: path; made if it is not there.
-        source: a folder or a list of videos, see `stzoo.data.datasets.read`; of each,
-            the clip in the middle is taken. `None` for CoST of variant `"a"`.
-        layer: string, the operator whose channels are drawn; by default the last one.
-        workers: int, number of threads that decode.
-        progress: function that takes a sequence of what is to be done and yields it,
-            for a progress bar.
-        **reading: how the list is read, arguments of `datasets.read`. With `skip=True`
-            a video that cannot be decoded is logged and left out, too.
+        folder: path. It is created if it does not exist.
+        source: a folder or a list of videos, see `stzoo.data.datasets.read`. The middle
+            clip of each video is used. `None` for CoST of variant `"a"`.
+        layer: string, the operator whose channels are drawn. Defaults to the last one.
+        workers: int, number of decoding threads.
+        progress: function that wraps the sequence of batches, for a progress bar.
+        **reading: arguments of `datasets.read`. With `skip=True`, videos that cannot be
+            decoded are also logged and skipped.
 
     Returns:
         `stzoo.explain.contributions.Contributions`, and the list of paths of the files.
@@ -50,13 +50,13 @@ def of_network(
     Raises:
         OSError: there is no such file.
         ValueError: the model has no such operator, the classes of the videos are not
-            those of the model, a video cannot be decoded, or what `datasets.read` and
-            `contributions` raise.
+            those of the model, or a video cannot be decoded. `datasets.read` and
+            `contributions` raise it for other reasons.
     """
     known = [operator.name for operator in operators(model)]
     if layer not in (None, *known):
         raise ValueError(
-            f"{layer!r} weighs nothing in {model.name}. The layers that do: "
+            f"{model.name} has no coefficients in {layer!r}. Choose one of "
             f"{', '.join(known)}."
         )
     data = None
@@ -72,41 +72,42 @@ def of_network(
         if found.classes:
             contents["by_class.png"] = plots.by_class(found)
     else:
-        logger.warning('No pictures: they need `pip install "stzoo[plots]"`.')
+        logger.warning('No plots were drawn. Run `pip install "stzoo[plots]"` first.')
     write(Path(folder), contents)
     return found, [Path(folder) / name for name in contents]
 
 
 def of_video(model, folder, video, layer=None, label=None):
-    """Writes where a video shows what speaks for a class, as a filmstrip and a film.
+    """Writes the saliency of a video for a class, as a filmstrip and a film.
 
-    The folder gets `NAME_saliency.png`, the frames of the clip in the middle of the
-    video, what is salient in them, and the five most probable classes, and
-    `NAME_saliency.mp4`, the same with the frames of the video in between, at its speed.
+    It writes `NAME_saliency.png`, with the frames of the middle clip of the video,
+    their saliency, and the five most probable classes, and `NAME_saliency.mp4`, the
+    same as a film with all frames in between, at the speed of the video.
 
     Args:
         model: a model of the zoo.
-        folder: path; made if it is not there.
+        folder: path. It is created if it does not exist.
         video: path of a video, or of a folder of frames.
         layer: string, see `stzoo.explain.saliency.saliency`.
-        label: string, the class to explain; by default the most probable one. The
+        label: string, the class to explain. Defaults to the most probable one. The
             classes of a model without labels are called `"class 0"`, `"class 1"`...
 
     Returns:
-        Tuple: a title, string; the answers, list of tuples `(label, probability)`; the
-        list of paths of the files.
+        Tuple of a title, the predictions as a list of tuples `(label, probability)`,
+        and the list of paths of the files.
 
     Raises:
         OSError: there is no such file.
-        ValueError: it is not a video, the model has no such class, or what `saliency`
-            raises.
+        ValueError: the file is not a video, or the model has no such class. `saliency`
+            raises it for other reasons.
     """
     config = model.stzoo
     labels = config.class_names
     if label not in (None, *labels):
         shown = ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
         raise ValueError(
-            f"{label!r} is none of the {len(labels)} classes of {config.name}: {shown}."
+            f"{label!r} is not one of the {len(labels)} classes of {config.name}: "
+            f"{shown}."
         )
     dense = config.clip.sampling == "dense"
     between = config.clip.stride if dense else WITHIN
@@ -124,7 +125,7 @@ def of_video(model, folder, video, layer=None, label=None):
     folder, name = Path(folder), Path(video).stem
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}_saliency{suffix}" for suffix in (".png", ".mp4")]
-    title = f"{Path(video).name}: what speaks for {labels[number]} in {config.name}"
+    title = f"{Path(video).name}: saliency for {labels[number]} in {config.name}"
     if layer:
         title += f", at {layer}"
     if not maps.any():
@@ -137,15 +138,15 @@ def of_video(model, folder, video, layer=None, label=None):
 
 
 def is_video(source):
-    """Whether a path is that of one video: a file, or a folder of frames."""
+    """Returns whether a path is one video: a file, or a folder of frames."""
     return files.is_video(source) or datasets.is_folder_of_frames(source)
 
 
 def _of_model(videos, source, config):
-    """Videos whose labels are numbers of the classes of a model.
+    """Returns videos whose labels are the class indices of a model.
 
-    Classes are told by their name; by their number in a list of numbers; or by their
-    order, where the model does not know their names.
+    Classes are matched by name, or by number in a list of numbers. If the model has no
+    names, they are matched by their order.
     """
     names = config.labels
     if not names and len(videos.classes) == config.classes:
@@ -155,15 +156,15 @@ def _of_model(videos, source, config):
     if unknown := [name for name in videos.classes if name not in numbers]:
         raise ValueError(
             f"{source} has {len(videos.classes)} classes, {config.name} has "
-            f"{config.classes}, and {unknown[0]!r} is none of them. Choose videos of "
-            "the classes of the model."
+            f"{config.classes}, and {unknown[0]!r} is not one of them. Choose videos "
+            "of the classes of the model."
         )
     labels = tuple(numbers[videos.classes[label]] for label in videos.labels)
     return dataclasses.replace(videos, labels=labels)
 
 
 def _batches(videos, clip, skip, workers, progress):
-    """Batches of clips, and of labels if they are known; the next one is read ahead."""
+    """Yields batches of clips, with labels if they are known, and prefetches one."""
 
     def decode(row):
         try:
@@ -172,9 +173,9 @@ def _batches(videos, clip, skip, workers, progress):
         except (OSError, ValueError) as error:
             if not skip:
                 raise
-            logger.warning("Left out: %s", error)
+            logger.warning("Skipped: %s", error)
 
-    size = BATCH if clip.height else 1  # without one, each may have a size of its own
+    size = BATCH if clip.height else 1  # without a height, sizes can differ
     starts = range(0, len(videos), size)
     with ThreadPoolExecutor(workers) as pool:
 
@@ -191,7 +192,7 @@ def _batches(videos, clip, skip, workers, progress):
 
 
 def _enlarged(frames):
-    """Frames of about 256 pixels or more, and of even size, as H.264 wants it."""
+    """Enlarges frames to about 256 pixels or more, with the even size H.264 needs."""
     scale = max(1, round(256 / frames.shape[1]))
     frames = frames.repeat(scale, 1).repeat(scale, 2)
     odd = [(0, size % 2) for size in frames.shape[1:3]]

@@ -1,7 +1,7 @@
-"""What in a clip speaks for a class, in space and time.
+"""Grad-CAM for clips, in space and time.
 
 Selvaraju et al.: Grad-CAM, Visual Explanations from Deep Networks via Gradient-based
-Localization. ICCV 2017, Equations 1 and 2, with the averages over time as well.
+Localization. ICCV 2017, Equations 1 and 2. The averages are also over time.
 """
 
 import keras
@@ -10,36 +10,36 @@ from keras import ops
 
 from stzoo.backend import gradient
 
-_WARM = np.array((213, 94, 0), "float32")  # vermilion, which the colour-blind see
+_WARM = np.array((213, 94, 0), "float32")  # vermilion, visible to the colour-blind
 
 
 def saliency(model, clips, layer=None, classes=None):
-    """Where a clip shows what speaks for a class (Grad-CAM).
+    """Computes where a clip shows evidence for a class (Grad-CAM).
 
     Args:
         model: a model of the zoo.
-        clips: array `(batch, frames, height, width, channels)`, of 0 to 255.
-        layer: string, name of a layer with maps through which all of the network
-            passes, such as the end of a residual unit (`"layer3_1_relu"`). The
-            default is the last one before the average, which is the coarsest.
-        classes: ints `(batch,)`, the logits to explain; the largest by default.
+        clips: array `(batch, frames, height, width, channels)`, from 0 to 255.
+        layer: string, name of a layer with maps that every path of the network passes,
+            such as the end of a residual unit (`"layer3_1_relu"`). Defaults to the last
+            one before the average, which is the coarsest.
+        classes: ints `(batch,)`, the logits to explain. Defaults to the largest ones.
 
     Returns:
-        float32 array `(batch, frames, height, width)`: maps of the layer, stretched
-        to the clip, from 0 to 1, the largest of each clip; 0 throughout where nothing
-        speaks for the class.
+        float32 array `(batch, frames, height, width)`: maps of the layer, resized to
+        the clip and scaled so that the maximum of each clip is 1. A clip without
+        evidence for the class is all 0.
 
     Raises:
         ValueError: there is no such layer, it has no maps, or a part of the network
-            goes past it; the logits are not numbers.
+            bypasses it. Or the logits are not finite.
     """
     activations, tail = _cut(model, layer)
     maps = activations.predict_on_batch(clips)
     logits = ops.convert_to_numpy(tail.predict_on_batch(maps))
     if not np.isfinite(logits).all():
         raise ValueError(
-            f"The logits of {model.name} hold NaN or infinity, so nothing speaks for a "
-            "class. Check its weights."
+            f"The logits of {model.name} contain NaN or infinity, so there is no "
+            "saliency. Check its weights."
         )
     classes = logits.argmax(-1) if classes is None else np.asarray(classes)
     maps = ops.convert_to_numpy(ops.cast(maps, "float32"))
@@ -54,7 +54,7 @@ def saliency(model, clips, layer=None, classes=None):
 
 
 def overlay(frames, maps):
-    """Frames in grey, and what is salient in them in colour.
+    """Colours the salient parts of frames, and turns the rest grey.
 
     Args:
         frames: uint8 array `(..., height, width, 3)`, RGB.
@@ -69,12 +69,12 @@ def overlay(frames, maps):
 
 
 def _cut(model, layer):
-    """The model in two: from clips to maps, and from maps to logits."""
+    """Splits a model in two: from clips to maps, and from maps to logits."""
     names = [known.name for known in model.layers]
     if layer is None and "avgpool" not in names:
         raise ValueError(
-            f"{model.name} has two streams, and no maps through which both pass. Build "
-            "it with one of them, or see where its `attention` looks, in "
+            f"{model.name} has two streams, and no maps that both of them pass. Build "
+            "it with one stream, or use its `attention`, in "
             "stzoo.explain.attention."
         )
     if layer is None:
@@ -95,13 +95,13 @@ def _cut(model, layer):
         return keras.Model(model.input, output), keras.Model(output, model.output)
     except ValueError:
         raise ValueError(
-            f"A part of {model.name} goes past {layer}, so that it cannot be cut "
-            "there. Take the end of a block, such as the ReLU after a sum."
+            f"A part of {model.name} bypasses {layer}, so the model cannot be split "
+            "there. Choose the end of a block, such as the ReLU after a sum."
         ) from None
 
 
 def _stretch(array, size, axis):
-    """Linear interpolation along an axis, as of pixels with edges."""
+    """Interpolates linearly along an axis, with pixel centres at half integers."""
     length = array.shape[axis]
     at = ((np.arange(size) + 0.5) * length / size - 0.5).clip(0, length - 1)
     before = np.floor(at).astype(int)

@@ -1,8 +1,8 @@
-"""Pictures of contributions, as PNG, drawn by matplotlib.
+"""Plots of contributions, drawn by matplotlib as PNG.
 
-They are as wide as the column of a paper, with letters of 7 points. Colours are Okabe
-and Ito's (Color Universal Design, 2008), which the colour-blind tell apart; each part
-has a mark of its own as well.
+They have the width of a column in a paper, and letters of 7 points. Colours are those
+of Okabe and Ito (Color Universal Design, 2008), which the colour-blind can distinguish.
+Each part also has its own marker.
 """
 
 import functools
@@ -12,7 +12,7 @@ import numpy as np
 
 COLUMN = 3.25  # inches
 _COLOURS, _MARKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7"), "os^D"
-_NAMES = {"hw": "H×W", "tw": "T×W", "th": "T×H"}  # as the CoST paper writes them
+_NAMES = {"hw": "H×W", "tw": "T×W", "th": "T×H"}  # as in the CoST paper
 _PAPER = {
     "font.size": 7,
     "axes.titlesize": "medium",
@@ -26,7 +26,7 @@ _PAPER = {
 
 
 def _for_paper(draw):
-    """Sizes and strokes for a column, while a function draws."""
+    """Decorator that sets the sizes of a plot for a column."""
 
     @functools.wraps(draw)
     def drawn(*args, **kwargs):
@@ -42,8 +42,8 @@ def by_layer(*trainings):
     """Draws the shares by depth, as Figure 8 of CoST does.
 
     Args:
-        *trainings: `stzoo.explain.contributions.Contributions` of one network; several,
-            of trainings that differ in their seed, give means and bars of one standard
+        *trainings: `stzoo.explain.contributions.Contributions` of one network. Several,
+            of trainings with different seeds, give means and error bars of one standard
             deviation.
 
     Returns:
@@ -62,10 +62,10 @@ def lines(shares, names, axis, measure, title):
 
     Args:
         shares: dict from the name of a line to an array `(trainings, names)`, from 0 to
-            1. Of several trainings, the mean and one standard deviation are drawn.
-        names: sequence of strings, the places along the axis.
-        axis: string, what they are.
-        measure: string, what is measured, in %.
+            1. For several trainings, the mean and one standard deviation are drawn.
+        names: sequence of strings, tick labels of the x axis.
+        axis: string, label of the x axis.
+        measure: string, label of the y axis, in %.
         title: string.
 
     Returns:
@@ -88,8 +88,9 @@ def by_class(*trainings, most=30):
     """Draws the shares by class, sorted by the first part, as Figure 7 of CoST does.
 
     Args:
-        *trainings: as for `by_layer`.
-        most: int. Of more classes, the first and the last half as many are drawn.
+        *trainings: see `by_layer`.
+        most: int, maximum number of classes. Of more classes, only the first and the
+            last `most / 2` are drawn.
 
     Returns:
         Bytes.
@@ -100,7 +101,7 @@ def by_class(*trainings, most=30):
     first = trainings[0]
     if not first.classes:
         raise ValueError(
-            f"There are no shares of {first.model} by class, as its videos had no "
+            f"There are no shares of {first.model} by class, since its videos had no "
             "labels. Pass videos with labels to `contributions`."
         )
     means, deviations = _summary([found.by_class.mean(1) for found in trainings])
@@ -128,11 +129,11 @@ def by_class(*trainings, most=30):
 
 @_for_paper
 def by_channel(found, layer=None):
-    """Draws the channels of one operator: in a triangle, or, of two parts, on a line.
+    """Draws the channels of one operator: in a triangle, or on a line for two parts.
 
     Args:
         found: `stzoo.explain.contributions.Contributions`.
-        layer: string, one of `found.layers`; by default the last one.
+        layer: string, one of `found.layers`. Defaults to the last one.
 
     Returns:
         Bytes.
@@ -143,7 +144,7 @@ def by_channel(found, layer=None):
     layer = layer or found.layers[-1]
     if layer not in found.layers:
         raise ValueError(
-            f"{found.model} has no coefficients in {layer!r}. Those that have: "
+            f"{found.model} has no coefficients in {layer!r}. Choose one of "
             f"{', '.join(found.layers)}."
         )
     shares = found.by_channel[layer]
@@ -159,14 +160,14 @@ def by_channel(found, layer=None):
 
 
 def _triangle(axes, shares, names):
-    """Points whose nearness to each corner is the share of a part."""
+    """Draws points whose distance to each corner shows the share of a part."""
     height = 3**0.5 / 2
     corners = np.array([(0.5, height), (0, 0), (1, 0)])
     axes.fill(*corners.T, facecolor="none", edgecolor="0.2", linewidth=0.8)
     outwards = [(-0.045, 0.01), (0, -0.045), (0.045, 0.01)]
     for part, name in enumerate(names):
-        # The part's share is constant along a line, and is told on the edge from its
-        # corner to the next.
+        # The share of the part is constant along a line. The edge from its corner to
+        # the next one has the labels.
         here, after, before = corners[np.arange(part, part + 3) % 3]
         for share in (0.2, 0.4, 0.6, 0.8):
             told = share * here + (1 - share) * after
@@ -187,13 +188,13 @@ def _triangle(axes, shares, names):
 
 
 def _summary(shares):
-    """Mean and standard deviation over trainings, in %; of one, no deviation."""
+    """Returns mean and standard deviation over trainings, in %."""
     shares = 100 * np.stack(shares)
     return shares.mean(0), shares.std(0, ddof=1) if len(shares) > 1 else None
 
 
 def _style(number):
-    """How a line is drawn, or a part."""
+    """Returns the style of a line, or of a part."""
     return dict(color=_COLOURS[number], marker=_MARKS[number], markersize=4, capsize=2)
 
 
@@ -202,7 +203,7 @@ def _name(part):
 
 
 def _title(trainings):
-    """Of what, and how many videos that is."""
+    """Returns the name of the model and the number of videos."""
     total = trainings[0].total
     source = f"{total} videos" if total else "from the weights"
     title = f"{trainings[0].model}, {source}"

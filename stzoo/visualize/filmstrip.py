@@ -1,13 +1,13 @@
-"""A clip and what a model says of it, as one picture."""
+"""A clip and its predictions in one picture."""
 
 import numpy as np
 
 _MARGIN, _ROW, _BAR = 12, 22, 220  # pixels
-_INK, _FILL = (32, 32, 32), (0, 114, 178)  # blue that the colour-blind see
+_INK, _FILL = (32, 32, 32), (0, 114, 178)  # a blue visible to the colour-blind
 
 
 def filmstrip(frames, answers, path, title=""):
-    """Saves frames in a row, with the probabilities under them.
+    """Saves frames in a row, with the probabilities below.
 
     Args:
         frames: uint8 array `(frames, height, width, 3)`, RGB.

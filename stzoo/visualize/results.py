@@ -1,4 +1,4 @@
-"""Pictures of a training and of an evaluation, as PNG, drawn by matplotlib."""
+"""Plots of a training and of an evaluation, drawn by matplotlib as PNG."""
 
 import io
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def confusion(matrix, labels):
-    """Draws which class is taken for which.
+    """Draws a confusion matrix.
 
-    Each class has a row and a column of a fixed size, so the names stay readable with
-    hundreds of them. Rows add up to 1; counts are written into the cells where there
-    are at most 30 classes.
+    Each class has a row and a column of a fixed size, so the names are readable even
+    for hundreds of classes. Rows are normalised to 1. With at most 30 classes, the
+    cells show the counts.
 
     Args:
         matrix: int array `(classes, classes)`, see `stzoo.inference.metrics.confusion`.
@@ -40,11 +40,11 @@ def confusion(matrix, labels):
 
 
 def curves(history):
-    """Draws what was logged in each epoch: a panel for each measure.
+    """Draws the log of a training, with one panel for each metric.
 
     Args:
-        history: list of dicts from the name of a measure to its value, one for each
-            epoch. `"val_loss"` is drawn into the panel of `"loss"`.
+        history: list of dicts from the name of a metric to its value, one for each
+            epoch. `"val_loss"` is drawn in the panel of `"loss"`.
 
     Returns:
         Bytes.

@@ -16,7 +16,7 @@ def model():
     return stzoo.stpn_tiny(classes=4, **SMALL)
 
 
-def test_weights_are_those_that_pool(model):
+def test_weights_are_those_of_the_pooling(model):
     clips = RNG.integers(0, 256, (9, 6, 64, 96, 5)).astype("uint8")
     weights, logits = attention(model, clips)
     assert weights.shape == (9, 2, 3)
@@ -31,7 +31,7 @@ def test_weights_are_those_that_pool(model):
 
 @pytest.mark.parametrize("frames", [1, 21])
 def test_picture(model, frames, tmp_path):
-    """Where attention looks most, a frame is in full colour, else grey."""
+    """A frame is in full colour where attention is largest, and grey elsewhere."""
     motions.save(tmp_path / "video.mp4", motions.render(2)[0][:frames])
     answers = picture(model, tmp_path / "video.mp4", tmp_path / "a.png", frames=4)
     assert len(answers) == 3 and answers[0][1] >= answers[1][1]
@@ -42,7 +42,7 @@ def test_picture(model, frames, tmp_path):
     assert (places.max((0, 2)) > 30).all()
 
 
-def test_without_attention_there_is_nothing_to_show():
+def test_a_model_without_attention_is_refused():
     model = stzoo.stpn_tiny(attention=False, **SMALL)
     with pytest.raises(ValueError, match="has no attention. Build it with"):
         attention(model, np.zeros((1, 6, 64, 96, 5), "uint8"))

@@ -18,7 +18,7 @@ SMALL = dict(input_shape=(4, 32, 32, 3), classes=5, width=8, depths=(2, 1, 1, 1)
 
 @pytest.fixture(scope="module")
 def model():
-    """CoST of variant b, its coefficients far from equal."""
+    """CoST of variant b whose coefficients are far from equal."""
     model = stzoo.cost_tiny(**SMALL)
     for layer in model.layers:
         if layer.name.endswith("conv2") and hasattr(layer, "fc1"):
@@ -38,7 +38,7 @@ def batches(clips, labels, size):
         yield clips[start : start + size], labels[start : start + size]
 
 
-def test_planted_coefficients_are_read_back():
+def test_assigned_coefficients_are_returned():
     model = stzoo.cost_tiny(variant="a", **SMALL)
     planted = {}
     for layer in model.layers:
@@ -59,7 +59,7 @@ def test_planted_coefficients_are_read_back():
     close(contributions(model, [clips]).by_layer, found.by_layer)
 
 
-def test_coefficients_of_clips_are_those_of_the_equation(model, data):
+def test_coefficients_of_clips_match_the_equation(model, data):
     clips, labels = data
     found = contributions(model, batches(*data, 4))
     assert found.classes == ("class 0", "class 2", "class 4")
@@ -78,7 +78,7 @@ def test_coefficients_of_clips_are_those_of_the_equation(model, data):
     assert np.ptp(found.by_layer) > 0.05
 
 
-def test_two_halves_are_the_whole(model, data):
+def test_two_halves_average_to_the_whole(model, data):
     clips, labels = data
     whole = contributions(model, batches(*data, 3))
     first = contributions(model, batches(clips[:5], labels[:5], 5))
@@ -88,8 +88,8 @@ def test_two_halves_are_the_whole(model, data):
     assert contributions(model, [clips]).classes == ()
 
 
-def test_clips_without_weight_do_not_count(model, data):
-    """As the pipeline fills up its last batch."""
+def test_clips_without_weight_are_ignored(model, data):
+    """The pipeline pads its last batch with them."""
     clips, labels = data
     found = contributions(model, [(clips, labels, np.arange(10) < 7)])
     expected = contributions(model, [(clips[:7], labels[:7])])
@@ -129,7 +129,7 @@ def test_the_table_has_a_row_for_each_layer_and_each_class(model, data):
     for line, (_, name, _), row in zip(lines[2:], heads, shares, strict=True):
         told = (name or "all layers").split() + [f"{share:.3f}" for share in row]
         assert line.split() == told
-    assert len({len(line) for line in lines[1:]}) == 1, "columns stand below each other"
+    assert len({len(line) for line in lines[1:]}) == 1, "columns are aligned"
 
 
 def test_classes_have_the_labels_of_the_model(data):
@@ -153,7 +153,7 @@ def test_classes_have_the_labels_of_the_model(data):
         ("gsm_tiny", {"attention": True}, ("kept", "shifted")),
     ],
 )
-def test_other_operators_have_shares_too(builder, options, parts):
+def test_other_operators_have_shares(builder, options, parts):
     clip = (3, 64, 64, 3)
     model = stzoo.create(
         builder, input_shape=clip, width=8, depth=2, classes=5, **options
@@ -172,7 +172,7 @@ def test_other_operators_have_shares_too(builder, options, parts):
         close(found.by_channel[layer.name], expected)
 
 
-def test_what_has_no_answer_is_refused(model, data):
+def test_bad_models_and_data_are_refused(model, data):
     clips, labels = data
     with pytest.raises(ValueError, match="c2d_tiny has no coefficients"):
         contributions(stzoo.c2d_tiny(**SMALL))
@@ -184,5 +184,5 @@ def test_what_has_no_answer_is_refused(model, data):
         contributions(model, [(clips[3:], labels[3:] + 2 * (labels[3:] > 2))])
     broken = stzoo.cost_tiny(variant="a", **SMALL)
     broken.get_layer("layer1_1_conv2").alpha.assign(np.full((3, 8), np.nan))
-    with pytest.raises(ValueError, match="of layer1_1_conv2 hold NaN"):
+    with pytest.raises(ValueError, match="of layer1_1_conv2 contain NaN"):
         contributions(broken)

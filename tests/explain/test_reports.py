@@ -35,7 +35,7 @@ def film(path):
 
 def test_a_film_and_a_strip_of_a_video(model, falling, tmp_path):
     title, answers, paths = reports.of_video(model, tmp_path / "new", falling)
-    assert title == "falling.mp4: what speaks for falling in cost_tiny.motions"
+    assert title == "falling.mp4: saliency for falling in cost_tiny.motions"
     assert answers[0][0] == "falling" and len(answers) == 5
     assert [path.name for path in paths] == [
         "falling_saliency.png",
@@ -48,7 +48,7 @@ def test_a_film_and_a_strip_of_a_video(model, falling, tmp_path):
     maps = saliency(model, clips)[0]
     strip = np.asarray(Image.open(paths[0]))
     colours = overlay(clips[0], maps)
-    for number in (0, 7):  # twice as large, the frame above what is salient in it
+    for number in (0, 7):  # twice as large, the frame above its saliency
         left = 12 + 128 * number
         column = strip[34 : 34 + 256 : 2, left : left + 128 : 2]
         close(column, np.concatenate([clips[0][number], colours[number]]))
@@ -57,32 +57,32 @@ def test_a_film_and_a_strip_of_a_video(model, falling, tmp_path):
     assert fps == motions.FPS and shown.shape == (16, 256, 256, 3)
     assert np.array_equal(frames[3:19:2], clips[0])
     expected = overlay(frames[3:19], maps.repeat(2, 0)).repeat(4, 1).repeat(4, 2)
-    assert np.abs(shown - expected).mean() < 3  # of 255, what H.264 leaves
+    assert np.abs(shown - expected).mean() < 3  # of 255, the error of H.264
 
 
 def test_another_layer_and_another_class(model, falling, tmp_path):
     place = tmp_path, falling, "layer2_1_relu"
     title, _, (strip, _) = reports.of_video(model, *place, "rising")
-    assert title.endswith("speaks for rising in cost_tiny.motions, at layer2_1_relu")
+    assert title.endswith("saliency for rising in cost_tiny.motions, at layer2_1_relu")
     first = strip.read_bytes()
     reports.of_video(model, *place)
     assert strip.read_bytes() != first
-    with pytest.raises(ValueError, match="'salsa' is none of the 12 classes of cost_t"):
+    with pytest.raises(ValueError, match="'salsa' is not one of the 12 classes"):
         reports.of_video(model, *place, "salsa")
 
 
-def test_segments_are_shown_as_long_as_the_video(falling, tmp_path):
+def test_a_film_of_segments_has_the_length_of_the_video(falling, tmp_path):
     model = stzoo.tsn_tiny(input_shape=(3, 33, 35, 3), width=8)  # H.264 has even sizes
     assert model.stzoo.clip.sampling == "segments"
     title, _, (_, path) = reports.of_video(model, tmp_path, falling, label="class 7")
-    assert "speaks for class 7 in tsn_tiny" in title
+    assert "saliency for class 7 in tsn_tiny" in title
     shown, fps = film(path)
     assert len(shown) == 24
     assert len(shown) / fps == pytest.approx(scenes.FRAMES / motions.FPS, 0.01)
     assert shown.shape[1:3] == (264, 280)
 
 
-def test_a_video_of_which_nothing_speaks_for_the_class(falling, tmp_path):
+def test_a_video_without_evidence_for_the_class(falling, tmp_path):
     model = stzoo.cost_tiny(classes=2, **SMALL)
     kernel = model.get_layer("fc").kernel
     kernel.assign(np.zeros(kernel.shape))
@@ -128,7 +128,7 @@ def test_a_list_in_many_batches_and_one_broken_video(
         reports.of_network(model, tmp_path, **reading)
     found, _ = reports.of_network(model, tmp_path, **reading, skip=True)
     assert found.total == 6 and found.classes == ("rising", "shaking")
-    assert "Left out: " in caplog.text and "broken.mp4" in caplog.text
+    assert "Skipped: " in caplog.text and "broken.mp4" in caplog.text
     whole, _ = reports.of_network(model, tmp_path, motion_folder)
     close(found.by_class, whole.by_class)
 
@@ -143,24 +143,24 @@ def test_shares_without_videos_or_labels(motion_folder, tmp_path, monkeypatch, c
     assert found.classes == (
         "class 0",
         "class 1",
-    )  # as many classes, whose names it does not know
+    )  # the same number of classes, without names
     monkeypatch.setattr(reports, "find_spec", lambda name: None)
     assert len(reports.of_network(model, tmp_path)[1]) == 1
     assert 'pip install "stzoo[plots]"' in caplog.text
 
 
-def test_what_cannot_be_told_is_one_error(model, motion_folder, tmp_path):
+def test_bad_arguments_are_refused(model, motion_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     cases = [
-        (model, dict(source=tmp_path / "empty"), "empty names no video"),
+        (model, dict(source=tmp_path / "empty"), "empty has no videos"),
         (model, dict(source=tmp_path / "none"), "none"),
-        (model, {}, "follow from each clip"),
-        (model, dict(layer="fc"), "'fc' weighs nothing in cost_tiny"),
+        (model, {}, "depend on the clip"),
+        (model, dict(layer="fc"), "cost_tiny has no coefficients in 'fc'"),
         (stzoo.c2d_tiny(**SMALL), dict(source=motion_folder), "no coefficients"),
         (
             stzoo.cost_tiny(classes=5, **SMALL),
             dict(source=motion_folder),
-            "has 2 classes, cost_tiny has 5, and 'rising' is none of them",
+            "has 2 classes, cost_tiny has 5, and 'rising' is not one of them",
         ),
     ]
     for network, options, message in cases:

@@ -11,14 +11,16 @@ RNG = np.random.default_rng(0)
 SMALL = dict(input_shape=(4, 32, 32, 3), classes=5, width=8, depths=(2, 1, 1, 1))
 
 
-def test_maps_are_those_of_the_equations():
-    """After the last block, the gradient is the head's weights over the places."""
+def test_maps_match_the_equations():
+    """After the last block, the gradient is the weights of the head, divided by the
+    number of locations.
+    """
     model = stzoo.cost_tiny(**SMALL)
     clips = RNG.integers(0, 256, (2, 4, 32, 32, 3)).astype("uint8")
     last = model.get_layer("avgpool").input
     maps = numpy(keras.Model(model.input, last)(clips))
     head = model.get_layer("fc").kernel
-    signs = np.array([1, -1, 1, 1, 0])  # nothing speaks for classes 1 and 4
+    signs = np.array([1, -1, 1, 1, 0])  # there is no evidence for classes 1 and 4
     head.assign(signs * np.abs(RNG.normal(size=head.shape)))
     kernel = numpy(head)
     for classes in ([3, 1], [4, 2], [0, 3], None):
@@ -28,7 +30,7 @@ def test_maps_are_those_of_the_equations():
         for clip, number in enumerate(chosen):
             expected = np.maximum(maps[clip] @ kernel[:, number], 0)
             expected = expected / max(expected.max(), 1e-12)
-            assert expected.shape == (2, 1, 1)  # so that only time is stretched
+            assert expected.shape == (2, 1, 1)  # so that only time is resized
             first, second = expected[:, 0, 0]
             line = [first, first + (second - first) / 4, second - (second - first) / 4]
             line = np.array([*line, second])
@@ -37,7 +39,7 @@ def test_maps_are_those_of_the_equations():
             close(found[clip], line / (line.max() or 1))
 
 
-def test_gradients_agree_with_differences():
+def test_gradients_match_finite_differences():
     model = stzoo.cost_tiny(**SMALL)
     clips = RNG.integers(0, 256, (1, 4, 32, 32, 3)).astype("uint8")
     name = "layer2_0_relu"
@@ -50,7 +52,7 @@ def test_gradients_agree_with_differences():
         change = numpy(tail(maps + step)) - numpy(tail(maps - step))
         weights[channel] = change[0] / 0.02
     classes = np.maximum(maps[0] @ weights, 0)
-    number = classes.max((0, 1, 2)).argmax()  # of some, nothing may speak for it
+    number = classes.max((0, 1, 2)).argmax()  # other classes may have no evidence
     expected = classes[..., number]
     found = saliency(model, clips, layer=name, classes=[number])
     coarse = found.reshape(2, 2, 4, 8, 4, 8).mean((1, 3, 5))
@@ -61,17 +63,17 @@ def test_gradients_agree_with_differences():
     )
 
 
-def test_what_moves_is_salient():
-    """More of the mass lies on the shape than of the area."""
+def test_the_moving_shape_is_salient():
+    """The shape has a larger share of the saliency than of the area."""
     model = stzoo.cost_tiny(pretrained="motions")
     mass, area = measure_saliency.measure(model, 24, "layer2_1_relu")
     told = ~np.isnan(mass)
-    assert np.mean(told) > 0.9  # in the others, nothing speaks for the class
+    assert np.mean(told) > 0.9  # the others have no evidence for the class
     assert np.mean(mass[told] / area[told]) > 2
     assert np.mean(mass[told] > area[told]) > 0.75
 
 
-def test_overlay_colours_what_is_salient():
+def test_overlay_colours_the_salient_parts():
     frames = RNG.integers(0, 256, (3, 4, 6, 3)).astype("uint8")
     maps = np.zeros((3, 4, 6))
     maps[1, 2] = 1
@@ -90,23 +92,23 @@ def test_overlay_colours_what_is_salient():
     ("layer", "message"),
     [
         ("avgpool", "avgpool has no maps"),
-        ("layer1_0_conv2", "A part of cost_tiny goes past layer1_0_conv2"),
+        ("layer1_0_conv2", "A part of cost_tiny bypasses layer1_0_conv2"),
         (
             "layer9",
             "cost_tiny has no layer 'layer9'. The last ones are: .*layer4_0_relu",
         ),
     ],
 )
-def test_layers_that_do_not_serve(layer, message):
+def test_unsuitable_layers_are_refused(layer, message):
     clips = np.zeros((1, 4, 32, 32, 3), "uint8")
     with pytest.raises(ValueError, match=message):
         saliency(stzoo.cost_tiny(**SMALL), clips, layer)
 
 
-def test_weights_that_are_no_numbers_are_refused():
+def test_weights_with_nan_are_refused():
     model = stzoo.cost_tiny(**SMALL)
     model.get_layer("fc").bias.assign(np.full(5, np.nan))
-    with pytest.raises(ValueError, match="logits of cost_tiny hold NaN"):
+    with pytest.raises(ValueError, match="logits of cost_tiny contain NaN"):
         saliency(model, np.zeros((1, 4, 32, 32, 3), "uint8"))
 
 
@@ -114,7 +116,7 @@ TINY = [name for name in stzoo.list_models("*_tiny") if name != "stpn_tiny"]
 
 
 @pytest.mark.parametrize("builder", TINY)
-def test_any_model_of_one_stream_has_maps(builder):
+def test_every_model_with_one_stream_has_maps(builder):
     clips = RNG.integers(0, 256, (1, 4, 64, 64, 3)).astype("uint8")
     model = stzoo.create(builder, input_shape=clips.shape[1:], width=8)
     assert saliency(model, clips).shape == clips.shape[:-1]
@@ -125,5 +127,5 @@ def test_two_streams_have_no_layer_through_which_all_passes():
     clips = np.zeros((1, *model.input_shape[1:]), "uint8")
     with pytest.raises(ValueError, match="stpn_tiny has two streams.*`attention`"):
         saliency(model, clips)
-    with pytest.raises(ValueError, match="goes past spatial_inception_5b_output"):
+    with pytest.raises(ValueError, match="bypasses spatial_inception_5b_output"):
         saliency(model, clips, "spatial_inception_5b_output")

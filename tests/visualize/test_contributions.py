@@ -13,7 +13,7 @@ DPI = 300
 
 
 def found(classes=0, parts=("hw", "tw", "th"), layers=("layer1_1_conv2", "layer2_1")):
-    """Shares that were drawn by lot."""
+    """Returns random shares."""
     by_class = RNG.dirichlet(np.ones(len(parts)), (classes, len(layers)))
     by_channel = {name: RNG.dirichlet(np.ones(len(parts)), 16) for name in layers}
     return Contributions(
@@ -31,7 +31,7 @@ def found(classes=0, parts=("hw", "tw", "th"), layers=("layer1_1_conv2", "layer2
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that are drawn, as matplotlib has them."""
+    """The drawn figures of matplotlib."""
     figures, draw = [], plots._png
     monkeypatch.setattr(
         plots,
@@ -47,7 +47,7 @@ def picture(data):
 
 
 def lines(axes):
-    """What is drawn, without bars: a dict from the name of a part to its points."""
+    """Returns the drawn points without error bars: a dict from the name of a part."""
     return {
         container.get_label(): container.lines[0].get_xydata()
         for container in axes.containers
@@ -59,7 +59,7 @@ def text(figure):
     return legend.get_title().get_text()
 
 
-def test_depth_has_a_line_for_each_part(drawn):
+def test_by_layer_has_a_line_for_each_part(drawn):
     shares = found(3)
     image = picture(plots.by_layer(shares))
     assert image.shape[1] == plots.COLUMN * DPI
@@ -73,7 +73,7 @@ def test_depth_has_a_line_for_each_part(drawn):
     assert text(drawn[1]) == "cost_tiny.motions, from the weights"
 
 
-def test_trainings_become_means_and_bars(drawn):
+def test_several_trainings_give_means_and_error_bars(drawn):
     first, second = found(2), found(2)
     plots.by_layer(first, second)
     (axes,) = drawn[0].axes
@@ -100,7 +100,7 @@ def test_classes_are_sorted(drawn):
         plots.by_class(found())
 
 
-def test_of_many_classes_the_ends_are_drawn(drawn):
+def test_of_many_classes_only_the_first_and_last_are_drawn(drawn):
     shares = found(400)
     image = picture(plots.by_class(shares))
     assert image.shape[0] / DPI < 6  # inches
@@ -123,7 +123,7 @@ def test_the_corners_of_the_triangle_are_the_parts(drawn):
     assert np.allclose(mean, shares.by_channel["layer2_1"].mean(0) @ points[:3])
     assert "layer2_1, 16 channels" in text(drawn[0])
     assert (image != picture(plots.by_channel(shares, "layer1_1_conv2"))).any()
-    with pytest.raises(ValueError, match="in 'fc'. Those that have: layer1_1_conv2"):
+    with pytest.raises(ValueError, match="in 'fc'. Choose one of layer1_1_conv2"):
         plots.by_channel(shares, "fc")
 
 

@@ -11,7 +11,7 @@ def size(data):
         return image.size
 
 
-def test_names_have_room_however_many_classes_there_are():
+def test_the_names_of_many_classes_are_readable():
     few = size(plots.confusion(np.eye(3, dtype=int), ["a", "b", "c" * 99]))
     labels = [f"playing instrument {number}" for number in range(60)]
     many = size(plots.confusion(np.eye(60, dtype=int), labels))
@@ -23,7 +23,7 @@ def test_a_class_without_videos_is_drawn():
     assert size(plots.confusion(np.zeros((2, 2), int), ["a", "b"]))
 
 
-def test_curves_have_a_panel_for_each_measure():
+def test_curves_have_a_panel_for_each_metric():
     rows = [{"loss": 1.0, "val_loss": 2.0, "accuracy": 0.5}, {"loss": 0.5}]
     rows[1] |= {"val_loss": 1.5, "accuracy": 0.75}
     width, height = size(plots.curves(rows))
