@@ -1,8 +1,8 @@
-"""Lists of videos as they are published, read line by line.
+"""Readers for published lists of videos.
 
-Each reader takes the address of a file and returns `(entries, classes)`: what every
-line says, and a dict from the names of the classes to their numbers where a file beside
-the list has them, or `None`. Nothing is checked here; see `stzoo.data.datasets.read`.
+Each reader takes the path or URL of a file and returns `(entries, classes)`: the entry
+of each line, and a dict from the names of the classes to their numbers if a file next
+to the list has them, or `None`. `stzoo.data.datasets.read` checks the entries.
 """
 
 import codecs
@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 from stzoo.data import files
 
-# Names of the column of videos. `file_name` is that of Hugging Face's VideoFolder,
-# `video_id` that of Jester, as Qualcomm distributes it.
+# Names of the column of videos. `file_name` is from Hugging Face's VideoFolder,
+# `video_id` from Jester as Qualcomm distributes it.
 HEADER = (
     *("path", "video", "file", "filename", "video_path"),
     *("file_name", "file_path", "filepath", "video_name", "video_id"),
 )
 MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # begins as that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark is its prefix
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -32,7 +32,7 @@ MARKS = {
 NUMBERED = re.compile(r"\d+(;.*)?")  # Jester, Something-Something v1
 RAWFRAMES = re.compile(r"(.*?\S)((\s+\d+){2,})")
 SUFFIX = "|".join(map(re.escape, files.VIDEOS))
-# A video, and after a space its class, which may hold spaces and commas.
+# A video, a space, and its class, which can contain spaces and commas.
 SPACED = re.compile(
     rf'(?!.*(?:{SUFFIX})"?\s*[\t,;])'
     rf'("[^"]+"|[^"\t,;]*(?:{SUFFIX}))[ ]+([^\s,;].*)',
@@ -47,12 +47,12 @@ class Entry(NamedTuple):
 
     Attributes:
         where: string, the file and the line.
-        names: tuple of strings, where the video may be, from the root. The suffix of a
-            video may be left out.
+        names: tuple of strings, possible paths of the video, relative to the root. The
+            suffix of a video can be missing.
         label: string, the name of the class or its number, or `None`.
-        split: string, the part of the data set, or `None`.
+        split: string, the split of the data set, or `None`.
         problem: string, what is wrong with the line, or `None`.
-        frames: int, how many images a folder of frames must hold, or `None`.
+        frames: int, the number of images that a folder of frames must have, or `None`.
     """
 
     where: str
@@ -64,7 +64,7 @@ class Entry(NamedTuple):
 
 
 def detect(path):
-    """The format of a list: a key of `READERS`."""
+    """Detects the format of a list: a key of `READERS`."""
     if re.search(r"_test_split[\d*?]\.txt$", path):
         return "hmdb51"
     if path.endswith(".json"):
@@ -72,9 +72,9 @@ def detect(path):
         if "vid_name" not in first and "id" not in first:
             keys = ", ".join(list(first)[:5]) or "nothing"
             raise ValueError(
-                f"{path} is no list of Something-Something v2 (objects with an id) or "
-                f"Diving48 (with a vid_name). Received: an object with {keys}. Write a "
-                "CSV with the columns path and label instead, one line for each video."
+                f"{path} is neither a list of Something-Something v2 (objects with an "
+                "id) nor of Diving48 (with a vid_name). Received: an object with "
+                f"{keys}. Write a CSV with the columns path and label instead."
             )
         return "diving48" if "vid_name" in first else "something_v2"
     _, first = next(lines(path), (0, ""))
@@ -90,12 +90,14 @@ def detect(path):
 
 
 def read_list(path, label=None):
-    """Lines of a path and a class: CSV with or without a header, or separated by tabs,
-    semicolons or a space; or paths alone.
+    """Reads lines of a path and a class, or of a path only.
+
+    The list is CSV with or without a header, or is separated by tabs, semicolons or a
+    space.
 
     Args:
-        path: string, the address of the file.
-        label: string, the column of the class, where there are several.
+        path: string, path or URL of the file.
+        label: string, the column of the class, if there are several candidates.
     """
     _, first = next(lines(path), (0, ""))
     separator = next((mark for mark in "\t,;" if mark in first), None)
@@ -120,7 +122,7 @@ def read_list(path, label=None):
 
 
 def _class_column(path, columns, video, label):
-    """The number of the column of the class, or one too many if there is none."""
+    """Returns the index of the class column, or the number of columns if none."""
     others = [name for name in columns if name not in (video, "split")]
     if label is None and "label" in others:
         label = "label"
@@ -128,18 +130,18 @@ def _class_column(path, columns, video, label):
         (label,) = others
     if label is None and others or label is not None and label.lower() not in others:
         raise ValueError(
-            f"{path} has the columns {', '.join(columns)}. Say which one is the class, "
-            f"such as label={others[0] if others else 'label'!r}. Received: {label!r}."
+            f"{path} has the columns {', '.join(columns)}. Pass the class column, such "
+            f"as label={others[0] if others else 'label'!r}. Received: {label!r}."
         )
     return columns.index(label.lower()) if label else len(columns)
 
 
 def read_rawframes(path):
-    """`folder 163 1` of mmaction2, TSN and TSM: a folder of frames, how many there are,
-    and the class. With an offset, `folder 0 163 1`, the first frame stands before.
+    """Reads `folder 163 1` of mmaction2, TSN and TSM: a folder of frames, their number,
+    and the class. With an offset, `folder 0 163 1`, the first frame comes before.
 
-    A video is a whole folder: with an offset, the folder must hold just these frames.
-    `subject 1 0` may also be a video `subject 1` of class 0, if there is no `subject`.
+    A video is a whole folder: with an offset, the folder must have only these frames.
+    `subject 1 0` can also be a video `subject 1` of class 0, if there is no `subject`.
     """
     matches = {n: RAWFRAMES.fullmatch(line) for n, line in lines(path)}
     counts = [len(match[2].split()) for match in matches.values() if match]
@@ -150,7 +152,7 @@ def read_rawframes(path):
         cells = line.rsplit(None, columns)
         if matches[number] is None or columns > 3:
             problem = (
-                "a folder, the number of its frames and one class are needed, such as "
+                "expected a folder, the number of its frames and one class, such as "
                 f"'folder 163 1', or with an offset 'folder 0 163 1'. Received: {line}"
             )
             return Entry(where, (), None, problem=problem)
@@ -158,7 +160,7 @@ def read_rawframes(path):
         if columns == 3 and int(cells[1]) > 1:
             problem = (
                 f"the video begins at frame {cells[1]} of {cells[0]}. Put the frames "
-                "of each video into a folder of its own"
+                "of each video into a separate folder"
             )
         frames = int(cells[2]) if columns == 3 else None
         names = (cells[0], line.rsplit(None, 1)[0]) if columns == 2 else (cells[0],)
@@ -168,10 +170,10 @@ def read_rawframes(path):
 
 
 def read_kinetics(path):
-    """`label,youtube_id,time_start,time_end,split` and, in some versions, `is_cc`.
+    """Reads `label,youtube_id,time_start,time_end,split`, and `is_cc` if present.
 
-    Videos are called as the crawler of ActivityNet does, `{youtube_id}_000010_000020`,
-    in a folder for the class (with spaces or underscores) or in one for all.
+    Videos have the names of ActivityNet's crawler, `{youtube_id}_000010_000020`. They
+    are in a folder for each class (with spaces or underscores), or in one folder.
     """
 
     def entry(number, row):
@@ -195,7 +197,9 @@ def read_kinetics(path):
 
 
 def read_moments_in_time(path):
-    """`class/video.mp4,class,agreeing,disagreeing`, and `moments_categories.txt`."""
+    """Reads `class/video.mp4,class,agreeing,disagreeing`, and
+    `moments_categories.txt`.
+    """
     categories = _beside(path, "moments_categories.txt")
 
     def entry(number, row):
@@ -210,8 +214,9 @@ def read_moments_in_time(path):
 
 
 def read_ucf101(path):
-    """`Class/v_Class_g08_c01.avi 1`, in `testlist` without the number, which counts
-    from 1 in `classInd.txt`."""
+    """Reads `Class/v_Class_g08_c01.avi 1`. The number counts from 1, as in
+    `classInd.txt`. It is missing in `testlist`.
+    """
     index = _beside(path, "classInd.txt")
     numbers = read_classes(index) if index else None
 
@@ -219,15 +224,15 @@ def read_ucf101(path):
         video, _, index = line.partition(" ")
         label, problem = posixpath.dirname(video), None
         if index and numbers and index.strip() != str(numbers.get(label)):
-            problem = f"the number {index} is not that of {label} in classInd.txt"
+            problem = f"{index} is not the number of {label} in classInd.txt"
         return Entry(f"{path}, line {number}", (video,), label, problem=problem)
 
     return (entry(*line) for line in lines(path)), numbers
 
 
 def read_hmdb51(path):
-    """A file for each class, `brush_hair_test_split1.txt`, whose lines are a video and
-    1 (train), 2 (test) or 0 (neither). The address has a * in the place of the class.
+    """Reads a file for each class, `brush_hair_test_split1.txt`. Its lines are a video
+    and 1 (train), 2 (test) or 0 (neither). The path has a * in place of the class.
     """
     folder, pattern = posixpath.split(path)
     names = sorted(fnmatch.filter(files.listing(folder), pattern))
@@ -252,8 +257,9 @@ def read_hmdb51(path):
 
 
 def read_something_v1(path, classes="something-something-v1-labels.csv"):
-    """`100218;Something falling like a feather or paper`, numbers alone in the test
-    list, and a file of the classes, one a line."""
+    """Reads `100218;Something falling like a feather or paper`, and a file with one
+    class per line. The test list has only numbers.
+    """
     labels = _beside(path, classes)
 
     def entry(number, line):
@@ -268,8 +274,9 @@ read_jester = functools.partial(read_something_v1, classes="jester-v1-labels.csv
 
 
 def read_something_v2(path):
-    """`[{"id": "78687", "template": "Holding [something] next to [something]", ...}]`,
-    ids alone in the test list, and `labels.json` with the template without brackets.
+    """Reads `[{"id": "78687", "template": "Holding [something] next to [something]",
+    ...}]`, and `labels.json`, which has the templates without brackets. The test list
+    has only ids.
     """
     labels = _beside(path, "something-something-v2-labels.json", "labels.json")
 
@@ -289,8 +296,9 @@ def read_something_v2(path):
 
 
 def read_diving48(path):
-    """`[{"vid_name": "_8Vy3dlHg2w_00000", "label": 0, ...}]`, and
-    `Diving48_vocab.json`, a list of four words for each class."""
+    """Reads `[{"vid_name": "_8Vy3dlHg2w_00000", "label": 0, ...}]`, and
+    `Diving48_vocab.json`, a list of four words for each class.
+    """
     vocabulary = _beside(path, "Diving48_vocab.json")
 
     def entry(where, record):
@@ -306,19 +314,19 @@ def read_diving48(path):
 
 
 def read_classes(path):
-    """The classes in a file.
+    """Reads a file of classes.
 
     Args:
-        path: string, the address of a file with a name a line, with or without its
-            number before it (`1 Archery`) or after it (`clapping,0`); or of a list or
-            a dict in JSON.
+        path: string, path or URL of a file with one name per line, optionally with its
+            number before it (`1 Archery`) or after it (`clapping,0`), or of a JSON file
+            with a list or a dict.
 
     Returns:
-        Dict from the names of the classes to their numbers, in the order of these. The
-        first is 0, or what the file says: 0 or 1.
+        Dict from the names of the classes to their numbers, sorted by number. Numbers
+        start at 0, or at 1 if the file says so.
 
     Raises:
-        ValueError: a class is named twice, or the numbers have a gap.
+        ValueError: a class is listed twice, or the numbers are not consecutive.
     """
     if path.endswith(".json"):
         content = _json(path)
@@ -328,7 +336,7 @@ def read_classes(path):
             return _ordered(path, list(content), list(content.values()))
         if not isinstance(content, list):
             raise ValueError(
-                f"{path}: a list or a dict of classes is needed. Received: {content!r}."
+                f"{path}: expected a list or a dict of classes. Received: {content!r}."
             )
         names = [" ".join(n) if isinstance(n, list) else str(n) for n in content]
         return _ordered(path, names)
@@ -359,11 +367,11 @@ READERS = {
 
 
 def text(path):
-    """The text of a file in UTF-8, or in UTF-16 with a mark at its beginning.
+    """Reads a text file in UTF-8, or in UTF-16 with a byte-order mark.
 
     Raises:
-        ValueError: it is in another encoding, with the line of the first byte that
-            tells it.
+        ValueError: it has another encoding. The error has the line of the first wrong
+            byte.
     """
     with files.open_bytes(path) as file:
         content = file.read()
@@ -376,12 +384,12 @@ def text(path):
         wrong = f"the byte 0x{content[end]:02x} is not {name}"
     if end is None and "\0" in found:
         found, end = found[: found.index("\0")], 0
-        wrong = "there is a zero byte, which is no text"
+        wrong = "there is a zero byte, which is not text"
     if end is not None:
         number = len(re.split(r"\r\n|\r|\n", found))
         raise ValueError(
-            f"{path}, line {number}: {wrong}. A list is a text file in UTF-8: save it "
-            'as such, in a spreadsheet as "CSV UTF-8".'
+            f"{path}, line {number}: {wrong}. Save the list as a text file in UTF-8, "
+            'or in a spreadsheet program as "CSV UTF-8".'
         )
     return found.removeprefix("\ufeff")
 
@@ -395,7 +403,7 @@ def lines(path):
 
 def _rows(path, separator):
     """Yields `(number, cells)`; a quoted cell may go over several lines."""
-    # Spaces after a closing quote at the end of a line would be part of the cell.
+    # Otherwise spaces after the closing quote of a line would be part of the cell.
     blank = " \r\n" if separator == "\t" else " \t\r\n"
     stripped = (
         line.rstrip(blank) + "\n" for line in io.StringIO(text(path), newline="")
@@ -409,8 +417,8 @@ def _rows(path, separator):
             return
         except csv.Error as error:
             raise ValueError(
-                f"{path}, line {number}: this is not CSV ({error}). A quote at the "
-                "beginning of a cell must be closed at its end, and doubled within."
+                f"{path}, line {number}: this is not CSV ({error}). A cell that begins "
+                "with a quote must end with one. Quotes within must be doubled."
             ) from None
         if any(row):
             yield number, [cell.strip() for cell in row]
@@ -429,7 +437,7 @@ def _records(path):
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: this is not JSON ({error.msg}).") from None
         if not isinstance(record, dict):
-            raise ValueError(f"{where}: an object is needed. Received: {record!r}.")
+            raise ValueError(f"{where}: expected an object. Received: {record!r}.")
         yield where, record
         at = mark.match(content, at).end()
 
@@ -444,20 +452,20 @@ def _entry(path, row, video, label, split=-1, width=None):
         problem = f"has no path: {_cells(cells)}"
     elif width and any(cells[width:]):
         problem = (
-            f"has {len(cells)} columns, but no header says which is which. Write a "
+            f"has {len(cells)} columns, but there is no header with their names. Add a "
             f"first line such as path,label,other. Received: {_cells(cells)}"
         )
     elif "\n" in cells[video] + name:
-        problem = f"a quote goes over several lines: {_cells(cells)[:80]}"
+        problem = f"a quote spans several lines: {_cells(cells)[:80]}"
     elif re.fullmatch(r"\d+(\s+\d+)+|-\d+", name):
-        problem = f"one class is needed, a name or a number from 0. Received: {name!r}"
+        problem = f"expected one class, a name or a number from 0. Received: {name!r}"
     if problem:
         return Entry(where, (), None, problem=problem)
     return Entry(where, (cells[video],), name or None, part)
 
 
 def _split_at_space(line):
-    """A path and its class, if there is one."""
+    """Splits a line into a path and its class, if it has one."""
     match = SPACED.fullmatch(line)
     if files.is_video(line):
         cells = (line,)
@@ -479,28 +487,28 @@ def _json(path):
 
 
 def _ordered(path, names, numbers=None):
-    """Dict of names and numbers, which must be 0, 1, 2, and so on, or 1, 2, 3."""
+    """Returns a dict of names and numbers, which must be 0, 1, 2... or 1, 2, 3..."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{path}: the class {twice!r} is named twice.")
+        raise ValueError(f"{path}: the class {twice!r} is listed twice.")
     if numbers is None:
         return {name: number for number, name in enumerate(names)}
     if not all(str(number).isdecimal() for number in numbers):
         wrong = next(number for number in numbers if not str(number).isdecimal())
-        raise ValueError(f"{path}: {wrong!r} is no number of a class.")
+        raise ValueError(f"{path}: {wrong!r} is not the number of a class.")
     numbered = sorted(
         (int(number), name) for number, name in zip(numbers, names, strict=True)
     )
     first = min(numbered)[0] if numbered else 0
     if [n for n, _ in numbered] != list(range(first, first + len(names))) or first > 1:
         raise ValueError(
-            f"{path}: the classes are not numbered without a gap, from 0 or 1."
+            f"{path}: the numbers of the classes must be consecutive, from 0 or 1."
         )
     return {name: number for number, name in numbered}
 
 
 def _beside(path, *names):
-    """The address of a file in the folder of a list, or `None`."""
+    """Returns the path of a file in the folder of a list, or `None`."""
     folder = posixpath.dirname(path)
     there = files.listing(folder)
     return next((files.join(folder, name) for name in names if name in there), None)

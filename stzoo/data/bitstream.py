@@ -1,11 +1,11 @@
-"""What the bytes of a packet say: can decoding begin here, how many frames are shown?
+"""Parses packets: whether decoding can begin there, and how many frames they show.
 
-Containers say the same in flags and times of their own, which may be wrong.
+Containers have flags and timestamps for this, too, but they can be wrong.
 """
 
 import re
 
-# The codecs that are known well enough: those told apart here, and still pictures.
+# The supported codecs: those that are parsed here, and still pictures.
 CODECS = ("av1", "h264", "hevc", "mpeg4", "vp8", "vp9")
 CODECS += ("dnxhd", "ffv1", "ffvhuff", "huffyuv", "mjpeg", "png", "prores", "rawvideo")
 _PICTURE = re.compile(rb"\x00\x00\x01\xb6(.)", re.DOTALL)  # of MPEG-4 Part 2
@@ -21,8 +21,8 @@ def frames_shown(codec, packet):
         packet: bytes-like, not empty.
 
     Returns:
-        Int 1; 0 for a frame that is hidden, for others to refer to; or `None` where it
-        cannot be told (packed B-frames of MPEG-4, as DivX and XviD write them).
+        Int: 1, or 0 for a hidden reference frame. `None` if it is unknown (packed
+        B-frames of MPEG-4, as DivX and XviD write them).
     """
     data = memoryview(packet)
     if codec == "mpeg4":
@@ -31,8 +31,8 @@ def frames_shown(codec, packet):
     first, last = data[0], data[len(data) - 1]
     if codec == "vp8":  # RFC 6386, Section 9.1
         return first >> 4 & 1
-    # VP9 Bitstream Specification, Section 6.2 and Annex B. Of several frames in one
-    # packet, the last one is shown.
+    # VP9 Bitstream Specification, Section 6.2 and Annex B. A packet with several frames
+    # shows the last one.
     if codec == "vp9" and last >> 5 != 0b110:
         flags = first << 1 if first >> 4 & 3 == 3 else first
         return int(bool(flags & 0b1010))  # show_existing_frame, show_frame
@@ -40,7 +40,7 @@ def frames_shown(codec, packet):
 
 
 def begins(codec, header, packet):
-    """Whether a packet that a container calls a key frame is one.
+    """Returns whether a packet that the container marks as a key frame is one.
 
     Args:
         codec: string, one of `CODECS`.
@@ -67,7 +67,7 @@ def begins(codec, header, packet):
 
 
 def _begins_h264(units):
-    """ITU-T H.264: an IDR picture, or a recovery point that is right at once."""
+    """ITU-T H.264: an IDR picture, or a recovery point without a delay."""
     for unit in units:
         kind = unit[0] & 31
         if kind == 5:
@@ -80,7 +80,7 @@ def _begins_h264(units):
 
 
 def _units(data, length):
-    """The NAL units: after a length of so many bytes each, or after start codes."""
+    """Splits NAL units, after lengths of `length` bytes or after start codes."""
     if length is None:
         starts = [found.end() for found in _START.finditer(data)]
         for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
@@ -96,7 +96,7 @@ def _units(data, length):
 
 
 def _recovers(message):
-    """Whether SEI messages have a recovery point without frames to wait for."""
+    """Returns whether SEI messages have a recovery point with a count of 0 frames."""
     at = 0
     while at < len(message):
         numbers = []

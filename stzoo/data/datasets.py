@@ -1,4 +1,4 @@
-"""Which videos, and what they show: from folders, lists, and published data sets."""
+"""Reads videos and their labels from folders, lists, and published data sets."""
 
 import logging
 import os
@@ -11,8 +11,8 @@ from stzoo.data import annotations, files
 from stzoo.data.annotations import Entry
 
 logger = logging.getLogger("stzoo")
-INDEXED = ("list", "rawframes", "diving48")  # where a number may be an index
-SHOWN = 10  # problems that an error or a line of the log tells in full
+INDEXED = ("list", "rawframes", "diving48")  # formats in which a label can be an index
+SHOWN = 10  # problems that an error or a log message lists
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,9 @@ class Videos:
 
     Args:
         paths: tuple of strings, files or folders of frames, local or URLs.
-        labels: tuple of ints, the index of the class of each video; empty where they
-            are not known.
+        labels: tuple of ints, the class index of each video, or empty if unknown.
         classes: tuple of strings, the names of the classes.
-        skipped: tuple of strings, what was left out, with file and line.
+        skipped: tuple of strings, the skipped entries, with file and line.
     """
 
     paths: tuple[str, ...]
@@ -46,50 +45,51 @@ def read(
     classes=None,
     skip=False,
 ):
-    """Reads which videos there are and what they show.
+    """Reads a folder or a list of videos, with their labels.
 
     Args:
         source: path or URL of one of:
 
-            * a folder with a folder of videos for each class, which is called as the
-              folder is, or with videos alone, whose classes are then unknown. A video
-              may be a folder of frames;
-            * a list: CSV or text with a path and a class in each line (the name, or
-              the index), with or without a header, or paths alone; or a folder of
-              frames, their number and a class, as in mmaction2. A list is in UTF-8, or
-              in UTF-16 with a byte-order mark;
-            * a list of a published data set, as it is distributed: CSV of Kinetics or
+            * a folder with a folder of videos for each class, or with videos only. The
+              names of the class folders are the classes. Without class folders, there
+              are no labels. A video can be a folder of frames;
+            * a list: CSV or text with a path and a class (name or index) on each line,
+              with or without a header. The class can be missing. Or a list with a
+              folder of frames, their number and a class on each line, as in mmaction2.
+              A list is in UTF-8, or in UTF-16 with a byte-order mark;
+            * a list of a published data set, as distributed: CSV of Kinetics or
               Moments in Time, split files of UCF101 (`trainlist01.txt`) and HMDB51
               (`"splits/*_test_split1.txt"`, with `split="train"`), Something-Something
-              v1 and v2, Jester, Diving48. A file of the classes that stands beside the
-              list fixes their order.
-        root: path or URL of the folder with the videos. Default: the folder of the
+              v1 and v2, Jester, Diving48. If there is a file of classes next to the
+              list, it determines their order.
+        root: path or URL of the folder with the videos. Defaults to the folder of the
             list.
         format: string, one of `"list"`, `"rawframes"` (of mmaction2), `"kinetics"`,
             `"moments_in_time"`, `"ucf101"`, `"hmdb51"`, `"something_v1"`,
-            `"something_v2"`, `"jester"`, `"diving48"`.
-            Default: what the list looks like.
-        label: string, the column of the class in a list with a header, if there are
-            several.
-        split: string, the part to read of a list that has several: what stands in the
-            column `split` of Kinetics or of a list with a header; `"train"` or `"test"`
-            of HMDB51.
-        classes: sequence of strings, the names of the classes in their order, such as
-            `Videos.classes` of the training videos, or the path of a file with a name
-            a line, with or without its number, from 0 or 1 (`classInd.txt`,
-            `labels.json`). Numbers in a list are then those of the classes, unless
-            they are names of classes. Default: the order of the data set, or else that
-            of the numbers if all classes are numbers, or else of the alphabet.
-        skip: bool. A missing video, one that is listed twice, a class that is not one
-            of `classes`, a line that cannot be read: all of them are an error, or,
-            with `skip=True`, left out and logged.
+            `"something_v2"`, `"jester"`, `"diving48"`. By default, the format is
+            detected.
+        label: string, the column of the class, if a list with a header has several
+            candidates.
+        split: string, the split to read from a list that has several: a value of the
+            column `split` of Kinetics or of a list with a header, or `"train"` or
+            `"test"` of HMDB51.
+        classes: sequence of strings, the ordered names of the classes, such as
+            `Videos.classes` of the training videos, or the path of a file with one name
+            per line, with or without its index, from 0 or 1 (`classInd.txt`,
+            `labels.json`). Numbers in a list are then indices of these classes, unless
+            they are names of classes. By default, the order is that of the data set. If
+            it has none, classes are sorted by number if all of them are numbers, and
+            alphabetically otherwise.
+        skip: bool, whether to skip and log bad entries instead of raising an error: a
+            missing video, a video that is listed twice, a class that is not one of
+            `classes`, or a line that cannot be read.
 
     Returns:
-        `Videos`. What was understood is logged, in one line.
+        `Videos`. A summary is logged on one line.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: something is wrong in the list, or no video is left.
+        ValueError: the list has bad entries, or no video is left.
 
     Example:
 
@@ -121,7 +121,7 @@ def read(
 
 
 def _list_entries(source, format, label, split):
-    """The format of a list, and what its reader returns."""
+    """Returns the format of a list, and the result of its reader."""
     if not files.is_url(source) and files.is_video(source):
         raise ValueError(f"{source} is a video. Pass a folder of videos, or a list.")
     try:
@@ -133,12 +133,16 @@ def _list_entries(source, format, label, split):
     reader = annotations.READERS.get(format)
     if reader is None:
         raise ValueError(
-            f"format={format!r} is none of: {', '.join(annotations.READERS)}."
+            f"format must be one of {', '.join(annotations.READERS)}. Received: "
+            f"{format!r}."
         )
     if format == "hmdb51" and split is None:
         raise ValueError('HMDB51 needs split="train" or split="test".')
     if label is not None and format != "list":
-        raise ValueError(f"label={label!r} chooses a column; {format} has just one.")
+        raise ValueError(
+            f"The format {format} has only one class column, so label={label!r} has no "
+            "effect. Remove it."
+        )
     return format, reader(source) if label is None else reader(source, label)
 
 
@@ -164,12 +168,12 @@ def videos_within(folder):
 
 
 def is_folder_of_frames(path):
-    """Whether a folder is one video: it holds images, but no videos and no folders."""
+    """Returns whether a folder is one video: it has images, no videos, no folders."""
     return _are_frames(_contents(path))
 
 
 def _checked(source, root, entries, classes, numbers, skip):
-    """The videos of the entries that are right, and what is wrong with the others."""
+    """Returns the videos of good entries, and the problems of the others."""
     listings, seen, problems, counts = {}, {}, [], Counter()
     labelled = any(entry.label is not None for entry in entries)
 
@@ -187,26 +191,26 @@ def _checked(source, root, entries, classes, numbers, skip):
             report("missing", entry, f"there is no video {entry.names[0]} in {root}")
         elif identity in seen:
             where = seen[identity][2]
-            report("duplicate", entry, f"{path} is listed before, in {where}")
+            report("duplicate", entry, f"{path} is already listed in {where}")
         elif labelled and entry.label is None:
             report("unlabelled", entry, f"{path} has no class")
         elif labelled and label is None:
-            text = f"{entry.label!r} is none of the {len(classes)} classes"
+            text = f"{entry.label!r} is not one of the {len(classes)} classes"
             report("of another class", entry, f"{text}: {_shown(list(numbers))}")
         elif entry.frames not in (None, images := _images(path, entry.frames)):
-            text = f"{path} holds {images} images, the list says {entry.frames}"
+            text = f"{path} has {images} images, but the list says {entry.frames}"
             report("of another length", entry, text)
         else:
             seen[identity] = path, label, entry.where
     _tell(source, len(entries), problems, counts, skip)
     if not seen:
-        raise ValueError(f"{source} names no video that is there.")
+        raise ValueError(f"{source} has no videos that exist.")
     paths, labels, _ = zip(*seen.values(), strict=True)
     return Videos(paths, labels if labelled else (), classes, tuple(problems))
 
 
 def _tell(source, total, problems, counts, skip):
-    """Raises what is wrong with the entries, or logs it."""
+    """Raises the problems of the entries, or logs them."""
     if not problems:
         return
     counted = ", ".join(f"{count} {kind}" for kind, count in counts.items())
@@ -216,30 +220,30 @@ def _tell(source, total, problems, counts, skip):
         lines.append(f"and {len(problems) - SHOWN} more")
     text = "\n  ".join([f"{text}.", *lines])
     if not skip:
-        raise ValueError(f"{text}\nPass skip=True to leave them out.")
+        raise ValueError(f"{text}\nPass skip=True to skip them.")
     logger.warning("%s", text)
 
 
 def _summary(videos, meaning):
-    """What was understood, in a line."""
+    """Summarises the videos on one line."""
     folders = sum(not files.is_video(path) for path in videos.paths)
     text = f"{len(videos)} videos"
     if folders:
         text += f" ({folders} of them folders of frames)"
     if not videos.labels:
-        return f"{text}, whose classes are not known."
+        return f"{text} without labels."
     empty = len(videos.classes) - len(set(videos.labels))
     text += f" of {len(videos.classes)} classes"
     return f"{text}{f' ({empty} of them without a video)' * bool(empty)}. {meaning}"
 
 
 def _composed(name):
-    """A name in the normal form NFC: macOS writes some letters as two signs."""
+    """Normalises a name to NFC, since macOS writes some letters as two code points."""
     return unicodedata.normalize("NFC", name)
 
 
 def _classes(entries):
-    """The classes that entries name, in the order of their numbers or the alphabet."""
+    """Returns the classes of entries, sorted by number or alphabetically."""
     labels = {entry.label for entry in entries if entry.label is not None}
     if all(map(_is_number, labels)):
         return sorted(labels, key=lambda label: (int(label), label))
@@ -247,11 +251,11 @@ def _classes(entries):
 
 
 def _is_number(label):
-    return label.isdecimal() and len(label) < 20  # Python refuses thousands of digits
+    return label.isdecimal() and len(label) < 20  # Python refuses long numbers
 
 
 def _numbers(entries, classes, format):
-    """Dict from what a list calls a class to its index, and how that was read."""
+    """Returns a dict from labels in a list to indices, and a description of them."""
     labels = {entry.label for entry in entries if entry.label is not None}
     index = {_composed(name): number for number, name in enumerate(classes)}
     if format == "folder":
@@ -264,12 +268,12 @@ def _numbers(entries, classes, format):
         index = {str(first + number): number for number in range(len(index))}
         plain = {label: str(int(label)) for label in labels}  # "07" is 7
         index |= {one: index[other] for one, other in plain.items() if other in index}
-        return index, f"The labels are the numbers of the classes, from {first}."
+        return index, f"The labels are the indices of the classes, from {first}."
     if list(index) == [str(number) for number in range(len(index))]:
         return index, f"The labels are the numbers 0 to {len(index) - 1}."
     return index, (
-        "The labels are names, although there are numbers among them: they are not all "
-        "of the numbers from 0 on."
+        "The labels are names, although there are numbers among them: they are not "
+        "consecutive numbers from 0."
     )
 
 
@@ -278,11 +282,11 @@ def _shown(names):
 
 
 def _find(root, names, listings):
-    """The first of several names that is there, with or without its suffix.
+    """Finds the first of several names that exists, with or without its suffix.
 
     Returns:
-        Tuple of the path, and of what is the same for all paths of one video; `None`
-        for both if none is there.
+        Tuple of the path, and of a key that is the same for all paths of one video.
+        Both are `None` if no name exists.
     """
     for spelling in (spelling for name in names for spelling in _spellings(name)):
         folder, base = files.split(files.join(root, spelling))
@@ -300,20 +304,20 @@ def _find(root, names, listings):
 
 
 def _spellings(name):
-    """The name as it stands in a list, and what others may mean by it."""
+    """Yields a name from a list, and alternative spellings of it."""
     name = name.rstrip("/")
     yield name
     if files.is_url(name):
         return
     clean = name.replace("\\", "/")  # Windows
-    clean = posixpath.normpath(clean) if clean else clean  # a URL knows no "./"
+    clean = posixpath.normpath(clean) if clean else clean  # a URL has no "./"
     for spelling in (clean, _composed(clean), unicodedata.normalize("NFD", clean)):
         if spelling != name:
             yield spelling
 
 
 def _images(path, wanted):
-    """How many images a folder holds, if that is asked for."""
+    """Returns the number of images in a folder, if `wanted`."""
     return None if wanted is None else sum(map(files.is_image, files.listing(path)))
 
 
@@ -324,21 +328,21 @@ def _is_folder(path):
 
 
 def _folder_entries(root):
-    """The videos in the folders of a folder, or in itself."""
+    """Lists the videos in a folder, or in its class folders."""
     direct, folders, others = _contents(root)
     inside = {name: _contents(files.join(root, name)) for name in folders}
     classes = [name for name, (videos, below, _) in inside.items() if videos or below]
     frames = [name for name in inside if _are_frames(inside[name])]
     if direct and classes:
         raise ValueError(
-            f"{root} holds videos ({_shown(direct)}) beside folders of videos "
+            f"{root} has videos ({_shown(direct)}) next to folders of videos "
             f"({_shown(classes)}). Pass a folder with a folder of videos for each "
-            "class, or with videos alone."
+            "class, or with videos only."
         )
     if is_folder_of_frames(root):
         raise ValueError(
-            f"{root} holds images alone: that is one video, as a folder of frames. "
-            "Pass the folder that it is in."
+            f"{root} has only images, so it is one video, as a folder of frames. Pass "
+            "its parent folder."
         )
     if direct or frames and not classes:
         empty = [name for name in folders if name not in frames]
@@ -353,14 +357,14 @@ def _folder_entries(root):
 
 
 def _class_entries(root, name, contents, ignored):
-    """The videos in the folder of a class; adds to the names that are ignored."""
+    """Lists the videos in the folder of a class, and adds to the ignored names."""
     videos, folders, others = contents
     where = files.join(root, name)
     if not videos and not folders:
-        problem = "no video is in this folder"
+        problem = "this folder has no videos"
         if _are_frames(contents):
             problem += (
-                ", only images. Frames of a video need a folder in that of a class"
+                ", only images. Frames of a video need a folder within the class folder"
             )
         return [Entry(where, (), None, problem=problem)]
     entries = [Entry(where, (f"{name}/{video}",), name) for video in videos]
@@ -370,11 +374,11 @@ def _class_entries(root, name, contents, ignored):
         if _are_frames(below):
             entries.append(Entry(where, (f"{name}/{folder}",), name))
             continue
-        problem = f"the folder {folder} holds no frames"
+        problem = f"the folder {folder} has no frames"
         if below[0] or below[1]:
             problem = (
-                f"the folder {folder} holds {_shown(below[0] or below[1])}. The folder "
-                "of a class holds videos and folders of frames, but no more folders of "
+                f"the folder {folder} has {_shown(below[0] or below[1])}. The folder "
+                "of a class can have videos and folders of frames, but no folders of "
                 f"videos. If its folders are the classes, pass {where}"
             )
         entries.append(Entry(where, (), None, problem=problem))
@@ -382,7 +386,7 @@ def _class_entries(root, name, contents, ignored):
 
 
 def _contents(folder):
-    """Videos, folders and other files in a folder, sorted, but for hidden ones."""
+    """Lists the videos, folders and other files of a folder that are not hidden."""
     there = {n: d for n, d in sorted(files.listing(folder).items()) if n[0] != "."}
     folders = [name for name, is_folder in there.items() if is_folder]
     videos = [n for n in there if n not in folders and files.is_video(n)]
@@ -397,4 +401,4 @@ def _are_frames(contents):
 def _tell_ignored(root, names):
     if names:
         number = len(names)
-        logger.warning("%s: %d files are no videos: %s", root, number, _shown(names))
+        logger.warning("%s: %d files are not videos: %s", root, number, _shown(names))

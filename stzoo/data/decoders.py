@@ -1,10 +1,8 @@
-"""One way to open a video, whatever it is: a file, a URL or a folder of frames, decoded
-by PyAV or by another library.
+"""Opens any video: a file, a URL or a folder of frames, with PyAV or another library.
 
-Whole frames are the same pixels by all of them. Resized ones differ, by 1 of 255 on
-average, as PyAV changes colour and size in one pass; and of damaged files, libraries
-show different frames. So an accuracy should be told with the decoder that it was
-measured with.
+All libraries decode the same pixels at full size. Resized frames differ by 1 of 255 on
+average, since PyAV converts colour and size in one pass. Libraries also show different
+frames of damaged files. So report an accuracy together with its decoder.
 """
 
 import contextlib
@@ -20,36 +18,36 @@ from stzoo.data.frames import Frames, as_video
 from stzoo.data.video import Video, errors_named
 
 logger = logging.getLogger("stzoo")
-# Series of optical flow beside the frames: x_00001.jpg, flow_y_00001.jpg, u00001.jpg.
+# Images of optical flow next to frames: x_00001.jpg, flow_y_00001.jpg, u00001.jpg.
 FLOW = re.compile(r"((.*[_-])?[xyuv]|.*flow.*)[_-]?", re.IGNORECASE)
-# Pictures of 8 bits, which Pillow and FFmpeg read alike. Pillow reads I, F and CMYK in
-# its own way, and cuts what has 16 bits.
+# 8-bit modes, which Pillow and FFmpeg read in the same way. Pillow converts I, F and
+# CMYK differently, and truncates 16 bits.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
 
 
 @contextlib.contextmanager
 def open_video(source, decoder="av"):
-    """Opens a video, for a `with` block.
+    """Context manager that opens a video.
 
     Args:
         source: path or URL of a video file, or of a folder of images `00001.jpg`,
-            `00002.jpg` or `img_00001.jpg` and so on; binary file object of a video; or
-            uint8 array `(frames, height, width, 3)`, RGB. Series of optical flow
-            beside images (`x_00001.jpg`, `flow_x_00001.jpg`) are not read.
-        decoder: string, what decodes files:
+            `00002.jpg` or `img_00001.jpg` and so on, or a binary file object of a
+            video, or a uint8 array `(frames, height, width, 3)`, RGB. Images of
+            optical flow in the folder (`x_00001.jpg`, `flow_x_00001.jpg`) are ignored.
+        decoder: string, the library that decodes files:
 
-            * `"av"`: PyAV, which comes with stzoo;
-            * `"torchcodec"`, or `"torchcodec:cuda"` on a GPU: `stzoo[torchcodec]`,
-              and FFmpeg;
-            * `"tensorflow-io"`, which decodes the whole file: `stzoo[tensorflow-io]`,
-              which is TensorFlow 2.16, and FFmpeg 4.
+            * `"av"`: PyAV, which is installed with stzoo;
+            * `"torchcodec"`, or `"torchcodec:cuda"` on a GPU: needs
+              `stzoo[torchcodec]` and FFmpeg;
+            * `"tensorflow-io"`, which decodes the whole file: needs
+              `stzoo[tensorflow-io]`, with TensorFlow 2.16, and FFmpeg 4.
 
     Yields:
-        A video: it has `read`, see `stzoo.data.frames`.
+        A video with a method `read`, see `stzoo.data.frames`.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a video that can be read.
+        FileNotFoundError: there is no such file.
+        ValueError: the source is not a readable video.
     """
     library, _, device = decoder.partition(":")
     if library not in ("av", "torchcodec", "tensorflow-io"):
@@ -76,7 +74,7 @@ def open_video(source, decoder="av"):
 
 
 def _open(path, library, device, stack):
-    """The video of a path; what must be closed after it goes onto the stack."""
+    """Opens the video of a path. Resources to close are pushed to the stack."""
     if not files.is_video(path) and files.listing(path):
         return _from_folder(path)
     if library == "av" and not files.is_url(path):
@@ -88,7 +86,7 @@ def _open(path, library, device, stack):
 
 
 def _decoded(file, name, library, device, stack):
-    """The video of a file object."""
+    """Opens the video of a file object."""
     if library == "av":
         return stack.enter_context(Video(file, name))
     with errors_named(name):
@@ -98,7 +96,7 @@ def _decoded(file, name, library, device, stack):
 
 
 def _from_folder(folder):
-    """Images in the order of the numbers in their names."""
+    """Opens a folder of images, in the order of the numbers in their names."""
     names = {}
     for name in files.listing(folder):
         if match := re.fullmatch(r"(.*?)(\d+)\.\w+", name):
@@ -107,8 +105,8 @@ def _from_folder(folder):
     pictures = [name for name in names if not FLOW.fullmatch(name)]
     if len(pictures) != 1:
         raise ValueError(
-            f"{folder} must hold images with numbers for names, such as 00001.jpg, of "
-            f"one series. Received: {sorted(names) or 'none'}."
+            f"{folder} must contain one series of numbered images, such as 00001.jpg. "
+            f"Received the prefixes: {sorted(names) or 'none'}."
         )
     if len(names) > 1:
         _log_ignored(pictures[0], tuple(sorted(names.keys() - pictures)))
@@ -118,13 +116,16 @@ def _from_folder(folder):
         images = [_image(files.join(folder, series[index])) for index in indices]
         sizes = {image.shape[:2] for image in images}
         if len(sizes) > 1:
-            raise ValueError(f"{folder}: its images have the sizes {sorted(sizes)}.")
+            raise ValueError(
+                f"All images of {folder} must have the same size. Received the sizes "
+                f"{sorted(sizes)}."
+            )
         return np.stack(images)
 
     return Frames(folder, len(series), fetch)
 
 
-@functools.lru_cache(None)  # one line, however many folders are like this
+@functools.lru_cache(None)  # logs once for many such folders
 def _log_ignored(used, others):
     logger.warning(
         "Folders of frames: %s are read, %s are not.",
@@ -134,7 +135,7 @@ def _log_ignored(used, others):
 
 
 def _image(path):
-    """An image as uint8 `(height, width, 3)`: the same as in a video of it."""
+    """Reads an image as uint8 `(height, width, 3)`, with the pixels FFmpeg decodes."""
     from PIL import Image, ImageOps
 
     with errors_named(path, "an image"), files.open_bytes(path) as file:
@@ -142,7 +143,7 @@ def _image(path):
             mode, layout = picture.mode, _layout(picture)
             if mode in MODES and "16" not in layout:
                 ImageOps.exif_transpose(picture, in_place=True)
-                if mode in ("P", "PA"):  # to drop what it has for transparency
+                if mode in ("P", "PA"):  # drops transparency
                     picture = picture.convert("RGBA")
                 return np.asarray(picture.convert("RGB"))
         file.seek(0)
@@ -151,14 +152,14 @@ def _image(path):
                 return video.read([0])[0]
         except ValueError as error:
             raise ValueError(
-                f"{path} cannot be read as an image: FFmpeg does not know pictures of "
-                f"this kind (Pillow calls it {mode}). Convert it to 8 or 16 bits, grey "
+                f"{path} cannot be read as an image: FFmpeg does not support this "
+                f"kind of image (Pillow mode {mode}). Convert it to 8 or 16 bits, grey "
                 "or RGB."
             ) from error
 
 
 def _layout(picture):
-    """How the pixels stand in the file, such as "RGB;16B", as Pillow says it."""
+    """Returns the pixel layout of the file in Pillow's notation, such as "RGB;16B"."""
     layout = picture.tile[0][3] if picture.tile else ""
     return layout if isinstance(layout, str) else str(layout and layout[0])
 

@@ -1,4 +1,4 @@
-"""Files and folders, on this machine or at a URL that fsspec knows."""
+"""Local files and folders, and those at URLs that fsspec supports."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def is_url(path):
-    """Whether a path is a URL of fsspec: `s3://`, `hf://datasets/...`, `memory://`."""
+    """Returns whether a path is a URL: `s3://`, `hf://datasets/...`, `memory://`."""
     return "://" in path
 
 
@@ -25,7 +25,7 @@ def is_image(name):
 
 
 def join(folder, name):
-    """A name within a folder, unless it is absolute or a URL."""
+    """Joins a folder and a name, unless the name is absolute or a URL."""
     if is_url(name):
         return name
     before, path, after = _parts(folder)
@@ -33,17 +33,17 @@ def join(folder, name):
 
 
 def split(path):
-    """The folder of a path, and the name within it."""
+    """Splits a path into its folder and its name."""
     before, path, after = _parts(path)
     folder, name = posixpath.split(path)
     return f"{before}{folder}{after}", name
 
 
 def _parts(path):
-    """What stands before a path, the path, and what stands after it.
+    """Splits a URL into the parts before the path, the path, and after the path.
 
-    URLs may be chained (`zip://run/a.mp4::s3://bucket/videos.zip`): the path is that of
-    the first link which has one.
+    URLs can be chained (`zip://run/a.mp4::s3://bucket/videos.zip`). The path is that of
+    the first link that has one.
     """
     before, mark, path = path.partition("://")
     if not mark:
@@ -53,7 +53,7 @@ def _parts(path):
 
 
 def listing(folder):
-    """Dict from the names in a folder to whether they are folders; or empty."""
+    """Returns a dict from the names in a folder to whether they are folders."""
     if not is_url(folder):
         try:
             with os.scandir(folder or ".") as entries:
@@ -73,10 +73,10 @@ def listing(folder):
 
 
 def printable(text):
-    """A text that can be written as UTF-8.
+    """Returns a text that can be written as UTF-8.
 
     A byte of a file name that is not UTF-8, such as 0xE9, is `"\\udce9"` in Python. It
-    becomes these six characters, which JSON reads as what it was.
+    becomes these six characters, which JSON parses to the same string.
     """
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -93,9 +93,9 @@ def _library_named(path):
 
 
 def open_text(path):
-    """Opens a text file of UTF-8, with or without a mark at its beginning.
+    """Opens a UTF-8 text file, with or without a byte-order mark.
 
-    Names of files may have other bytes: they become what `os.fsdecode` makes of them.
+    Other bytes, in names of files, are decoded like `os.fsdecode` does.
 
     Returns:
         A file, for a `with` block.
@@ -113,7 +113,7 @@ def open_bytes(path):
     """Opens a file for reading bytes.
 
     Returns:
-        A file, for a `with` block. Of a chained URL, that also holds the archive.
+        A file, for a `with` block. For a chained URL, it also keeps the archive open.
     """
     if not is_url(path):
         return open(path, "rb")

@@ -1,22 +1,21 @@
-"""Optical flow: how far what is seen has moved, from one frame to the next.
+"""Optical flow: the motion of each pixel from one frame to the next.
 
-As the two-stream line feeds it to networks (Simonyan, Zisserman: Two-Stream
-Convolutional Networks for Action Recognition in Videos. NIPS 2014; Wang et al.:
-Temporal Segment Networks. ECCV 2016): x to the right and y down, in pixels, bounded to
-20, as uint8 with 128 for no motion. A step is 20 / 127 of a pixel (there 40 / 255), so
-that a mirrored x is exactly 256 - x. Pixels are those of frames resized to
-`ClipConfig.short_side`; where training resizes further, flow is resized as pictures
-are.
+The format is that of two-stream networks (Simonyan, Zisserman: Two-Stream Convolutional
+Networks for Action Recognition in Videos. NIPS 2014; Wang et al.: Temporal Segment
+Networks. ECCV 2016): x to the right and y down, in pixels, clipped to 20, as uint8 with
+128 for no motion. A step is 20 / 127 of a pixel (40 / 255 in the papers), so that a
+mirrored x is exactly 256 - x. Pixels are those of frames resized to
+`ClipConfig.short_side`. If training resizes further, flow is resized like an image.
 
 The algorithm is DIS (Kroeger, Timofte, Dai, Van Gool: Fast Optical Flow using Dense
-Inverse Search. ECCV 2016) of OpenCV, with its default preset: the extra `flow` of
-stzoo. TV-L1, which the two-stream line used, is not among OpenCV's main modules; with
-`opencv-contrib-python-headless` in place of `opencv-python-headless`, it is there too.
+Inverse Search. ECCV 2016) of OpenCV, with its default preset. It needs the extra `flow`
+of stzoo. Two-stream networks used TV-L1, which is not one of OpenCV's main modules. It
+needs `opencv-contrib-python-headless` instead of `opencv-python-headless`.
 
-Where the environment variable `STZOO_FLOW_CACHE` names a folder, the flow of a file is
-kept there: all of it is computed when a part of it is first asked for. Each video has a
-file, named by the hash of what is in the video, the size of frames and the algorithm,
-and written whole or not at all.
+The environment variable `STZOO_FLOW_CACHE` can name a folder that caches the flow of
+files. The flow of a whole video is computed on the first access. Each video has a file,
+named by the hash of the content of the video, the size of frames and the algorithm. The
+file is written atomically.
 """
 
 import hashlib
@@ -35,12 +34,12 @@ from stzoo.data import files
 from stzoo.data.frames import resize
 
 logger = logging.getLogger("stzoo")
-BOUND, ZERO = 20, 128  # pixels; what stands for no motion
+BOUND, ZERO = 20, 128  # pixels; the value of no motion
 CHUNK = 64  # frames in memory at a time
 
 
 def optical_flow(frames, method="dis"):
-    """The flow from each frame to the next.
+    """Computes the flow from each frame to the next.
 
     Args:
         frames: uint8 array `(frames, height, width, 3)`, RGB.
@@ -50,7 +49,7 @@ def optical_flow(frames, method="dis"):
         uint8 array `(frames - 1, height, width, 2)`.
 
     Raises:
-        ImportError: OpenCV is not there, or not with TV-L1.
+        ImportError: OpenCV is not installed, or has no TV-L1.
         ValueError: the frames are too small.
     """
     try:
@@ -65,7 +64,7 @@ def optical_flow(frames, method="dis"):
         algorithm = cv2.optflow.DualTVL1OpticalFlow_create()
     else:
         raise ImportError(
-            "This OpenCV has no TV-L1: `pip uninstall opencv-python-headless` and "
+            "This OpenCV has no TV-L1. Run `pip uninstall opencv-python-headless` and "
             "`pip install opencv-contrib-python-headless`."
         )
     grey = [cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY) for f in frames]
@@ -74,13 +73,13 @@ def optical_flow(frames, method="dis"):
         return quantize([algorithm.calc(*pair, None) for pair in pairs])
     except cv2.error as error:
         raise ValueError(
-            f"OpenCV finds no flow between frames of {frames.shape[1]}x"
-            f"{frames.shape[2]} (height x width): {error.err}. DIS needs 12x12."
+            f"OpenCV cannot compute flow between frames of {frames.shape[1]}x"
+            f"{frames.shape[2]} (height x width): {error.err}. DIS needs 12x12 or more."
         ) from None
 
 
 def quantize(flow):
-    """Motion in pixels as uint8: bounded to 20, 128 for none.
+    """Converts motion in pixels to uint8: clipped to 20, with 128 for no motion.
 
     Args:
         flow: float array.
@@ -91,10 +90,10 @@ def quantize(flow):
 
 
 def mirror(clip):
-    """A clip seen in a mirror: what moved to the left moves to the right.
+    """Mirrors a clip. Motion to the left becomes motion to the right.
 
     Args:
-        clip: uint8 array `(..., height, width, channels)`, of RGB, of flow, or both.
+        clip: uint8 array `(..., height, width, channels)` of RGB, flow, or both.
     """
     clip = clip[..., ::-1, :].copy()
     if clip.shape[-1] != 3:
@@ -105,12 +104,12 @@ def mirror(clip):
 class FlowVideo:
     """A video with optical flow from each frame to the next one.
 
-    It is read as any video, see `stzoo.data.frames`, and has 5 channels: RGB, and x, y
-    of the flow. The last frame has no next one, so it is left out; a video of one frame
-    keeps it, and shows no motion.
+    It has the interface of any video, see `stzoo.data.frames`, and 5 channels: RGB, and
+    x, y of the flow. The last frame is dropped, since there is no next one. A video of
+    one frame keeps it, with no motion.
 
     Args:
-        video: a video of 3 channels.
+        video: a video with 3 channels.
         short_side: int, pixels of the shorter side at which flow is computed.
         method: `"dis"` or `"tvl1"`.
     """
@@ -125,7 +124,7 @@ class FlowVideo:
         return max(len(self.video) - 1, 1)
 
     def read(self, indices, short_side=None):
-        """Frames with flow, `(indices, height, width, 5)`, see `Video.read`."""
+        """Reads frames with flow, `(indices, height, width, 5)`, see `Video.read`."""
         wanted, places = np.unique(indices, return_inverse=True)
         frames = self._with_flow(wanted)[places.reshape(-1)]
         return resize(frames, short_side) if short_side else frames
@@ -146,7 +145,7 @@ class FlowVideo:
         return np.concatenate([frames, flow], axis=-1)
 
     def _between(self, frames, needed, wanted):
-        """The flow of the frames that are wanted, run by run."""
+        """Computes the flow of the wanted frames, for each run of adjacent frames."""
         runs = np.split(needed, np.flatnonzero(np.diff(needed) > 1) + 1)
         places = np.searchsorted(needed, [run[0] for run in runs])
         flow = np.concatenate(
@@ -160,7 +159,7 @@ class FlowVideo:
 
 
 def _cached(folder, video, wanted):
-    """Flow out of the cache, into which it is put if it is not there."""
+    """Reads flow from the cache. If it is missing, computes and writes it first."""
     settings = f"{video.short_side} {video.method} {BOUND} {ZERO}"
     name = f"{_hash(video.path, settings)}.npz"
     for _ in range(2):
@@ -171,15 +170,15 @@ def _cached(folder, video, wanted):
         except FileNotFoundError:
             pass
         except (zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
-            logger.warning("%s is damaged (%s): written anew.", folder / name, error)
+            logger.warning("%s is damaged (%s). Rewriting it.", folder / name, error)
         writer.write(folder, {name: _all(video)})
     raise ValueError(
-        f"{folder / name} does not hold the {len(video)} flows of {video.path}."
+        f"{folder / name} does not contain the {len(video)} flows of {video.path}."
     )
 
 
 def _all(video):
-    """The flow of a whole video, as the bytes of an .npz."""
+    """Computes the flow of a whole video, as the bytes of an .npz."""
     data, total = io.BytesIO(), len(video.video)
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         for start in range(0, total - 1, CHUNK):
@@ -192,7 +191,7 @@ def _all(video):
 
 
 def _hash(path, settings):
-    """The hash of what is in a video, a file or a folder of frames, and of settings."""
+    """Hashes the content of a video, a file or a folder of frames, and settings."""
     found = hashlib.sha256(settings.encode())
     names = [path]
     if not files.is_video(path) and (inside := files.listing(path)):

@@ -1,8 +1,9 @@
-"""Videos that are not one file: an array, a folder of images, another decoder.
+"""Videos from other sources than one file: an array, a folder of images, a decoder.
 
-A video is an object with these parts, wherever its frames come from:
+Every video is an object with:
 
-* `name`, what errors call it, or `None`; `path`, where it is, or `None`;
+* `name`, its name in error messages, or `None`;
+* `path`, its location, or `None`;
 * `channels`: 3 for RGB, or 5 for RGB and optical flow;
 * `len(video)`, the number of frames;
 * `seconds`: array, when each frame is shown, or `None` if that is not known;
@@ -17,13 +18,13 @@ from stzoo.data.video import errors_named, scaled_size
 
 
 def as_video(video):
-    """A video, which may be given as an array of its frames.
+    """Returns a video, given as itself or as an array of frames.
 
     Args:
         video: a video, or uint8 array `(frames, height, width, channels)`.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: `video` is neither of them.
     """
     if not isinstance(video, np.ndarray):
         if not hasattr(video, "channels"):
@@ -62,7 +63,7 @@ class Frames:
         return self._length
 
     def read(self, indices, short_side=None):
-        """The frames that are asked for, resized or as they are, see `Video.read`."""
+        """Reads frames, see `stzoo.data.video.Video.read`."""
         with errors_named(self.name):
             return self._read(indices, short_side)
 
@@ -118,17 +119,17 @@ class Resampled:
 
 
 def resize(frames, short_side):
-    """Resizes frames until their shorter side has `short_side` pixels.
+    """Resizes frames, so that their shorter side has `short_side` pixels.
 
-    Bilinear and antialiased, as Pillow's `BILINEAR`, to which it is equal but for
-    rounding (1 of 255).
+    Resizing is bilinear and antialiased. It equals Pillow's `BILINEAR` up to rounding
+    (1 of 255).
 
     Args:
         frames: uint8 array `(..., height, width, channels)`.
         short_side: int, pixels.
 
     Returns:
-        uint8 array of the same form, of the size that `scaled_size` gives.
+        uint8 array `(..., new_height, new_width, channels)`, see `scaled_size`.
     """
     return scale(frames, *scaled_size(frames.shape[-3:-1], short_side))
 
@@ -141,12 +142,12 @@ def scale(frames, height, width):
     if (height, width) == frames.shape[-3:-1]:
         return frames
     channels = frames.shape[-1]
-    spare = -channels % 3  # flow is scaled beside a plane of nothing
+    spare = -channels % 3  # flow is padded with an empty plane
     full = np.pad(frames, [*[(0, 0)] * (frames.ndim - 1), (0, spare)])
     planes = np.moveaxis(full, -1, -3).reshape(-1, 3, *frames.shape[-3:-1])
     result = np.empty((len(planes), 3, height, width), np.uint8)
-    # Called Y, U and V, the three channels are scaled as they are. Called R, G and B,
-    # they would go through YUV and back.
+    # As Y, U and V, the three channels are scaled directly. As R, G and B, they would
+    # be converted to YUV and back.
     reformatter = VideoReformatter()
     for one, scaled in zip(planes, result, strict=True):
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(one), format="yuv444p")

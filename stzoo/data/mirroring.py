@@ -1,8 +1,8 @@
-"""Which class a mirrored clip shows: from left to right becomes from right to left.
+"""Finds the class of a mirrored clip: "left to right" becomes "right to left".
 
 The names of the classes are split into words at spaces, underscores, hyphens, capitals
-and digits. Words of several languages name a side or a sense of turning. Two names
-that differ in these words only are a pair.
+and digits. Words of several languages name a side or a direction of rotation. Two names
+that differ only in these words are a pair.
 """
 
 import csv
@@ -45,26 +45,26 @@ _SPELLINGS = (
 
 
 def mirror_pairs(classes, given=()):
-    """Which class a mirrored clip shows, as the names of the classes tell.
+    """Returns the classes of mirrored clips, from the names of the classes.
 
     "Pulling something from left to right" becomes "Pulling something from right to
-    left", `turn_left` becomes `turn_right`, and what turns clockwise turns
-    counter-clockwise. That is the relabelling of TSM and GSM on Something-Something,
-    which name three pairs there by their numbers.
+    left", `turn_left` becomes `turn_right`, and clockwise becomes counter-clockwise.
+    TSM and GSM relabel Something-Something in the same way. Their code lists three
+    pairs by their numbers.
 
     Args:
         classes: sequence of strings, the names of the classes.
-        given: pairs that the names do not tell, a sequence of tuples of two names, or
-            the path of a file with two names a line, separated by a tab, a semicolon,
-            a comma (CSV) or a space. They replace what the names tell. A class that is
+        given: pairs that the names do not show: a sequence of tuples of two names, or
+            the path of a file with two names per line, separated by a tab, a semicolon,
+            a comma (CSV) or a space. They override pairs from names. A class that is
             paired with itself is mirrored and keeps its label.
 
     Returns:
-        Dict for `Augment.pairs`: all classes that have a mirror image, with its index,
-        and all classes whose name has a side but no mirror image, with `None`.
+        Dict for `Augment.pairs`, from the index of a class to that of its mirror image,
+        or to `None` if its name has a side but there is no mirror image.
 
     Raises:
-        ValueError: a name of `given` is no class, is given twice, or stands alone.
+        ValueError: a name of `given` is not a class, is given twice, or has no partner.
     """
     keys = [_plain(name) for name in classes]
     numbers = {key: keys.index(key) for key in keys if keys.count(key) == 1}
@@ -81,12 +81,12 @@ def mirror_pairs(classes, given=()):
             pairs[number] = None
     new = _given(classes, given)
     left = {pairs.get(number) for number in new} - {None, *new}
-    pairs |= dict.fromkeys(left) | new  # who loses a partner has none
+    pairs |= dict.fromkeys(left) | new  # the old partner of a new pair has none
     return {number: other for number, other in pairs.items() if number != other}
 
 
 def describe(classes, pairs):
-    """What mirroring does to the labels, in words.
+    """Describes the effect of mirroring on the labels.
 
     Args:
         classes: sequence of strings, the names of the classes.
@@ -105,7 +105,7 @@ def describe(classes, pairs):
     alone = [f"  {classes[n]}" for n, other in pairs.items() if other is None]
     if alone:
         lines += [
-            "Not mirrored, as the name has a side and no other class is its pair:"
+            "Not mirrored, since the name has a side but no other class is its pair:"
         ]
     lines += alone
     if len(pairs) < len(classes):
@@ -121,7 +121,7 @@ def _opposite(match):
 
 
 def _plain(name):
-    """The words of a name, in lower case, with one space between two."""
+    """Returns the words of a name in lower case, separated by single spaces."""
     name = unicodedata.normalize("NFC", name)
     name = re.sub(r"(?<=\d)(?=\D)|(?<=\D)(?=\d)|[\W_]+", " ", name)
     letters = []
@@ -135,7 +135,7 @@ def _plain(name):
 
 
 def _given(classes, given):
-    """Dict of the indices of pairs of names, in both directions."""
+    """Returns the indices of pairs of names, in both directions."""
     if isinstance(given, str | os.PathLike):
         rows = _read_pairs(os.fspath(given))
     else:
@@ -145,21 +145,22 @@ def _given(classes, given):
     for where, names in rows:
         if isinstance(names, str) or len(names) != 2:
             raise ValueError(
-                f"{where}: two names of classes are needed. Received: {names!r}. Quote "
-                'a name that holds a comma or a space: "turn left","turn right".'
+                f"{where}: expected two names of classes. Received: {names!r}. Quote "
+                'a name that has a comma or a space: "turn left","turn right".'
             )
         for name in names:
             if unicodedata.normalize("NFC", name) not in index:
                 shown = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
                 raise ValueError(
-                    f"{where}: {name!r} is none of the {len(classes)} classes: {shown}."
+                    f"{where}: {name!r} is not one of the {len(classes)} classes: "
+                    f"{shown}."
                 )
         one, other = (index[unicodedata.normalize("NFC", name)] for name in names)
         for number in {one, other}:
             if number in seen:
                 raise ValueError(
-                    f"{where}: {classes[number]!r} has a pair already, in "
-                    f"{seen[number]}. Name each class once."
+                    f"{where}: {classes[number]!r} already has a pair, in "
+                    f"{seen[number]}. List each class once."
                 )
             seen[number] = where
         pairs |= {one: other, other: one}

@@ -1,20 +1,20 @@
 """Motions: short videos of twelve movements, rendered from a seed.
 
-A shape moves before a textured background. The classes are what it does: five pairs
-of movements, each of which is the other in reversed time, and two that are their own
-reversal. A second labelling of the same videos is which of eight shapes it is, and
-has nothing to do with the first.
+A shape moves in front of a textured background. The classes are its movements: five
+pairs, each with a movement and its time reversal, and two movements that are their own
+reversal. The same videos have a second set of labels, one of eight shapes, which is
+independent of the first.
 
-Nothing but the order of the frames tells a movement from its reversal:
+Only the order of the frames distinguishes a movement from its reversal:
 
-* A pair is rendered as one movement, and the partner is the same frames backwards.
-* All that happens besides (camera, light, distractors) are cosines of random phase,
-  which are distributed alike in both directions of time.
-* H.264 codes each frame by itself (intra only) with one quantiser for all of them, so
-  that no frame can be told from its neighbours by what the codec left of it.
+* A pair is rendered as one movement. Its partner has the same frames in reverse.
+* Everything else (camera, light, distractors) is a cosine of random phase, which has
+  the same distribution in both directions of time.
+* H.264 encodes each frame independently (intra only) with one quantiser for all frames,
+  so that compression artefacts do not distinguish a frame from its neighbours.
 
-So a network that is blind to the order of frames cannot pass 7/12: two classes, and
-half of the other ten.
+So a network that is invariant to the order of frames cannot exceed 7/12: two classes,
+and half of the other ten.
 """
 
 import csv
@@ -28,7 +28,7 @@ from stzoo.data import scenes
 from stzoo.data.scenes import SHAPES
 from stzoo.data.writer import write_video
 
-# One movement and its reversal; the last two are each their own reversal.
+# A movement and its reversal. The last two are their own reversals.
 PAIRS = (
     ("left to right", "right to left"),
     ("rising", "falling"),
@@ -50,21 +50,21 @@ QUANTISERS = (18, 34)  # of H.264, where 0 is lossless and 51 the worst
 def render(seed, motion=None, shape=None):
     """Renders one video.
 
-    The same seed shows the same scene in every movement, and a movement and its
-    reversal are the same frames in opposite order. Another version of NumPy or another
-    processor may round a few pixels differently.
+    The same seed gives the same scene for every movement. A movement and its reversal
+    have the same frames in opposite order. Another version of NumPy or another
+    processor can round a few pixels differently.
 
     Args:
-        seed: int from 0, or a sequence of them.
-        motion: string, one of `CLASSES`. By default, the seed decides.
-        shape: string, one of `SHAPES`. By default, the seed decides.
+        seed: int of at least 0, or a sequence of such ints.
+        motion: string, one of `CLASSES`. By default, it is drawn from the seed.
+        shape: string, one of `SHAPES`. By default, it is drawn from the seed.
 
     Returns:
         A tuple `(frames, motion, shape)`. Frames are uint8 RGB of shape
-        `(21, 80, 80, 3)`, for 12 frames in a second.
+        `(21, 80, 80, 3)`, at 12 frames per second.
 
     Raises:
-        ValueError: There is no such motion or shape.
+        ValueError: there is no such motion or shape.
     """
     scene, motion, shape, backwards = _choose(seed, motion, shape)
     frames = scenes.render(scene, motion, shape)
@@ -74,10 +74,10 @@ def render(seed, motion=None, shape=None):
 
 
 def mask(seed, motion=None, shape=None):
-    """Where the shape is in the frames that `render` gives for the same arguments.
+    """Returns the mask of the shape in the frames that `render` returns.
 
     Args:
-        seed, motion, shape: as for `render`.
+        seed, motion, shape: see `render`.
 
     Returns:
         Bool array `(21, 80, 80)`: the pixels that show more of the shape than of
@@ -89,11 +89,11 @@ def mask(seed, motion=None, shape=None):
 
 
 def _choose(seed, motion, shape):
-    """What a seed stands for.
+    """Draws a scene from a seed.
 
     Returns:
-        A tuple: the generator of the scene; the motion that is rendered; the shape;
-        whether the frames are then reversed.
+        A tuple of the generator of the scene, the motion to render, the shape, and
+        whether to reverse the frames.
     """
     labels, scene = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(2))
     choices = labels.choice(CLASSES), labels.choice(SHAPES)
@@ -102,7 +102,7 @@ def _choose(seed, motion, shape):
     for name, value, known in (("motion", motion, CLASSES), ("shape", shape, SHAPES)):
         if value not in known:
             raise ValueError(
-                f"Motions knows no {name} {value!r}. It is one of: {', '.join(known)}."
+                f"There is no {name} {value!r}. Choose one of: {', '.join(known)}."
             )
     backwards = motion in [backward for _, backward in PAIRS[:-1]]
     return scene, REVERSED[motion] if backwards else motion, shape, backwards
@@ -113,9 +113,9 @@ def save(path, frames, quantiser=23, fps=FPS):
 
     Args:
         path: path of the .mp4 file.
-        frames: uint8 array of shape `(frames, height, width, 3)`, RGB, of even height
+        frames: uint8 array of shape `(frames, height, width, 3)`, RGB, with even height
             and width.
-        quantiser: int from 0 (lossless) to 51, how coarsely each frame is coded.
+        quantiser: int from 0 (lossless) to 51 (worst).
         fps: float, frames per second.
     """
     write_video(path, frames, fps, quantiser)
@@ -124,24 +124,24 @@ def save(path, frames, quantiser=23, fps=FPS):
 def write(folder, count, seed, threads=2):
     """Writes videos, their labels, and the lists of classes.
 
-    Videos come in twos that share a scene: a movement and its reversal (or shaking and
+    Videos come in pairs that share a scene: a movement and its reversal (or shaking and
     staying still). Each movement occurs once in 12 videos, and with each shape once in
-    96. Data for training and for a test need different seeds.
+    96. Use different seeds for training and test data.
 
     Args:
-        folder: path of the folder, which is made if need be. It gets `00000.mp4` and
-            on, `labels.csv` (`path,motion,shape`; paths are relative to the folder),
-            `motions.txt` and `shapes.txt` (a class a line, in the order of `CLASSES`
-            and `SHAPES`).
+        folder: path of the folder. It is created if it does not exist. It gets
+            `00000.mp4` and so on, `labels.csv` (`path,motion,shape`, with paths
+            relative to the folder), `motions.txt` and `shapes.txt` (one class per line,
+            in the order of `CLASSES` and `SHAPES`).
         count: int, number of videos.
-        seed: int from 0.
-        threads: int, videos that are made at the same time. The result is the same.
+        seed: int of at least 0.
+        threads: int, number of threads. It does not change the result.
 
     Returns:
         The path of `labels.csv`, which is written last.
     """
     if count < 1:
-        raise ValueError(f"Motions writes 1 video or more. Received: count={count}.")
+        raise ValueError(f"count must be at least 1. Received: count={count}.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     labels = folder / "labels.csv"
@@ -172,9 +172,10 @@ def write(folder, count, seed, threads=2):
 
 
 def _deal(seed):
-    """Pairs of motions with a shape, balanced: all pairs in 6, all combinations in 48.
+    """Yields balanced pairs of motions with a shape.
 
-    Shapes are dealt as in a Latin square, so that six scenes have six shapes.
+    Six scenes have all pairs, and 48 scenes have all combinations. Shapes are drawn as
+    in a Latin square, so that six scenes have six shapes.
     """
     rng = np.random.default_rng([seed, 0])
     while True:

@@ -1,7 +1,7 @@
-"""Pictures of the motions: how things move, and how they look.
+"""Renders the motions: how things move, and how they look.
 
-A shape moves before a textured background, which a camera that is not quite still
-looks at. Nothing here but where the shape goes has a direction in time.
+A shape moves in front of a textured background, seen by a camera that shakes a little.
+Only the path of the shape has a direction in time.
 """
 
 import functools
@@ -9,19 +9,19 @@ import functools
 import numpy as np
 
 SHAPES = ("arrow", "comb", "corner", "crescent", "dome", "drop", "flag", "key")
-FRAMES = 21  # odd: a clip from the middle is the same frames in both directions
+FRAMES = 21  # odd, so that the middle clip has the same frames in both directions
 SIZE = 80
 
-_REACH = 1.2  # a shape's table goes from -1.2 to 1.2; the shape itself from -1 to 1
-_CELLS = 128  # cells of the table for each unit
+_REACH = 1.2  # the table of a shape spans -1.2 to 1.2, the shape itself -1 to 1
+_CELLS = 128  # cells of the table per unit
 
 
 def render(rng, motion, shape):
-    """Frames of a movement that is not the reversal of another.
+    """Renders a movement that is not the reversal of another.
 
     Args:
         rng: `numpy.random.Generator`.
-        motion: string, one of those that `trajectory` knows.
+        motion: string, one of the motions of `trajectory`.
         shape: string, one of `SHAPES`.
 
     Returns:
@@ -66,7 +66,7 @@ def render(rng, motion, shape):
 
 
 def mask(rng, motion, shape):
-    """Which pixels show the shape in what `render` gives for the same arguments.
+    """Returns the mask of the shape in the frames that `render` returns.
 
     Returns:
         Bool array `(21, 80, 80)`.
@@ -83,18 +83,20 @@ def mask(rng, motion, shape):
     return shown[..., 0] > 0.5
 
 
-# How things move. Positions are complex numbers, pixels from the middle of the frame to
-# the right and, imaginary, downwards; so a growing angle turns clockwise.
+# How things move. Positions are complex numbers in pixels from the middle of the frame.
+# The real part is to the right, the imaginary part down, so a growing angle is
+# clockwise.
 
 
 def _wander(rng, size, period):
-    """Something that moves about at random, alike in both directions of time.
+    """Draws a random motion with the same distribution in both directions of time.
 
-    Two cosines of random phase: reversed, they are two cosines of random phase.
+    It is a sum of two cosines of random phase. Reversed, they are still cosines of
+    random phase.
 
     Args:
         rng: `numpy.random.Generator`.
-        size: float, the farthest that it gets from 0.
+        size: float, maximum distance from 0.
         period: tuple, the shortest and the longest period in frames.
     """
     phase = rng.uniform(0, 2 * np.pi, (2, 1))
@@ -103,19 +105,19 @@ def _wander(rng, size, period):
 
 
 def _progress(rng):
-    """From 0 to 1 in the time of the video: never at rest, and not quite evenly."""
+    """Returns the progress from 0 to 1 over the video, strictly rising, not linear."""
     time = np.linspace(0, 1, FRAMES)
     sooner, inside = rng.uniform(-0.35, 0.35, 2)
     return time * (1 + sooner * (1 - time)) + inside * np.sin(2 * np.pi * time) / 6.3
 
 
 def trajectory(rng, motion, shape):
-    """Where the shape goes.
+    """Draws the path of the shape.
 
     Returns:
         A tuple `(position, radius, angle, box)`. The first three are arrays over time,
-        radius in pixels. What the shape comes out from is a box
-        `(position, half length, width / length, angle)`; `None` in other movements.
+        with the radius in pixels. `box` is the box behind which the shape is hidden,
+        `(position, half length, width / length, angle)`, or `None` in other movements.
     """
     start = complex(*rng.uniform(-6, 6, 2))
     radius = rng.uniform(12, 17)
@@ -137,19 +139,21 @@ def trajectory(rng, motion, shape):
         edge, length = start / 2, radius + 1
         box = edge - length * heading, length, 1.1 + 0.3 * amount, np.angle(heading)
         reach = (points(shape) * np.exp(1j * angle) / heading).real
-        first = -np.quantile(reach, 0.9)  # a tenth of the shape is seen
-        last = 3 / radius - reach.min()  # and at the end a gap of three pixels
+        first = -np.quantile(reach, 0.9)  # a tenth of the shape is visible
+        last = 3 / radius - reach.min()  # at the end, the gap is three pixels
         position = edge + radius * (first + (last - first) * progress) * heading
     elif motion == "shaking":
-        period = 5 + 3 * amount  # frames; more than four, as every second may be seen
+        period = (
+            5 + 3 * amount
+        )  # more than four frames, since clips can skip every second
         wave = np.cos(2 * np.pi * np.arange(FRAMES) / period + phase)
         position = start + (4.5 + 2.5 * amount) * wave * heading
     path = (np.broadcast_to(value, FRAMES) for value in (position, radius, angle))
     return *path, box
 
 
-# How things look. A thing has coordinates of its own, x and y, in which its size is
-# about 1. Distances in them are negative inside of it.
+# How things look. Each thing has its own coordinates x and y, in which its size is
+# about 1. Distances are negative inside it.
 
 
 def _disc(x, y, radius):
@@ -176,7 +180,7 @@ def _union(*distances):
     return functools.reduce(np.minimum, distances)
 
 
-# No shape looks like itself turned, or like another one mirrored.
+# No shape looks like a rotation of itself, or like a mirror image of another shape.
 _DISTANCES = {
     "arrow": lambda x, y: _union(
         _box(x, y, -1, 0.2, -0.22, 0.22),
@@ -207,7 +211,7 @@ _DISTANCES = {
 
 @functools.cache
 def table(shape):
-    """Distances to a shape that lies in the unit circle around its centre of mass."""
+    """Returns distances to a shape in the unit circle around its centre of mass."""
     distance = _DISTANCES[shape]
     x, y = np.meshgrid(*[np.linspace(-1.6, 1.6, 641)] * 2)
     inside = distance(x, y) < 0
@@ -220,22 +224,22 @@ def table(shape):
 
 @functools.cache
 def points(shape):
-    """Positions that are spread evenly over a shape."""
+    """Returns positions that cover a shape evenly."""
     row, column = np.nonzero(table(shape)[::8, ::8] < 0)
     return (column + 1j * row) * 8 / _CELLS - (1 + 1j) * _REACH
 
 
 def _texture(rng, color, x, y):
-    """Three waves in random directions, soft or hard, in shades around a colour.
+    """Draws three waves in random directions, soft or hard, in shades of a colour.
 
     Args:
         rng: `numpy.random.Generator`.
         color: array of 3 numbers from 0 to 255.
-        x: array, coordinate, in which a wave is from 0.7 to 3 long.
-        y: array, the other coordinate, that broadcasts with `x`.
+        x: array, coordinate. Waves have a length from 0.7 to 3.
+        y: array, the other coordinate. It broadcasts with `x`.
 
     Returns:
-        float32 array of the shape of `x + y`, and the channels.
+        float32 array of the shape of `x + y`, with a last axis of 3 channels.
     """
     field = np.zeros(np.broadcast_shapes(x.shape, y.shape), "float32")
     for _ in range(3):
@@ -251,26 +255,26 @@ def _texture(rng, color, x, y):
 
 
 def _colors(rng):
-    """Colours of background, shape and box, and of four distractors.
+    """Draws colours of background, shape, box, and four distractors.
 
-    The first three are a dark, a middle and a bright one in any order, so that each
-    stands out against the others.
+    The first three are a dark, a medium and a bright colour in random order, so that
+    they have contrast.
     """
     light = rng.permutation((55, 130, 205)) + rng.uniform(-12, 12, 3)
     light = np.concatenate([light, rng.uniform(30, 230, 4)])[:, None]
     tint = rng.uniform(-50, 50, (7, 3))
-    tint -= tint @ np.array([[0.299], [0.587], [0.114]])  # leaves the lightness alone
+    tint -= tint @ np.array([[0.299], [0.587], [0.114]])  # keeps the lightness
     return np.clip(light + tint, 5, 250)
 
 
 def _blend(frames, position, radius, angle, thing):
-    """Lays a thing over frames, in place.
+    """Draws a thing over frames, in place.
 
     Args:
         frames: float32 array of shape `(frames, height, width, 3)`.
-        position: array, where the thing is over time.
-        radius: array or float, its size in pixels: the unit of its own coordinates.
-        angle: array or float, how far it is turned.
+        position: array, its position over time.
+        radius: array or float, its size in pixels, the unit of its own coordinates.
+        angle: array or float, its rotation.
         thing: function of x and y, float32 arrays of its own coordinates, that returns
             distances to it, and colours.
     """
@@ -295,12 +299,12 @@ def _blend(frames, position, radius, angle, thing):
 
 
 def _camera(rng):
-    """Where the camera, which is not quite still, looks."""
+    """Draws the position of the camera, which shakes a little."""
     return _wander(rng, 1.2, (8, 40)) + 1j * _wander(rng, 1.2, (8, 40))
 
 
 def _form(shape, x, y):
-    """Distances to a shape."""
+    """Returns distances to a shape."""
     cells = table(shape)
     column, row = (
         ((axis + _REACH) * _CELLS).astype("int32").clip(0, len(cells) - 1)
@@ -310,13 +314,13 @@ def _form(shape, x, y):
 
 
 def _wall(width, x, y):
-    """Distances to the box that a shape comes out from, which is in the unit circle."""
+    """Returns distances to the box that hides a shape, in the unit circle."""
     inner = np.hypot(1, width)
     return _box(x * inner, y * inner, -1, 1, -width, width) / inner
 
 
 def _background(rng, color, camera):
-    """A texture that the camera looks at."""
+    """Returns the texture of the background."""
     margin = 2
     pixels = np.arange(-margin, SIZE + margin, dtype="float32") / 16
     texture = _texture(rng, color, pixels, pixels[:, None])

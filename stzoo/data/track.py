@@ -1,13 +1,14 @@
-"""The video stream of a file: in which order its frames are shown, and decoding them.
+"""The video stream of a file: the order of its frames, and decoding them.
 
-A file has packets in the order in which they are decoded; frames are shown in the order
-of their times, which is another where there are B-frames. A `Track` notes the packets
-and decodes a frame from the key frame before it, if the result is known to be that of a
-complete decode: in .mp4, .mov, .mkv and .webm, with a codec whose key frames can be
-checked, and with times that agree with the decoder. Many other containers make times
-up or miss key frames (.avi, .mpg, .ts, .wmv, raw streams). They are decoded once when
-they are opened, to count the frames, and are always decoded in order. So are files
-with damage, from their beginning.
+A file has packets in decoding order. Frames are shown in the order of their timestamps,
+which differs if there are B-frames. A `Track` lists the packets and decodes a frame
+from
+the key frame before it, if the result is known to be that of a complete decode: in
+.mp4, .mov, .mkv and .webm, with a codec whose key frames can be checked, and with
+timestamps that agree with the decoder. Many other containers have invented timestamps
+or lack key frames (.avi, .mpg, .ts, .wmv, raw streams). They are decoded once when they
+are opened, to count the frames, and are always decoded in order. Damaged files are also
+decoded in order, from their beginning.
 """
 
 import bisect
@@ -22,25 +23,25 @@ from stzoo.data import bitstream
 Packet = namedtuple("Packet", "pts dts size is_keyframe is_hidden")
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 KEPT = 2**26  # bytes of decoded frames kept while a file is decoded in order
-LATE = 16  # frames that H.264 may hold back
-SEARCHED = 1000  # packets that may come before the first frame which is shown
+LATE = 16  # frames by which the H.264 decoder can delay its output
+SEARCHED = 1000  # packets that can precede the first shown frame
 LARGEST = 2**27  # pixels of a frame: 16384x8192
 
 
 class Track:
-    """The main video stream of a file, opened once; to be used by one thread.
+    """The main video stream of a file. Only one thread may use it.
 
     Args:
-        source: string, what FFmpeg is to open, or a binary file object.
-        name: string, what to call it in errors.
-        listed: another `Track` of the same file, which knows its order already.
+        source: string that FFmpeg can open, or a binary file object.
+        name: string, the name in error messages.
+        listed: another `Track` of the same file, whose list of frames is reused.
 
     Raises:
-        ValueError: if it is not a video, or if no frame of it can be decoded.
+        ValueError: the file is not a video, or no frame can be decoded.
 
     Attributes:
-        times: sequence of ints, the time of each frame in the order of showing; their
-            numbers where the file has no times.
+        times: sequence of ints, the timestamp of each frame in presentation order, or
+            the indices of the frames if the file has no timestamps.
         fps: float, average number of frames per second.
         first: `av.VideoFrame`, the first frame.
         decoded: int, frames decoded so far.
@@ -49,14 +50,14 @@ class Track:
     def __init__(self, source, name, listed=None):
         self._source, self._name = source, name
         self._container = None
-        self._positions = None  # of the frames among the packets, if that is reliable
+        self._positions = None  # of the frames among the packets, if reliable
         self._ahead, self._passed, self._kept, self._is_whole = None, 0, {}, True
         self.decoded = 0
         try:
             self._open()
             if listed is not None:
-                # A decoder must see the first packets, also one that is to seek: x264
-                # writes its version there, by which FFmpeg decodes 4:4:4.
+                # Decode the first packets even before a seek: x264 writes its version
+                # there, which FFmpeg needs to decode 4:4:4.
                 self._begin()
                 self.times, self._positions = listed.times, listed._positions
                 self._listed, self._keys = listed._listed, listed._keys
@@ -85,7 +86,7 @@ class Track:
         """Yields `(index, frame)` for all indices in the sorted list `wanted`."""
         missing, runs = list(wanted), self.runs(wanted)
         for start, last, indices in runs:
-            if self._positions is None:  # the run before has shown that they are wrong
+            if self._positions is None:  # the run was wrong
                 break
             for frame in self._run(start, last, indices):
                 missing.remove(indices[frame.pts])
@@ -98,11 +99,11 @@ class Track:
             yield from self._by_time(missing)
 
     def runs(self, wanted):
-        """What to decode: `[first packet, last packet, {time: index}]`, in order."""
+        """Lists what to decode: `[first packet, last packet, {time: index}]`."""
         runs = []
         for index in wanted if self._positions is not None else ():
             time, last = self.times[index], self._positions[index]
-            # What follows a key frame but is shown before it needs an older one.
+            # Frames that follow a key frame but are shown before it need an older one.
             at = bisect.bisect(self._keys, last) - 1
             while at >= 0 and self._listed[self._keys[at]].pts > time:
                 at -= 1
@@ -117,11 +118,11 @@ class Track:
     def _run(self, start, last, wanted):
         """Yields wanted frames of the packets from number `start` to number `last`.
 
-        It ends early where they may differ from those of a complete decode.
+        It stops early where they may differ from those of a complete decode.
         """
-        held = None  # until the next one shows that the order is right
+        held = None  # until the next frame confirms the order
         for frame in self._decode_from(start, last, wanted):
-            # Damage may be concealed with what stands before the key frame.
+            # Error concealment can use frames before the key frame.
             if frame.is_corrupt or frame.pts is None:
                 return
             if held is not None and frame.pts <= held.pts:
@@ -134,10 +135,10 @@ class Track:
             yield held
 
     def _decode_from(self, start, last, wanted):
-        """Yields all frames of some packets, but for some that are not wanted."""
+        """Yields the frames of some packets, except some that are not wanted."""
         import av
 
-        # Some containers seek by the time of showing, others by that of decoding.
+        # Some containers seek by presentation time, others by decoding time.
         for stamp in (self._listed[start].pts, self._listed[start].dts):
             if stamp is None:
                 continue
@@ -151,9 +152,9 @@ class Track:
                 started = started or number == start
                 if not started:
                     continue
-                # A frame that no other refers to is left out if it is not wanted. It
-                # saves a third of the frames and a quarter of the time (H.264 as x264
-                # makes it, ten clips of 8 x 8 frames, 1280x720: 324 to 243 ms).
+                # Unwanted frames that no other frame refers to are skipped. This saves
+                # a third of the frames and a quarter of the time (H.264 from x264, ten
+                # clips of 8 x 8 frames, 1280x720: 324 to 243 ms).
                 self._stream.codec_context.skip_frame = (
                     "DEFAULT" if packet.pts in wanted else "NONREF"
                 )
@@ -163,7 +164,7 @@ class Track:
                     return
 
     def _by_time(self, missing):
-        """Yields frames of a complete decode; one that is not there is that before."""
+        """Yields frames of a complete decode. The one before replaces a missing one."""
         times = {self.times[index]: index for index in missing}
         before, instead, late = None, {}, 0
         for frame in self._all_frames():
@@ -177,7 +178,7 @@ class Track:
                 if time > frame.pts:
                     break
                 instead.setdefault(index, before or frame)
-            # Damage also shows frames too early or too late.
+            # In a damaged file, frames can also be shown too early or too late.
             late = late + 1 if len(instead) == len(times) else 0
             if not times or late > LATE:
                 break
@@ -186,7 +187,7 @@ class Track:
             yield index, instead.get(index, before)
 
     def _by_number(self, missing):
-        """Yields frames by their number, going on where decoding has stopped."""
+        """Yields frames by their index, and continues where decoding has stopped."""
         for index in missing:
             if index in self._kept:
                 yield index, self._kept[index]
@@ -197,17 +198,17 @@ class Track:
             frame = next(self._ahead, None)
             if frame is None:
                 raise ValueError(
-                    f"{self._name}: frame {missing[0]} could be decoded before, and "
-                    "cannot be now. The file must not change while it is read."
+                    f"{self._name}: frame {missing[0]} can no longer be decoded. The "
+                    "file must not change while it is read."
                 )
             self._keep(frame)
             if self._passed > missing[0]:
                 yield missing.pop(0), frame
 
     def _keep(self, frame):
-        """Notes a frame that is decoded in order; forgets the oldest for it."""
+        """Keeps a frame that is decoded in order, and drops the oldest ones."""
         self._passed += 1
-        # What conceals damage depends on which frames the decoder has got back.
+        # Error concealment depends on the frames that were returned to the decoder.
         self._is_whole = self._is_whole and not frame.is_corrupt
         if not self._is_whole:
             self._kept = {}
@@ -218,7 +219,7 @@ class Track:
             del self._kept[next(iter(self._kept))]
 
     def _all_frames(self):
-        """Every frame from the beginning."""
+        """Yields every frame from the beginning."""
         if self._is_used:
             self._open()
         for packet in self._packets():
@@ -226,7 +227,7 @@ class Track:
         yield from self._decode(None)
 
     def _packets(self):
-        """The packets from here on, up to the end or to where the file is cut off."""
+        """Yields the next packets, up to the end of the file or its truncation."""
         import av
 
         self._is_used = True
@@ -236,12 +237,12 @@ class Track:
                     yield packet
 
     def _decode(self, packet):
-        """What the decoder gives for a packet, or for `None` at the end."""
+        """Returns the decoded frames of a packet, or of `None` at the end."""
         import av
 
         try:
             frames = self._stream.decode(packet)
-        except av.FFmpegError:  # a damaged packet shows nothing
+        except av.FFmpegError:  # a damaged packet has no frames
             frames = []
         self.decoded += len(frames)
         return frames
@@ -262,15 +263,15 @@ class Track:
         except av.FFmpegError as error:
             raise ValueError(
                 f"{self._name} cannot be read as a video: {error.strerror}. Either it "
-                "is something else, or it is damaged (an .mp4 is also unreadable "
-                "where its end is missing): copy or convert it anew."
+                "is not a video, or it is damaged (a truncated .mp4 is also "
+                "unreadable). Copy or convert it again."
             ) from error
         streams = [
             stream
             for stream in self._container.streams.video
             if not stream.disposition & av.stream.Disposition.attached_pic
         ]
-        if not streams or self._container.format.name == "tty":  # tty: text, drawn
+        if not streams or self._container.format.name == "tty":  # tty: text files
             kinds = {stream.type for stream in self._container.streams} - {"video"}
             only = f", only {' and '.join(sorted(kinds))}" if kinds else ""
             raise ValueError(
@@ -282,14 +283,14 @@ class Track:
         codec = self._stream.codec_context
         if codec is None:
             raise ValueError(
-                f"{self._name} holds a video that FFmpeg has no decoder for. Convert "
-                "it, to H.264 for instance."
+                f"FFmpeg has no decoder for the video in {self._name}. Convert it, "
+                "for example to H.264."
             )
         codec.options = bound
         self._is_used = False
 
     def _begin(self):
-        """Decodes the first frame; returns the packets and all frames of that."""
+        """Decodes the first frame. Returns the packets and frames up to it."""
         packets, frames = [], []
         for packet in self._packets():
             packets.append(packet)
@@ -299,7 +300,7 @@ class Track:
         return packets, frames + self._decode(None)
 
     def _count_frames(self):
-        """Decodes all frames, to know how many there are and when they are shown."""
+        """Decodes all frames, to get their number and timestamps."""
         times, self.first = [], None
         self._ahead, self._passed = self._all_frames(), 0
         for frame in self._ahead:
@@ -310,7 +311,7 @@ class Track:
             raise ValueError(
                 f"{self._name}: no frame of its video can be decoded "
                 f"({self._stream.codec_context.name}; at most {LARGEST} pixels each). "
-                "Copy or convert it anew."
+                "Copy or convert it again."
             )
         in_order = None not in times and times == sorted(set(times))
         self.times = times if in_order else range(len(times))
@@ -318,7 +319,7 @@ class Track:
             self._set_fps(len(times), max(times) - min(times))
 
     def _list_packets(self):
-        """Notes the packets; returns whether they tell how frames are shown."""
+        """Lists the packets. Returns whether they give the presentation order."""
         codec = self._stream.codec_context.codec.canonical_name
         self._set_fps(0, 0)
         if (
@@ -333,16 +334,16 @@ class Track:
         self._listed = packets = self._inspect(codec, begun)
         if not self._is_timed():
             return False
-        # What stands outside of the edit list is decoded, but not shown.
+        # Frames outside the edit list are decoded, but not shown.
         shown = sorted((p.pts, at) for at, p in enumerate(packets) if not p.is_hidden)
-        # What was decoded at first must be what the packets tell of it.
+        # The first decoded frames must agree with the packets.
         first = [time for time, at in shown if at < len(begun)]
         if first != [frame.pts for frame in frames] or first[0] != shown[0][0]:
             return False
         self.times, self._positions = zip(*shown, strict=True)
         self._keys = [at for at, packet in enumerate(packets) if packet.is_keyframe]
-        # Of two packets that have the same time before and after a seek, the size tells
-        # which is which.
+        # Two packets can have the same time before and after a seek. Their sizes
+        # distinguish them.
         self._numbers = {
             (packet.pts, packet.size): at for at, packet in enumerate(packets)
         }
@@ -350,7 +351,7 @@ class Track:
         return True
 
     def _inspect(self, codec, begun):
-        """All packets, of which some were read before; none if they cannot be told."""
+        """Returns all packets, including those already read, or none if unreliable."""
         header = self._stream.codec_context.extradata
         packets, cut_off = [], False
         for packet in itertools.chain(begun, self._packets()):
@@ -366,19 +367,19 @@ class Track:
         return packets
 
     def _set_fps(self, count, span):
-        """The rate of so many frames, or what the file says."""
+        """Sets the frame rate from a number of frames, or from the file."""
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         if span:
             self.fps = float((count - 1) / (span * self._stream.time_base))
 
     def _is_timed(self):
-        """Whether the times of the packets tell the order of the frames."""
+        """Returns whether the times of the packets give the order of the frames."""
         times = [packet.pts for packet in self._listed]
         if None in times or len(set(times)) < len(times) or self.first.pts not in times:
             return False
-        # Recordings put end to end may begin anew at an earlier time.
+        # Concatenated recordings can restart at an earlier time.
         keys = [packet.pts for packet in self._listed if packet.is_keyframe]
-        # Decoded out of order, and yet with times in order: the container has none
-        # and they are made up.
+        # If decoding is out of order but times are in order, the container has no
+        # times, and they are invented.
         made_up = self._stream.codec_context.has_b_frames and times == sorted(times)
         return keys == sorted(keys) and not made_up

@@ -1,4 +1,4 @@
-"""Frames of a video by their index: exact, and no more decoded than needed."""
+"""Reads frames of a video file by their index, decoding only what is needed."""
 
 import contextlib
 import io
@@ -12,37 +12,37 @@ from stzoo.data.track import Track
 
 SWS_BILINEAR, SWS_FULL_CHR_H_INT = 2, 1 << 13  # libswscale/swscale.h
 LONGEST = 2**14  # pixels of the longer side to which a frame may be enlarged
-SIDE_DATA = 64  # kinds of side data that FFmpeg may have one day
+SIDE_DATA = 64  # more than the kinds of side data in FFmpeg
 
 
 class Video:
-    """The frames of a video file, in the order in which they are shown.
+    """The frames of a video file, in presentation order.
 
-    The frames are those of a complete decode, in its order, whatever their spacing in
-    time. Opening an .mp4, .mov, .mkv or .webm reads through the file without decoding
-    it, and reading seeks to the key frame before a wanted frame. Other containers
-    cannot be trusted to seek (.avi, .mpg, .ts, .wmv): opening decodes the whole file,
-    to count its frames, and reading decodes it in order. Convert large files of these
-    kinds, to .mp4 for instance.
+    The frames are those of a complete decode, in its order, regardless of their
+    timestamps. Opening an .mp4, .mov, .mkv or .webm reads the file without decoding it,
+    and reading seeks to the key frame before a requested frame. Seeking is not reliable
+    in other containers (.avi, .mpg, .ts, .wmv): opening decodes the whole file to count
+    its frames, and reading decodes it in order. Convert large files of these kinds, for
+    example to .mp4.
 
-    The display matrix (phones write one) is applied, an alpha
-    channel is dropped, pixels are taken as square. Of several video streams, the one
-    FFmpeg holds for the main one is read.
+    The display matrix (which phones write) is applied, an alpha channel is dropped, and
+    pixels are assumed to be square. If there are several video streams, the one that
+    FFmpeg considers best is read.
 
-    In a damaged file, a frame that cannot be decoded shows the one before it, as in a
-    player. A file cut off at its end has the frames before the cut.
+    In a damaged file, a frame that cannot be decoded is replaced by the one before it,
+    as in a player. A truncated file has the frames before the cut.
 
-    Each thread needs a `Video` of its own; several of one file do not disturb each
-    other.
+    A `Video` must not be shared between threads. Several threads can each open the same
+    file.
 
     Args:
         source: path of a file, or a binary file object, which stays open.
-        name: string, what errors call it. Default: the path.
+        name: string, the name in error messages. Defaults to the path.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a video, if no frame of it can be decoded, or if its
-            frames have more than 2^27 pixels.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a video, no frame can be decoded, or its frames have
+            more than 2^27 pixels.
 
     Example:
 
@@ -57,9 +57,9 @@ class Video:
         fps: float, average number of frames per second.
         seconds: float array, when each frame is shown, counted from the first one, or
             `None` where the file does not tell.
-        size: tuple of ints `(height, width)` in pixels, as shown.
-        decoded: int, frames decoded so far: what opening and reading have cost.
-        path: string, where the file is, or `None` for a file object.
+        size: tuple of ints `(height, width)` in pixels, after rotation.
+        decoded: int, number of frames decoded so far, by opening and reading.
+        path: string, path of the file, or `None` for a file object.
         channels: int, 3.
     """
 
@@ -91,27 +91,26 @@ class Video:
         return sum(track.decoded for track in self._tracks)
 
     def close(self):
-        """Closes the file, unless it came as a file object."""
+        """Closes the file, unless it was given as a file object."""
         for track in self._tracks:
             track.close()
         self._tracks = []
 
     def read(self, indices, short_side=None):
-        """Decodes the frames that are asked for.
+        """Decodes frames.
 
         Args:
-            indices: sequence of ints from 0 to `len(video) - 1`, in any order, also
-                more than once.
-            short_side: int, the frames are resized until their shorter side has this
-                many pixels (see `scaled_size`), bilinear and antialiased. `None`:
-                as they are.
+            indices: sequence of ints from 0 to `len(video) - 1`, in any order, possibly
+                repeated.
+            short_side: int, pixels of the shorter side to which frames are resized (see
+                `scaled_size`), bilinear and antialiased. `None` keeps the size.
 
         Returns:
             uint8 array `(len(indices), height, width, 3)`, RGB.
 
         Raises:
-            ValueError: if an index is out of range, if the video is closed or cannot
-                be read any more, or if the resized frames are too large.
+            ValueError: an index is out of range, the video is closed or can no longer
+                be read, or the resized frames are too large.
         """
         with errors_named(self.name):
             return self._read(indices, short_side)
@@ -131,7 +130,7 @@ class Video:
         result = np.empty((len(indices), *size, 3), np.uint8)
 
         def fill(track, part):
-            reformatter = VideoReformatter()  # prepared once for frames alike
+            reformatter = VideoReformatter()  # reused for equal frames
             for index, frame in track.frames(part):
                 result[indices == index] = self._to_rgb(reformatter, frame, size)
 
@@ -143,12 +142,12 @@ class Video:
         return result
 
     def _parts(self, wanted):
-        """The wanted indices, sorted and unique, in a list for each thread."""
+        """Returns the wanted indices, sorted and unique, in a list for each thread."""
         # Ten clips of 8 frames from 10 s of H.264, two cores, 320x240 / 1280x720 to a
-        # short side of 256: 46 / 250 ms in one thread, 32 / 170 in two that have opened
-        # the file for themselves. Decoder threads: by slices 46 / 244 (x264 makes one
-        # slice of a frame), by frames 49 / 219 (they begin anew after each seek). One
-        # clip is the same in all. So a thread must have enough packets to be worth it.
+        # short side of 256: 46 / 250 ms in one thread, 32 / 170 in two that have each
+        # opened the file. Decoder threads: by slices 46 / 244 (x264 makes one slice of
+        # a frame), by frames 49 / 219 (they restart after each seek). One clip takes
+        # the same time in all. So a second thread is used only for enough packets.
         # A file object cannot be opened twice.
         runs = self._tracks[0].runs(wanted)
         total = sum(last - start + 1 for start, last, _ in runs)
@@ -162,12 +161,12 @@ class Video:
         return [part for part in parts if part]
 
     def _to_rgb(self, reformatter, frame, size):
-        """Colour, size and orientation of a frame as uint8 (height, width, 3)."""
+        """Converts a frame to uint8 (height, width, 3), resized and upright."""
         transposed, flip_rows, flip_columns = self._turn
         height, width = size[::-1] if transposed else size
-        # One pass for colour and size: a frame of 720p never stands in memory as RGB.
-        # SWS_FULL_CHR_H_INT, since two pixels would share their colour otherwise, up to
-        # 3 of 255 darker on average. What keeps its size is left to PyAV's default.
+        # One pass converts colour and size, so that no 720p frame is held as RGB.
+        # Without SWS_FULL_CHR_H_INT, two pixels share their colour, up to 3 of 255
+        # darker on average. Frames that keep their size use the default of PyAV.
         same = (height, width) == (frame.height, frame.width)
         interpolation = SWS_BILINEAR if same else SWS_BILINEAR | SWS_FULL_CHR_H_INT
         rgb = reformatter.reformat(
@@ -179,18 +178,18 @@ class Video:
 
 
 def scaled_size(size, short_side):
-    """The size of a frame whose shorter side is resized, rounded as in mmcv.
+    """Computes the size of a frame after resizing its shorter side, rounded as in mmcv.
 
     Args:
         size: tuple of ints `(height, width)`.
-        short_side: int, pixels of the shorter side, or `None` to change nothing.
+        short_side: int, pixels of the shorter side, or `None` to keep the size.
 
     Returns:
-        Tuple of ints `(height, width)`, of the same shape up to rounding.
+        Tuple of ints `(height, width)`, with the same aspect ratio up to rounding.
 
     Raises:
-        ValueError: if `short_side` is not a whole number from 1, or if the longer side
-            is enlarged to more than 16384 pixels.
+        ValueError: `short_side` is not an integer of at least 1, or the longer side
+            would be enlarged to more than 16384 pixels.
     """
     if short_side is None:
         return tuple(size)
@@ -208,21 +207,21 @@ def scaled_size(size, short_side):
         raise ValueError(
             f"Frames of {size[0]}x{size[1]} (height x width) cannot be resized to a "
             f"shorter side of {short_side}: they would be {height}x{width}. A side can "
-            f"grow to {LONGEST} pixels. Choose a smaller short_side."
+            f"have up to {LONGEST} pixels. Choose a smaller short_side."
         )
     return height, width
 
 
 @contextlib.contextmanager
 def errors_named(name, kind="a video"):
-    """Turns every error while a video is read into a `ValueError` that names it.
+    """Context manager that turns errors into a `ValueError` with the name of a video.
 
-    What is not the video's fault stays as it is: no such file, a library that is not
-    installed, and memory that is used up.
+    Other errors are not changed: a missing file, a library that is not installed, and
+    lack of memory.
 
     Args:
-        name: string, path or URL of the video, or `None`: errors stay as they are.
-        kind: string, what it cannot be read as.
+        name: string, path or URL of the video, or `None` to leave errors unchanged.
+        kind: string, what the file cannot be read as.
     """
     import av
 
@@ -246,7 +245,7 @@ def errors_named(name, kind="a video"):
 
 
 def _turn(frame):
-    """How to turn a frame upright: transposed, rows flipped, columns flipped."""
+    """Returns how to turn a frame upright: transpose, flip rows, flip columns."""
     matrix = _side_data(frame).get("DISPLAYMATRIX")
     if matrix is None:
         return False, False, False
@@ -258,7 +257,7 @@ def _turn(frame):
 
 
 def _side_data(frame):
-    """The side data of a frame, without kinds that PyAV does not know."""
+    """Returns the side data of a frame, without kinds that PyAV does not know."""
     import av
     from av.sidedata.sidedata import Type
 
@@ -283,7 +282,7 @@ def _side_data(frame):
 
 
 def _check_source(source):
-    """The name of a source, and what FFmpeg can open and seek in."""
+    """Returns the name of a source, and a form of it that FFmpeg can open."""
     if hasattr(source, "read"):
         name = f"The file object {getattr(source, 'name', '') or type(source).__name__}"
         if isinstance(source, io.TextIOBase):
@@ -305,6 +304,6 @@ def _check_source(source):
     if not os.path.exists(name):
         raise FileNotFoundError(f"There is no file {name}. Check the path.")
     if not os.path.getsize(name):
-        raise ValueError(f"{name} is empty (0 bytes). Copy it anew.")
-    # Without the prefix, a colon in the name would be read as a protocol.
+        raise ValueError(f"{name} is empty (0 bytes). Copy it again.")
+    # Without the prefix, FFmpeg parses a colon in the name as a protocol.
     return name, f"file:{name}"

@@ -1,4 +1,4 @@
-"""What a line of a list says, however the list was saved."""
+"""Readers of lists in different formats and encodings."""
 
 import codecs
 import json
@@ -18,7 +18,7 @@ def videos(tmp_path):
 
 
 def told(path, **kwargs):
-    """Dict from the videos of a list to the names of their classes."""
+    """Returns a dict from the videos of a list to the names of their classes."""
     found = read(path, **kwargs)
     names = [p.removeprefix(f"{path.parent}/") for p in found.paths]
     labels = [found.classes[label] for label in found.labels]
@@ -38,13 +38,13 @@ CAFE = "a.mp4,café\nb c.mp4,run\n"
         CAFE.encode("utf-32"),
         CAFE.replace("\n", "\r\n").encode("utf-16"),
         CAFE.replace("\n", "\r").encode(),
-        "a.mp4,cafe\u0301\nb c.mp4,run".encode(),  # é as two signs, as on macOS
+        "a.mp4,cafe\u0301\nb c.mp4,run".encode(),  # é as two code points, as on macOS
         CAFE.replace("\n", " \r\n\r\n").encode(),
         '\n"a.mp4" ,"café" \r\n\n"b c.mp4", "run" \r\n'.replace('" ,', '",').encode(),
         b'"a.mp4","caf\xc3\xa9"\t\r\n"b c.mp4","run"\t\r\n',
     ],
 )
-def test_encodings_and_ends_of_lines(videos, content):
+def test_encodings_and_line_endings(videos, content):
     (videos / "list.csv").write_bytes(content)
     assert told(videos / "list.csv") == {"a.mp4": "café", "b c.mp4": "run"}
 
@@ -54,7 +54,7 @@ def test_encodings_and_ends_of_lines(videos, content):
     [
         (
             CAFE.encode("latin-1"),
-            "line 1: the byte 0xe9 is not UTF-8. A list is a text",
+            "line 1: the byte 0xe9 is not UTF-8. Save the list as a text",
         ),
         (b"a.mp4,run\r\nb c.mp4,caf\xe9\r\n", "line 2: the byte 0xe9 is not UTF-8"),
         (CAFE.encode("utf-16-le"), "line 1: .*UTF-8"),
@@ -78,19 +78,19 @@ def test_other_encodings_name_the_file_and_the_line(videos, content, message):
         ),
         ('a.mp4,run\nb c.mp4,"run\nd/e.mp4,fly\n', "line 2: this is not CSV"),
         ('a.mp4,"run"ning\n', "line 1: this is not CSV"),
-        ('a.mp4,"run\nb c.mp4,walk"\nd/e.mp4,x\n', "line 1: a quote goes over several"),
-        ("a.mp4,run\nb c.mp4,12.5,fly\n", "line 2: has 3 columns, but no header"),
-        ("a.mp4,run\nb c.mp4,-1\n", "line 2: one class is needed, .* Received: '-1'"),
-        ("a.mp4 1\nb c.mp4 1 3\n", "line 2: one class is needed, .* Received: '1 3'"),
+        ('a.mp4,"run\nb c.mp4,walk"\nd/e.mp4,x\n', "line 1: a quote spans several"),
+        ("a.mp4,run\nb c.mp4,12.5,fly\n", "line 2: has 3 columns, but there is no h"),
+        ("a.mp4,run\nb c.mp4,-1\n", "line 2: expected one class, .* Received: '-1'"),
+        ("a.mp4 1\nb c.mp4 1 3\n", "line 2: expected one class, .* Received: '1 3'"),
     ],
 )
-def test_broken_lines_are_told(videos, text, message):
+def test_broken_lines_are_reported(videos, text, message):
     (videos / "list.csv").write_text(text)
     with pytest.raises(ValueError, match=f"list.csv, {message}"):
         read(videos / "list.csv")
 
 
-def test_a_quoted_note_may_go_over_lines(videos):
+def test_a_quoted_note_can_span_several_lines(videos):
     (videos / "list.csv").write_text(
         'path,label,note\na.mp4,run,"x\ny"\nb c.mp4,fly,\n'
     )
@@ -112,7 +112,7 @@ def test_classes_of_several_words(videos, text):
     assert told(videos / "list.csv") == expected
 
 
-def test_paths_alone_may_hold_spaces(tmp_path):
+def test_paths_without_classes_can_contain_spaces(tmp_path):
     (tmp_path / "my.mp4 copy.mp4").write_bytes(b"a video")
     (tmp_path / "list.txt").write_text("my.mp4 copy.mp4\n")
     assert len(read(tmp_path / "list.txt")) == 1
@@ -134,7 +134,7 @@ def frames(tmp_path):
     ["imgs 5 1\nb c 5 0\n", "imgs\t5\t1 \r\nb c\t5\t0\r\n", "imgs 0 5 1\nb c 1 5 0"],
 )
 def test_lists_of_folders_of_frames(frames, text):
-    """Of mmaction2, TSN and TSM: folder, number of frames, class."""
+    """Lists of mmaction2, TSN and TSM have folder, number of frames, class."""
     (frames / "train.txt").write_text(text)
     assert detect(str(frames / "train.txt")) == "rawframes"
     assert told(frames / "train.txt") == {"imgs": "1", "b c": "0"}
@@ -142,7 +142,7 @@ def test_lists_of_folders_of_frames(frames, text):
     assert told(frames / "train.txt", classes=["run", "fly"]) == classes
 
 
-def test_a_number_may_be_part_of_a_name(tmp_path):
+def test_a_number_can_be_part_of_a_name(tmp_path):
     for name in ("subject 1", "subject 2"):
         (tmp_path / f"{name}.mp4").write_bytes(b"a video")
     (tmp_path / "list.txt").write_text("subject 1 0\nsubject 2 1\n")
@@ -156,14 +156,14 @@ def test_a_number_may_be_part_of_a_name(tmp_path):
             "imgs 12 5 1\n",
             "line 1: the video begins at frame 12 of imgs. Put the frames",
         ),
-        ("imgs 0 3 1\n", "line 1: .*imgs holds 5 images, the list says 3"),
+        ("imgs 0 3 1\n", "line 1: .*imgs has 5 images, but the list says 3"),
         (
             "imgs 5 0\nb c 5\n",
-            "line 2: a folder, the number of its frames and one class",
+            "line 2: expected a folder, the number of its frames and one class",
         ),
         (
             "imgs 5 0 1 3 5\n",
-            "line 1: a folder, the number of its frames and one class",
+            "line 1: expected a folder, the number of its frames and one class",
         ),
     ],
 )
@@ -204,20 +204,20 @@ def test_files_of_classes(videos, name, text, first):
         (
             "x.txt",
             "1 fly\n3 run\n",
-            "x.txt: the classes are not numbered without a gap",
+            "x.txt: the numbers of the classes must be consecutive",
         ),
         (
             "x.txt",
             "7 fly\n8 run\n",
-            "x.txt: the classes are not numbered without a gap",
+            "x.txt: the numbers of the classes must be consecutive",
         ),
-        ("x.txt", "fly\nrun\nfly\n", "x.txt: the class 'fly' is named twice"),
-        ("x.json", '{"fly": "a"}', "x.json: 'a' is no number of a class"),
+        ("x.txt", "fly\nrun\nfly\n", "x.txt: the class 'fly' is listed twice"),
+        ("x.json", '{"fly": "a"}', "x.json: 'a' is not the number of a class"),
         ("x.json", '{\n"fly": ', "x.json, line 2: this is not JSON"),
-        ("x.json", "3", "x.json: a list or a dict of classes is needed. Received: 3"),
+        ("x.json", "3", "x.json: expected a list or a dict of classes. Received: 3"),
     ],
 )
-def test_files_of_classes_that_cannot_be_used(tmp_path, name, text, message):
+def test_bad_files_of_classes_are_refused(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message):
         read_classes(str(tmp_path / name))

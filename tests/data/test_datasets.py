@@ -1,4 +1,4 @@
-"""Lists are written here as they are published: a few lines of each, and its videos."""
+"""The tests write a few lines of each published list, and its videos."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from stzoo.data.datasets import Videos, is_folder_of_frames, read
 
 
 def touch(folder, *names):
-    """Videos that are there; nothing looks into them here."""
+    """Creates empty files for videos, since their content is not read."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,8 +41,8 @@ def test_a_folder_for_each_class(tmp_path):
     assert read(str(tmp_path), classes=["run", "fly"]).labels == (1, 1, 0, 0)
 
 
-def test_hidden_files_are_no_videos(tmp_path, caplog):
-    """macOS writes `._a.mp4` beside `a.mp4` on disks of other systems."""
+def test_hidden_files_are_ignored(tmp_path, caplog):
+    """macOS writes `._a.mp4` next to `a.mp4` on disks of other systems."""
     touch(tmp_path, "run/a.mp4", "run/._a.mp4", "run/.cache/1.png", "._run/b.mp4")
     videos = read(tmp_path)
     assert (names(videos, tmp_path), videos.labels) == (["run/a.mp4"], (0,))
@@ -52,50 +52,50 @@ def test_hidden_files_are_no_videos(tmp_path, caplog):
     assert not caplog.messages
 
 
-def test_a_folder_of_videos_alone(tmp_path):
+def test_a_folder_with_videos_only(tmp_path):
     touch(tmp_path, "b.mp4", "a.mp4", "frames/1.png", "notes.txt")
     videos = read(tmp_path)
     assert names(videos, tmp_path) == ["a.mp4", "b.mp4", "frames"]
     assert videos.labels == () and videos.classes == ()
 
 
-def test_folders_with_something_wrong(tmp_path, caplog):
+def test_folders_with_problems(tmp_path, caplog):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read(tmp_path / "nowhere")
     touch(tmp_path, "run/a.mp4", "run/notes.txt", "labels.txt")
     (tmp_path / "fly").mkdir()
-    with pytest.raises(ValueError, match="fly: no video is in this folder"):
+    with pytest.raises(ValueError, match="fly: this folder has no videos"):
         read(tmp_path)
     with caplog.at_level(logging.WARNING, "stzoo"):
         videos = read(tmp_path, skip=True)
-    assert "2 files are no videos: labels.txt, run/notes.txt" in caplog.text
+    assert "2 files are not videos: labels.txt, run/notes.txt" in caplog.text
     assert names(videos, tmp_path) == ["run/a.mp4"]
     touch(tmp_path, "swim/a.mp4")
-    with pytest.raises(ValueError, match="swim: 'swim' is none of the 2 classes"):
+    with pytest.raises(ValueError, match="swim: 'swim' is not one of the 2 classes"):
         (tmp_path / "fly").rmdir()
         read(tmp_path, classes=["run", "fly"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty names no video"):
+    with pytest.raises(ValueError, match="empty has no videos"):
         read(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
     "folders", [("1", "2", "3"), ("100", "250"), ("01", "1"), ("2", "10"), ("0", "run")]
 )
-def test_a_folder_is_called_as_it_is(tmp_path, folders):
+def test_names_of_folders_are_classes(tmp_path, folders):
     touch(tmp_path, *[f"{name}/a.mp4" for name in folders])
     videos = read(tmp_path)
     assert videos.classes == folders  # in the order of the numbers
     for path, label in zip(videos.paths, videos.labels, strict=True):
         assert Path(path).parent.name == folders[label]
-    with pytest.raises(ValueError, match="is none of the 3 classes: fly, run, swim"):
+    with pytest.raises(ValueError, match="is not one of the 3 classes: fly, run, swim"):
         read(tmp_path, classes=["fly", "run", "swim"])
 
 
 SIDECARS = ("0.jpg", "0.thm", "1.json", "1.srt", "poster.PNG")
 
 
-def test_pictures_beside_videos_are_no_videos(tmp_path, caplog):
+def test_pictures_next_to_videos_are_ignored(tmp_path, caplog):
     for name in ("run", "walk"):
         touch(tmp_path, *[f"{name}/{n}.mp4" for n in (0, 1)])
         touch(tmp_path, *[f"{name}/{sidecar}" for sidecar in SIDECARS])
@@ -107,14 +107,14 @@ def test_pictures_beside_videos_are_no_videos(tmp_path, caplog):
     ]
     assert videos.labels == (0, 0, 1, 1, 1) and videos.classes == ("run", "walk")
     ignored, understood = caplog.messages
-    assert "11 files are no videos: poster.jpg, run/0.jpg, run/0.thm" in ignored
+    assert "11 files are not videos: poster.jpg, run/0.jpg, run/0.thm" in ignored
     assert understood == (
         f"{tmp_path}: 5 videos (1 of them folders of frames) of 2 classes. Each folder "
         "is a class."
     )
 
 
-def test_a_folder_of_frames_holds_images_and_nothing_else_to_read(tmp_path):
+def test_a_folder_of_frames_has_images_and_no_videos_or_folders(tmp_path):
     touch(tmp_path, "x/1.jpg", "x/notes.txt", "y/1.jpg", "y/a.mp4", "z/1.jpg", "z/w/b")
     found = [name for name in "xyz" if is_folder_of_frames(str(tmp_path / name))]
     assert found == ["x"] and not is_folder_of_frames(str(tmp_path / "nowhere"))
@@ -131,30 +131,28 @@ def test_one_folder_of_frames(tmp_path):
     touch(tmp_path, "all/x/1.jpg", "all/x/2.jpg", "all/notes.txt")
     videos = read(tmp_path / "all")
     assert names(videos, tmp_path) == ["all/x"] and videos.labels == ()
-    with pytest.raises(
-        ValueError, match="x holds images alone: .*Pass the folder that"
-    ):
+    with pytest.raises(ValueError, match="x has only images.* Pass its parent folder"):
         read(tmp_path / "all" / "x")
 
 
 @pytest.mark.parametrize(
     ("there", "message"),
     [
-        (("run/a.mp4", "b.mp4"), r"holds videos \(b.mp4\) beside folders .* \(run\)"),
-        (("train/run/a.mp4",), "train: the folder run holds a.mp4. .* pass .*train"),
-        (("run/a.mp4", "run/x/y/1.jpg"), "run: the folder x holds y"),
-        (("run/a.mp4", "run/x/notes.txt"), "run: the folder x holds no frames"),
-        (("run/a.mp4", "walk/1.jpg"), "walk: no video is in this folder, only images"),
-        (("run/a.mp4", "walk/x.txt"), "walk: no video is in this folder"),
+        (("run/a.mp4", "b.mp4"), r"has videos \(b.mp4\) next to folders .* \(run\)"),
+        (("train/run/a.mp4",), "train: the folder run has a.mp4. .* pass .*train"),
+        (("run/a.mp4", "run/x/y/1.jpg"), "run: the folder x has y"),
+        (("run/a.mp4", "run/x/notes.txt"), "run: the folder x has no frames"),
+        (("run/a.mp4", "walk/1.jpg"), "walk: this folder has no videos, only images"),
+        (("run/a.mp4", "walk/x.txt"), "walk: this folder has no videos"),
     ],
 )
-def test_folders_that_are_not_understood(tmp_path, there, message):
+def test_folders_with_an_unknown_structure_are_refused(tmp_path, there, message):
     touch(tmp_path, *there)
     with pytest.raises(ValueError, match=message):
         read(tmp_path)
 
 
-def test_skipping_leaves_out_what_is_not_understood(tmp_path):
+def test_skip_ignores_folders_with_an_unknown_structure(tmp_path):
     touch(tmp_path, "run/a.mp4", "walk/1.jpg", "run/x/y/1.jpg", "fly/train/b.mp4")
     videos = read(tmp_path, skip=True)
     assert names(videos, tmp_path) == ["run/a.mp4"] and videos.classes == ("run",)
@@ -201,7 +199,7 @@ def test_lists(tmp_path, name):
     assert videos.labels == (0, 2) and videos.classes == ("run", "swim", "fly")
 
 
-def test_lists_of_indices_and_of_paths_alone(tmp_path):
+def test_lists_of_indices_and_of_paths_only(tmp_path):
     touch(tmp_path / "videos", "a.mp4", "b c.mp4")
     path = tmp_path / "list.txt"
     path.write_text("a.mp4 2\nb c.mp4 0\n")
@@ -210,7 +208,7 @@ def test_lists_of_indices_and_of_paths_alone(tmp_path):
     assert names(videos, tmp_path) == ["videos/a.mp4", "videos/b c.mp4"]
     videos = read(path, root=tmp_path / "videos", classes=["x", "y", "z"])
     assert videos.labels == (2, 0) and videos.classes == ("x", "y", "z")
-    with pytest.raises(ValueError, match="line 1: '2' is none of the 2 classes: 0, 1"):
+    with pytest.raises(ValueError, match="line 1: '2' is not one of the 2 classes"):
         read(path, root=tmp_path / "videos", classes=["x", "y"])
     path.write_text(f"{tmp_path}/videos/a.mp4\nvideos/b c.mp4\n")
     videos = read(path)
@@ -222,16 +220,16 @@ def test_lists_of_indices_and_of_paths_alone(tmp_path):
     ("labels", "classes", "expected", "meaning"),
     [
         ("1 0 2", ("0", "1", "2"), (1, 0, 2), "The labels are the numbers 0 to 2."),
-        ("1 3 2", ("1", "2", "3"), (0, 2, 1), "not all of the numbers from 0 on"),
-        ("7 1000000 7", ("7", "1000000"), (0, 1, 0), "not all of the numbers from 0"),
-        ("0 10 2", ("0", "2", "10"), (0, 2, 1), "not all of the numbers from 0 on"),
-        ("01 1 01", ("01", "1"), (0, 1, 0), "not all of the numbers from 0 on"),
+        ("1 3 2", ("1", "2", "3"), (0, 2, 1), "they are not consecutive"),
+        ("7 1000000 7", ("7", "1000000"), (0, 1, 0), "they are not consecutive"),
+        ("0 10 2", ("0", "2", "10"), (0, 2, 1), "they are not consecutive"),
+        ("01 1 01", ("01", "1"), (0, 1, 0), "they are not consecutive"),
         ("x 1 2", ("1", "2", "x"), (2, 0, 1), "although there are numbers among them"),
         (f"{'9' * 5000} 0 1", ("0", "1", "9" * 5000), (2, 0, 1), "although"),
         ("x y z", ("x", "y", "z"), (0, 1, 2), "The labels are names."),
     ],
 )
-def test_numbers_are_indices_only_if_none_is_missing(
+def test_numbers_are_indices_only_if_they_are_consecutive(
     tmp_path, caplog, labels, classes, expected, meaning
 ):
     touch(tmp_path, "0.mp4", "1.mp4", "2.mp4")
@@ -242,32 +240,32 @@ def test_numbers_are_indices_only_if_none_is_missing(
     assert videos.classes == classes and videos.labels == expected
     assert caplog.messages[0].startswith(f"{tmp_path}/list.csv: 3 videos of ")
     assert meaning in caplog.text
-    # A list that lacks a class is read by the classes of the training.
+    # A list that lacks a class is read with the classes of the training videos.
     (tmp_path / "list.csv").write_text(rows[2])
     videos = read(tmp_path / "list.csv", classes=classes)
     assert videos.classes == classes and videos.labels == expected[2:]
 
 
-def test_numbers_are_those_of_the_classes_that_are_given(tmp_path, caplog):
+def test_numbers_are_indices_of_the_given_classes(tmp_path, caplog):
     touch(tmp_path, "a.mp4", "b.mp4")
     path = tmp_path / "list.csv"
     path.write_text("a.mp4,2\nb.mp4,2\n")
     with caplog.at_level(logging.INFO, "stzoo"):
         assert read(path, classes=["run", "fly", "swim"]).labels == (2, 2)
     assert "of 3 classes (2 of them without a video)" in caplog.text
-    assert "The labels are the numbers of the classes, from 0." in caplog.text
+    assert "The labels are the indices of the classes, from 0." in caplog.text
     (tmp_path / "classInd.txt").write_text("1 run\n2 fly\n3 swim\n")
     assert read(path, classes=tmp_path / "classInd.txt").labels == (1, 1)
     path.write_text("a.mp4,0\nb.mp4,02\n")
     assert read(path, classes=["run", "fly", "swim"]).labels == (0, 2)
-    with pytest.raises(ValueError, match="'0' is none of the 3 classes: 1, 2, 3"):
+    with pytest.raises(ValueError, match="'0' is not one of the 3 classes: 1, 2, 3"):
         read(path, classes=tmp_path / "classInd.txt")
-    # Folders called 1, 2, 3: a 0 is no index of them.
-    with pytest.raises(ValueError, match="'0' is none of the 3 classes: 1, 2, 3"):
+    # Folders have the names 1, 2, 3, so 0 is not one of them.
+    with pytest.raises(ValueError, match="'0' is not one of the 3 classes: 1, 2, 3"):
         read(path, classes=["1", "2", "3"])
     path.write_text("a.mp4,run\nb.mp4,2\n")
     with pytest.raises(
-        ValueError, match="'2' is none of the 3 classes: run, fly, swim"
+        ValueError, match="'2' is not one of the 3 classes: run, fly, swim"
     ):
         read(path, classes=["run", "fly", "swim"])
 
@@ -276,20 +274,20 @@ def test_numbers_are_those_of_the_classes_that_are_given(tmp_path, caplog):
     "name",
     ["./x/a.mp4", "x//a.mp4", "x/../x/a.mp4", "y/../x/a.mp4", "x\\a.mp4", "link/a.mp4"],
 )
-def test_one_video_under_two_names_is_listed_twice(tmp_path, name):
+def test_one_video_with_two_names_is_a_duplicate(tmp_path, name):
     touch(tmp_path, "x/a.mp4")
     (tmp_path / "link").symlink_to("x", target_is_directory=True)
     (tmp_path / "list.csv").write_text(f"{name},run\n")
     assert len(read(tmp_path / "list.csv")) == 1
     (tmp_path / "list.csv").write_text(f"x/a.mp4,run\n{name},run\n")
-    with pytest.raises(ValueError, match="line 2: .* is listed before, in .*line 1"):
+    with pytest.raises(ValueError, match="line 2: .* is already listed in .*line 1"):
         read(tmp_path / "list.csv")
     (tmp_path / "list.csv").write_text(f"x/a.mp4,run\n{tmp_path}/x/a,run\n")
-    with pytest.raises(ValueError, match="line 2: .* is listed before, in .*line 1"):
+    with pytest.raises(ValueError, match="line 2: .* is already listed in .*line 1"):
         read(tmp_path / "list.csv")
 
 
-def test_columns_and_parts(tmp_path):
+def test_columns_and_splits(tmp_path):
     labels = motions.write(tmp_path, 6, seed=3)
     videos = read(labels, label="shape", classes=tmp_path / "shapes.txt")
     assert videos.classes == motions.SHAPES and len(videos) == 6
@@ -311,7 +309,7 @@ def test_columns_and_parts(tmp_path):
         read(tmp_path / "bare.csv", label="shape")
 
 
-def test_what_is_wrong_is_told_with_its_line(tmp_path, caplog):
+def test_problems_are_reported_with_their_lines(tmp_path, caplog):
     touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
     path = tmp_path / "list.csv"
     path.write_text(
@@ -319,8 +317,8 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path, caplog):
     )
     expected = (
         f"{path}, line 4: there is no video lost.mp4 in {tmp_path}",
-        f"{path}, line 5: {tmp_path}/a.mp4 is listed before, in {path}, line 2",
-        f"{path}, line 6: 'swim' is none of the 2 classes: run, fly",
+        f"{path}, line 5: {tmp_path}/a.mp4 is already listed in {path}, line 2",
+        f"{path}, line 6: 'swim' is not one of the 2 classes: run, fly",
         f"{path}, line 7: {tmp_path}/c.mp4 has no class",
         f"{path}, line 8: has no path: ', run'",
     )
@@ -341,11 +339,11 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path, caplog):
         read(path, root=tmp_path / "elsewhere")
 
 
-def test_files_that_are_no_lists(tmp_path):
+def test_files_that_are_not_lists_are_refused(tmp_path):
     for name, text, message in [
-        ("empty.csv", "", "names no video"),
+        ("empty.csv", "", "has no videos"),
         ("broken.json", '[{"id": "1"},\n{"id": ]', "line 2: this is not JSON"),
-        ("numbers.json", "[1, 2]", "line 1: an object is needed"),
+        ("numbers.json", "[1, 2]", "line 1: expected an object"),
     ]:
         (tmp_path / name).write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -355,7 +353,7 @@ def test_files_that_are_no_lists(tmp_path):
     touch(tmp_path, "a.mp4")
     with pytest.raises(ValueError, match="a.mp4 is a video. Pass a folder of videos"):
         read(tmp_path / "a.mp4")
-    with pytest.raises(ValueError, match="format='ava' is none of: list, rawframes"):
+    with pytest.raises(ValueError, match="must be one of list, rawframes.*'ava'"):
         read(tmp_path / "empty.csv", format="ava")
 
 
@@ -381,7 +379,7 @@ def test_kinetics(tmp_path, folder):
     assert names(videos, root) == [first, second] and videos.labels == (0, 1)
     assert videos.classes == ("abseiling", "air drumming")
     assert read(tmp_path / "val.csv", root=root, skip=True, split="val") == videos
-    with pytest.raises(ValueError, match="names no video"):
+    with pytest.raises(ValueError, match="has no videos"):
         read(tmp_path / "val.csv", root=root, skip=True, split="train")
 
 
@@ -431,7 +429,7 @@ def test_ucf101(tmp_path):
     videos = read(lists / "testlist01.txt", root=root)
     assert videos.labels == (1,) and videos.classes[1] == "Archery"
     (lists / "trainlist01.txt").write_bytes(b"YoYo/v_YoYo_g25_c05.avi 2\r\n")
-    with pytest.raises(ValueError, match="line 1: the number 2 is not that of YoYo"):
+    with pytest.raises(ValueError, match="line 1: 2 is not the number of YoYo"):
         read(lists / "trainlist01.txt", root=root)
 
 

@@ -1,4 +1,4 @@
-"""Frames are the same, wherever they are and whatever decodes them."""
+"""Frames are the same for every source and every decoder."""
 
 import functools
 import gzip
@@ -87,7 +87,7 @@ def test_a_folder_of_frames_at_a_url():
         np.testing.assert_array_equal(video.read([2, 0]), frames[[2, 0]])
 
 
-def test_folders_that_are_no_video(tmp_path):
+def test_folders_that_are_not_videos_are_refused(tmp_path):
     frames = motions.render(7)[0][:2]
     with pytest.raises(ValueError, match="empty.*folder|is a folder"):
         (tmp_path / "empty").mkdir()
@@ -117,7 +117,7 @@ def test_folders_that_are_no_video(tmp_path):
 
 @pytest.mark.parametrize("flow", ["{}_{:05d}.jpg", "flow_{}_{:05d}.jpg", "{}{}.png"])
 @pytest.mark.parametrize("name", ["img_{:05d}.png", "{:05d}.png"])
-def test_frames_beside_their_optical_flow(tmp_path, caplog, name, flow):
+def test_optical_flow_next_to_frames_is_ignored(tmp_path, caplog, name, flow):
     frames = motions.render(7)[0][:3]
     decoders._log_ignored.cache_clear()
     for folder in ("a", "b"):
@@ -139,7 +139,7 @@ SEEN = np.random.default_rng(1).integers(0, 256, (48, 64), np.uint8)  # alpha
 
 
 def deep(pixels, array, codec="png"):
-    """A picture of 16 bits for each colour, which Pillow cannot write."""
+    """Encodes an image with 16 bits per colour, which Pillow cannot write."""
     context = av.CodecContext.create(codec, "w")
     context.height, context.width = array.shape[:2]
     context.pix_fmt, context.time_base = pixels, Fraction(1)
@@ -182,7 +182,7 @@ def pictures():
 @pytest.mark.parametrize(
     ("name", "data"), [pytest.param(*p, id=p[0]) for p in pictures()]
 )
-def test_pictures_are_read_as_in_a_video(tmp_path, name, data):
+def test_images_are_read_as_in_a_video(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
     folder = tmp_path / "frames"
     folder.mkdir()
@@ -191,7 +191,7 @@ def test_pictures_are_read_as_in_a_video(tmp_path, name, data):
         np.testing.assert_array_equal(frames.read([0]), video.read([0]))
 
 
-def test_a_ramp_of_16_bits_stays_a_ramp(tmp_path):
+def test_a_ramp_with_16_bits_stays_a_ramp(tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()
     (frames / "1.png").write_bytes(shallow(Image.fromarray(GREY_16)))
@@ -202,9 +202,9 @@ def test_a_ramp_of_16_bits_stays_a_ramp(tmp_path):
 
 
 @pytest.mark.parametrize("array", [np.ones((9, 9), "f4"), np.ones((9, 9), "i4")])
-def test_pictures_without_a_known_white(tmp_path, array):
+def test_images_with_an_unknown_white_level_are_refused(tmp_path, array):
     Image.fromarray(array).save(tmp_path / "1.tif")
-    message = "1.tif cannot be read as an image: .* calls it [FI].*Convert it"
+    message = "1.tif cannot be read as an image: .* mode [FI].*Convert it"
     with open_video(tmp_path) as video:
         with pytest.raises(ValueError, match=message):
             video.read([0])
@@ -285,7 +285,7 @@ def test_a_file_object_and_an_array_are_read_like_the_file(path):
         (np.zeros(3), r"must be a uint8 array .* Received: float64 \(3,\)"),
     ],
 )
-def test_what_is_no_video(wrong, message):
+def test_sources_that_are_not_videos_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         with open_video(wrong):
             pass
@@ -320,7 +320,7 @@ for broken in broken:
 
 
 def compare(python, decoder, path, tmp_path, folder):
-    """Decodes in a process for which FFmpeg, from a wheel, has its plain names."""
+    """Decodes in a process that finds the FFmpeg of a wheel by its usual names."""
     links = tmp_path / "links"
     links.mkdir()
     for library in [*folder.glob("libav*"), *folder.glob("libsw*")]:
@@ -349,7 +349,7 @@ def compare(python, decoder, path, tmp_path, folder):
         capture_output=True,
         text=True,
     )
-    # tensorflow-io gives the frames before the cut.
+    # tensorflow-io returns the frames before the cut.
     refused = 1 if decoder == "tensorflow-io" else 2
     assert found.stdout == "refused\n" * refused, found.stderr
 
@@ -362,7 +362,7 @@ def test_torchcodec(path, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="TensorFlow 2.16 is older")
 def test_tensorflow_io(path, tmp_path, request):
-    """In an environment of its own, which is made once."""
+    """The test runs in its own virtual environment, which is created once."""
     home = Path(request.config.cache.mkdir("tensorflow-io"))
     python, libraries = home / "venv/bin/python", home / "opencv_python_headless.libs"
     if not libraries.exists():
@@ -370,7 +370,7 @@ def test_tensorflow_io(path, tmp_path, request):
         run([sys.executable, "-m", "venv", home / "venv"])
         root = Path(__file__).parents[2]
         run([python, "-m", "pip", "install", "-q", "-e", f"{root}[tensorflow-io]"])
-        # A wheel that has FFmpeg 4.
+        # This wheel contains FFmpeg 4.
         wheel = ["--no-deps", "opencv-python-headless==4.5.5.64"]
         run([python, "-m", "pip", "download", "-q", "-d", home, *wheel])
         (wheel,) = home.glob("*.whl")

@@ -1,4 +1,4 @@
-"""Paths, URLs, and names in any bytes."""
+"""Paths, URLs, and names with arbitrary bytes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Optical flow: what it says of known motion, and what the cache survives."""
+"""Optical flow of known motion, and its cache."""
 
 import dataclasses
 import os
@@ -29,13 +29,13 @@ CLIP = ClipConfig(6, 3, 48, 48, 56, snippet=3, **TWO)
 
 
 def texture(seed=0):
-    """A smooth picture of 96x96, larger than what is shown of it."""
+    """Returns a smooth picture of 96x96, which is larger than the frames."""
     noise = np.random.default_rng(seed).integers(0, 256, (12, 12, 3)).astype("uint8")
     return np.asarray(Image.fromarray(noise).resize((96, 96), Image.BICUBIC))
 
 
 def moving(x, y, frames=4, size=56):
-    """The picture moves so many pixels to the right and down, in each frame."""
+    """Returns frames in which the picture moves to the right and down, in pixels."""
     start = 20 - frames // 2 * np.array((y, x))
     picture = texture()
     corners = [
@@ -64,12 +64,12 @@ def test_flow_is_to_the_right_and_down(x, y):
     assert np.abs(pixels - (x, y)).mean() < 0.2
 
 
-def test_quantised():
+def test_quantize_clips_and_rounds():
     given = [0, 20, -20, 25, -np.inf, 20 / 127, -0.07]
     assert flow.quantize(given).tolist() == [128, 255, 1, 255, 1, 129, 128]
 
 
-def test_nothing_moves():
+def test_still_frames_have_no_flow():
     still = np.repeat(texture()[None], 3, axis=0)
     assert (flow.optical_flow(still) == 128).all()
     assert (flow.optical_flow(np.zeros((3, 64, 80, 3), "uint8")) == 128).all()
@@ -102,7 +102,7 @@ def test_views_are_frames_with_their_flow():
 
 
 @pytest.mark.parametrize("channels", [slice(0, 3), slice(3, 5), slice(0, 5)])
-def test_flow_that_is_there_is_not_computed_again(channels, monkeypatch):
+def test_existing_flow_is_not_computed_again(channels, monkeypatch):
     frames = moving(2, 1, 8)
     clip = dataclasses.replace(CLIP, mean=CLIP.mean[channels], std=CLIP.std[channels])
     known = flow.FlowVideo(as_video(frames[:8]), 56).read(np.arange(7))
@@ -132,7 +132,7 @@ def test_training_mirrors_and_resizes_flow():
         assert found.shape[-1] == 5
         x = found[..., 3].astype(int) - 128
         strong = x[np.abs(x) > 6]
-        assert (strong.mean() > 0) == (label == 0)  # to the left in a mirror
+        assert (strong.mean() > 0) == (label == 0)  # to the left if mirrored
         sides.add(found.shape[1]), seen.add(label)
     assert len(sides) > 3 and seen == {0, 1}
 
@@ -170,7 +170,7 @@ def test_a_video_of_one_frame(tmp_path):
 
 
 def test_frames_that_are_too_small():
-    with pytest.raises(ValueError, match="no flow between frames of 8x9.*needs 12x12"):
+    with pytest.raises(ValueError, match="flow between frames of 8x9.*needs 12x12"):
         flow.optical_flow(np.zeros((2, 8, 9, 3), "uint8"))
 
 
@@ -220,13 +220,13 @@ def test_the_cache_changes_nothing(video, cache, monkeypatch):
     assert not calls and len(list(cache.iterdir())) == 1
 
 
-def test_the_cache_knows_what_is_in_a_file(video, cache, tmp_path, monkeypatch):
+def test_the_cache_depends_on_the_content(video, cache, tmp_path, monkeypatch):
     first = views(video)
     calls = count_flow(monkeypatch)
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(video.read_bytes())
     np.testing.assert_array_equal(views(copy), first)
-    assert not calls, "the same video in another place"
+    assert not calls, "the same video at another path"
     motions.save(video, motions.render(6, "rising")[0])
     assert (views(video)[..., 3:] != first[..., 3:]).any()
     views(video, ClipConfig(6, 3, 48, 48, 64, snippet=3, **TWO))
@@ -245,7 +245,7 @@ def test_a_folder_of_frames_is_cached(cache, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", [b"", b"no zip", None])
-def test_a_damaged_file_is_written_anew(video, cache, caplog, damage):
+def test_a_damaged_file_is_rewritten(video, cache, caplog, damage):
     expected = views(video)
     (file,) = cache.iterdir()
     whole = file.read_bytes()
@@ -255,7 +255,7 @@ def test_a_damaged_file_is_written_anew(video, cache, caplog, damage):
     assert len(file.read_bytes()) == len(whole)
 
 
-def test_a_writer_that_is_killed_leaves_nothing_that_is_read(video, cache):
+def test_a_killed_writer_leaves_no_readable_file(video, cache):
     expected = views(video)
     (file,) = cache.iterdir()
     file.unlink()
@@ -279,7 +279,7 @@ with open_video({str(video)!r}) as video:
 def test_from_files_to_fit_and_labels(
     motion_folder, video, cache, tmp_path, monkeypatch
 ):
-    """The whole way of a two-stream model."""
+    """All steps of training and prediction with a two-stream model."""
     keras.utils.set_random_seed(0)
     small = {"backbone": "vgg16", "width": 4, "dim": 16, "length": 2}
     model = stzoo.stpn_tiny(classes=2, input_shape=(4, 32, 32, 5), **small)
@@ -299,7 +299,7 @@ def test_from_files_to_fit_and_labels(
     assert result.exit_code == 0 and train.classes[0] in result.stdout
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "cv2", None)
-        without.delenv("STZOO_FLOW_CACHE")  # where the flow is by now
+        without.delenv("STZOO_FLOW_CACHE")  # the flow is already in the cache
         result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1 and "stzoo[flow]" in result.stderr
     answers = stzoo.predict(stzoo.load(tmp_path / "mine"), video, views="2x1")

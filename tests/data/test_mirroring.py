@@ -5,7 +5,7 @@ from stzoo.data.mirroring import describe, mirror_pairs
 
 
 def partners(*classes, given=()):
-    """The pairs by name instead of by number."""
+    """Returns the pairs by name instead of by index."""
     pairs = mirror_pairs(classes, given)
     return {
         classes[number]: None if other is None else classes[other]
@@ -13,8 +13,10 @@ def partners(*classes, given=()):
     }
 
 
-def test_the_other_side_of_published_classes():
-    """Names of Something-Something and Jester; TSM and GSM have the same pairs."""
+def test_pairs_of_published_classes():
+    """The names are from Something-Something and Jester. TSM and GSM have the same
+    pairs.
+    """
     classes = (
         "Pulling something from left to right",
         "Pulling something from right to left",
@@ -68,7 +70,7 @@ def test_the_other_side_of_published_classes():
         ("逆时针旋转", "顺时针旋转"),
     ],
 )
-def test_pairs_are_found_however_they_are_written(pair):
+def test_pairs_are_found_in_different_spellings(pair):
     left, right = pair
     assert partners(left, "run", right) == {left: right, right: left}
     alone = partners(left, "run")
@@ -80,22 +82,22 @@ def test_a_side_without_one_partner_is_not_mirrored():
     assert partners("kick_left", "punch_right") == dict.fromkeys(
         ("kick_left", "punch_right")
     )
-    # Which of the two spellings is the partner is not known.
+    # It is unknown which of the two spellings is the partner.
     two = ("turn_left", "TurnLeft", "turn_right")
     assert partners(*two) == dict.fromkeys(two)
     assert partners("L", "R", "east", "west", "blinks") == {}
 
 
-def test_pairs_that_the_user_gives():
+def test_given_pairs_override_pairs_from_names():
     classes = ("wave_l", "wave_r", "go left", "go right", "right now")
     found = {"go left": "go right", "go right": "go left", "right now": None}
     assert partners(*classes) == found
     waves = {"wave_l": "wave_r", "wave_r": "wave_l"}
     assert partners(*classes, given=[("wave_l", "wave_r")]) == found | waves
-    # A class with itself is mirrored and keeps its label.
+    # A class paired with itself is mirrored and keeps its label.
     given = partners(*classes, given=[("right now", "right now")])
     assert given == {"go left": "go right", "go right": "go left"}
-    # Who loses a partner has none.
+    # The old partner of a new pair has none.
     given = partners(*classes, given=[("go left", "wave_l")])
     assert given["go left"] == "wave_l" and given["go right"] is None
 
@@ -120,11 +122,11 @@ def test_pairs_in_a_file(tmp_path, text):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("wave_l", r"line 2: two names .* Received: \['wave_l'\]"),
-        ("wave_l,wave_r,run", "line 2: two names of classes are needed"),
-        ("wave_l,wave_x", "line 2: 'wave_x' is none of the 3 classes: wave_l, wave_r"),
-        ("run,wave_l", "line 2: 'run' has a pair already, in .*pairs.txt, line 1"),
-        ('"run,wave_l', "line 2: two names of classes are needed"),
+        ("wave_l", r"line 2: expected two names .* Received: \['wave_l'\]"),
+        ("wave_l,wave_r,run", "line 2: expected two names of classes"),
+        ("wave_l,wave_x", "line 2: 'wave_x' is not one of the 3 classes: wave_l, wave"),
+        ("run,wave_l", "line 2: 'run' already has a pair, in .*pairs.txt, line 1"),
+        ('"run,wave_l', "line 2: expected two names of classes"),
         ("wave_l," + "x" * 150_000, "line 2: this is not CSV"),
     ],
 )
@@ -136,9 +138,9 @@ def test_errors_in_a_file_of_pairs_name_the_line(tmp_path, line, message):
 
 
 def test_errors_in_a_sequence_of_pairs_name_its_index():
-    with pytest.raises(ValueError, match=r"mirror_pairs\[0\]: two names .*'ab'"):
+    with pytest.raises(ValueError, match=r"mirror_pairs\[0\]: expected .*'ab'"):
         mirror_pairs(["a", "b"], ["ab"])
-    with pytest.raises(ValueError, match=r"mirror_pairs\[1\]: 'c' is none of the 2"):
+    with pytest.raises(ValueError, match=r"mirror_pairs\[1\]: 'c' is not one of the 2"):
         mirror_pairs(["a", "b"], [("a", "b"), ("c", "b")])
 
 
@@ -147,7 +149,7 @@ def test_description_names_all_pairs():
     assert describe(classes, mirror_pairs(classes)).splitlines() == [
         "A mirrored clip gets the label of the other class of a pair:",
         "  go_left <-> go_right",
-        "Not mirrored, as the name has a side and no other class is its pair:",
+        "Not mirrored, since the name has a side but no other class is its pair:",
         "  right now",
         "The other classes keep their label when they are mirrored.",
     ]

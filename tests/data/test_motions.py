@@ -1,4 +1,4 @@
-"""Motions show what their labels say, and nothing else tells the direction of time."""
+"""Motions match their labels, and nothing else shows the direction of time."""
 
 import csv
 import functools
@@ -23,7 +23,7 @@ def test_five_pairs_and_two_that_are_their_own_reversal():
     assert OWN == ["shaking", "staying still"] and len(PAIRS) == 5
 
 
-def test_a_video_is_made_from_its_seed():
+def test_a_video_depends_only_on_its_seed():
     frames, motion, shape = render(7)
     again, *labels = render(7)
     assert frames.shape == (21, 80, 80, 3) and frames.dtype == np.uint8
@@ -48,22 +48,22 @@ def test_unknown_labels_are_named():
         render(0, "rising", "dog")
 
 
-# What moves is measured in the pixels alone. In the scene of a seed, every shape goes
-# the same way: where the videos of two shapes differ, there is something that moves.
+# Motion is measured from the pixels only. For one seed, every shape has the same path,
+# so the videos of two shapes differ where the shape is.
 
 
 @functools.cache
 def outlines(seed, motion):
-    """Where the video of each shape differs from the median of all, over time."""
+    """Returns where the video of each shape differs from the median, over time."""
     videos = np.stack([render(seed, motion, shape)[0] for shape in SHAPES])
     videos = videos.astype("float32").mean(-1)
     return abs(videos - np.median(videos, 0)) > 25
 
 
 def measure(outlines):
-    """What happens between start and end, in pixels, degrees, and e-folds of the area.
+    """Measures the change from start to end, in pixels, degrees, and log area.
 
-    `way` is how far it went back and forth.
+    `way` is the distance of the whole path.
     """
     pixels = np.arange(80.0)
     seen = outlines.any(0)
@@ -89,7 +89,7 @@ def measure(outlines):
 
 
 def named(outlines):
-    """The class of a video, by what is measured."""
+    """Returns the class of a video, from its measured motion."""
     is_ = measure(outlines)
     if abs(is_["clockwise"]) > 90:
         return f"turning {'' if is_['clockwise'] > 0 else 'counter-'}clockwise"
@@ -105,7 +105,7 @@ def named(outlines):
 
 
 @pytest.mark.parametrize("motion", CLASSES)
-def test_a_video_shows_its_class_and_backwards_its_partner(motion):
+def test_a_video_shows_its_class_and_its_reversal_the_partner(motion):
     for seed in range(4):
         shown = outlines(seed, motion)
         assert named(shown) == motion, seed
@@ -113,7 +113,7 @@ def test_a_video_shows_its_class_and_backwards_its_partner(motion):
 
 
 @pytest.mark.parametrize("motion", PAIRS)
-def test_a_movement_and_its_reversal_are_the_same_frames(motion):
+def test_a_movement_and_its_reversal_have_the_same_frames(motion):
     for seed in range(3):
         forward, _, shape = render(seed, motion)
         backward = render(seed, REVERSED[motion], shape)[0]
@@ -150,7 +150,7 @@ def test_nothing_else_has_a_direction_of_time(motion):
     assert abs(deviation).max() < 3, deviation
 
 
-def test_the_thing_stays_in_view():
+def test_the_shape_stays_in_view():
     seen = []
     for seed, motion, shape in itertools.product(range(40), [*PAIRS, *OWN], SHAPES):
         rng = np.random.default_rng(seed)
@@ -162,7 +162,7 @@ def test_the_thing_stays_in_view():
     assert inside.min() > 0.7 and inside.mean() > 0.98
 
 
-def test_what_is_behind_the_box_is_hidden_and_comes_out():
+def test_a_shape_behind_the_box_is_hidden_and_comes_out():
     for seed, shape in itertools.product(range(20), SHAPES):
         rng = np.random.default_rng(seed)
         position, radius, angle, box = scenes.trajectory(
@@ -176,7 +176,7 @@ def test_what_is_behind_the_box_is_hidden_and_comes_out():
         assert (np.diff(hidden.mean(1)) <= 0).all()
 
 
-def test_shapes_show_how_they_are_turned_and_are_not_confused():
+def test_shapes_differ_from_each_other_and_from_their_rotations():
     axis = np.linspace(-1, 1, 65)
     plane = axis + 1j * axis[:, None]
 
@@ -275,22 +275,22 @@ def test_threads_and_count_change_nothing(folder, tmp_path):
         assert (tmp_path / path).read_bytes() == (folder / path).read_bytes()
 
 
-def test_a_count_of_nothing_is_refused(tmp_path):
+def test_a_count_of_zero_is_refused(tmp_path):
     with pytest.raises(ValueError, match="count=0"):
         write(tmp_path / "new", 0, seed=1)
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("motion", motions.CLASSES)
-def test_the_mask_is_where_the_shape_is(motion):
-    """Changing only the shape changes pixels inside the two masks and nowhere else."""
+def test_the_mask_covers_the_shape(motion):
+    """Another shape changes only pixels inside the two masks."""
     scene = [5, motions.CLASSES.index(motion)]
     first, second = (motions.render(scene, motion, s)[0] for s in ("key", "dome"))
     masks = [motions.mask(scene, motion, shape) for shape in ("key", "dome")]
     changed = (first != second).any(-1)
     assert masks[0].any((1, 2)).mean() > 0.9
     either = masks[0] | masks[1]
-    for axis in (1, 2):  # and one pixel around it, of which a part is covered
+    for axis in (1, 2):  # and one partly covered pixel around it
         either = either | np.roll(either, 1, axis) | np.roll(either, -1, axis)
     assert (changed & ~either).mean() < 0.002
     assert changed[masks[0] ^ masks[1]].mean() > 0.9

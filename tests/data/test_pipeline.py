@@ -1,4 +1,4 @@
-"""Batches of rendered motions: which clips, in which order, on which way."""
+"""Batches of rendered motions: their clips, order and sharding."""
 
 import logging
 from dataclasses import fields
@@ -29,7 +29,7 @@ def videos(tmp_path_factory):
 
 
 def clips(*args, **kwargs):
-    """The records of the pipeline, from plain arguments."""
+    """Returns the pipeline for plain arguments."""
     order = {f.name: kwargs.pop(f.name) for f in fields(Order) if f.name in kwargs}
     reading = {f.name: kwargs.pop(f.name) for f in fields(Reading) if f.name in kwargs}
     kwargs |= {"order": Order(**order), "reading": Reading(**reading)}
@@ -49,7 +49,7 @@ def same(one, other):
 
 
 def test_training_batches_are_random_clips_of_all_videos(videos):
-    augment = Augment(pairs=mirror_pairs(videos.classes))  # by default, too
+    augment = Augment(pairs=mirror_pairs(videos.classes))  # also the default
     found = take(4, videos, CLIP, 5, train=True, seed=3)
     for epoch, batches in enumerate((found[:2], found[2:])):
         order = np.random.default_rng((3, epoch)).permutation(10).reshape(2, 5)
@@ -92,7 +92,7 @@ def test_threads_change_nothing(videos):
         same(take(4, videos, CLIP, 5, train=True, num_workers=workers), expected)
 
 
-def test_a_run_goes_on_in_the_middle_of_an_epoch(videos):
+def test_a_run_can_resume_in_the_middle_of_an_epoch(videos):
     dataset = clips(videos, CLIP, 3, train=True)
     iterator = iter(dataset)
     for _ in range(5):  # of 3 batches an epoch
@@ -194,7 +194,7 @@ def test_too_few_videos(videos):
 
 
 def test_keras_fits_evaluates_and_predicts(videos):
-    """Nothing is dropped on the way, and nothing that is padded counts."""
+    """No clip is dropped, and padding is ignored."""
     model = stzoo.cost_tiny(
         classes=12, input_shape=CLIP.shape, width=4, depths=(1, 1, 1, 1)
     )
@@ -256,7 +256,7 @@ def test_mixup_is_the_same_in_all_frames(videos):
 # Keras 3.15 with PyTorch 2.13, in RandAugment
 @pytest.mark.filterwarnings("ignore:Tensor.T is deprecated:UserWarning")
 @pytest.mark.parametrize("name", ["CutMix", "RandAugment"])
-def test_a_clip_that_stands_still_does_so_afterwards(tmp_path, name):
+def test_a_still_clip_stays_still_after_augmentation(tmp_path, name):
     for number in range(3):
         frames = motions.render(number)[0]
         motions.save(tmp_path / f"{number}.mp4", frames[:1].repeat(9, 0), quantiser=0)

@@ -1,4 +1,4 @@
-"""What a `Track` and a `Video` tell of a file, against PyAV's own reading of it."""
+"""The attributes of `Track` and `Video`, compared with PyAV's."""
 
 import av
 import numpy as np
@@ -11,7 +11,7 @@ from stzoo.data.video import Video
 
 @pytest.fixture(params=[0, 2], ids=["in order", "with B-frames"])
 def path(request, tmp_path):
-    """Twenty frames of 48x64 at 12.5 per second, each of one grey."""
+    """Twenty uniform grey frames of 48x64 at 12.5 per second."""
     path = tmp_path / "video.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -33,7 +33,7 @@ def shown(path):
         ]
 
 
-def test_the_record_of_a_track(path):
+def test_the_attributes_of_a_track(path):
     expected = shown(path)
     track = Track(str(path), "mine")
     assert list(track.times) == [time for time, _ in expected]
@@ -54,7 +54,7 @@ def test_the_record_of_a_track(path):
     track.close()
 
 
-def test_the_record_of_a_video(path):
+def test_the_attributes_of_a_video(path):
     with Video(path) as video, path.open("rb") as file, Video(file) as other:
         assert len(video) == len(other) == 20
         assert video.size == other.size == (48, 64)
@@ -67,7 +67,7 @@ def test_the_record_of_a_video(path):
             assert abs(frame.astype(int) - image).max() <= 2
 
 
-def test_a_motion_is_told_as_it_was_saved(tmp_path):
+def test_a_saved_motion_has_its_attributes(tmp_path):
     frames, _, _ = motions.render(4)
     motions.save(tmp_path / "video.mp4", frames)
     with Video(tmp_path / "video.mp4") as video:

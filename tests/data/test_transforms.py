@@ -26,7 +26,7 @@ from stzoo.weights.config import ClipConfig
 
 @pytest.fixture
 def frames():
-    """Forty frames: red is the row, green the column, blue the number of the frame."""
+    """Forty frames: red is the row, green the column, blue the index of the frame."""
     red, green, blue = np.meshgrid(
         np.arange(48), np.arange(64), np.arange(40), indexing="ij"
     )
@@ -35,7 +35,7 @@ def frames():
 
 
 def corner(view):
-    """First row, first column, and the frames, as the picture tells them."""
+    """Returns the first row, the first column, and the frames, from the pixels."""
     return view[0, 0, 0, 0], view[0, 0, 0, 1], view[:, 0, 0, 2].tolist()
 
 
@@ -65,7 +65,7 @@ def test_thirty_views(frames):
     assert [view[0, 0, 0, 1] for view in upright] == [0, 8, 16]
 
 
-def test_views_are_cut_when_they_are_asked_for(frames):
+def test_views_are_cropped_lazily(frames):
     clip = ClipConfig(frames=4, stride=3, height=48, width=48, short_side=48)
     views, whole = Views(frames, clip, "10x3"), clip_views(frames, clip, "10x3")
     assert len(views) == 30
@@ -80,8 +80,8 @@ def test_views_are_cut_when_they_are_asked_for(frames):
     assert len(held) == 30
 
 
-def test_random_views_are_of_a_generator(frames):
-    """One clip from each half of the 29 starts, and the middle of the frame."""
+def test_random_views_are_drawn_from_a_generator(frames):
+    """There is one clip from each half of the 29 starts, with a center crop."""
     clip = ClipConfig(frames=4, stride=3, height=32, width=32, short_side=48)
     seen = []
     for seed in range(60):
@@ -159,7 +159,7 @@ def test_training_has_one_crop_and_one_flip_for_a_clip(frames):
     for _ in range(400):
         view = training_clip(frames, clip, rng, Augment((48, 48)))[0]
         assert view.shape == (4, 32, 32, 3)
-        assert (view[..., :2] == view[:1, ..., :2]).all(), "all frames are cut alike"
+        assert (view[..., :2] == view[:1, ..., :2]).all(), "one crop for all frames"
         flips.append(view[0, 0, 0, 1] > view[0, 0, -1, 1])
         upright = view[:, :, ::-1] if flips[-1] else view
         top, left, numbers = corner(upright)
@@ -209,8 +209,8 @@ def test_a_video_and_its_frames_are_the_same(tmp_path, frames):
 
 @pytest.mark.parametrize("size", [(240, 320), (37, 51), (97, 54), (30, 41), (1, 1)])
 @pytest.mark.parametrize("short_side", [21, 54, 64])
-def test_resize_is_that_of_pillow(size, short_side):
-    """To 1 of 255; in the outermost pixels, which swscale repeats outwards, to 16."""
+def test_resize_matches_pillow(size, short_side):
+    """It agrees to 1 of 255, and to 16 in the outermost pixels, repeated by swscale."""
     frames = np.random.default_rng(0).integers(0, 256, (2, 1, *size, 3), np.uint8)
     resized = resize(frames, short_side)
     height, width = scaled_size(size, short_side)
@@ -267,7 +267,7 @@ def test_an_error_names_the_video(tmp_path, frames):
             training_clip(video, clip, np.random.default_rng(0), augment)
 
 
-def test_arrays_that_are_no_frames(frames):
+def test_arrays_that_are_not_frames_are_refused(frames):
     clip = ClipConfig(frames=2, stride=1, height=None, width=None, short_side=48)
     for array in (
         frames[0],
@@ -310,8 +310,8 @@ def test_arrays_that_are_no_frames(frames):
 TSN = (1, 0.875, 0.75, 0.66)
 
 
-def test_crops_of_tsn_are_those_of_its_code():
-    """GroupMultiScaleCrop: sizes from the shorter side, places in quarters."""
+def test_crops_of_tsn_match_its_code():
+    """GroupMultiScaleCrop: sizes from the shorter side, positions in quarters."""
     height, width = 64, 100
     sides = [int(64 * scale) for scale in TSN]
     expected = set()
@@ -354,7 +354,7 @@ def test_crops_of_tsn_keep_the_shape_of_the_clip():
 
 
 def test_the_largest_crop_that_fits_keeps_the_shape_of_the_clip(monkeypatch):
-    """The part that is cut out, before it is resized: rows of twice the columns."""
+    """The crop before it is resized has twice as many rows as columns."""
     monkeypatch.setattr("stzoo.data.transforms.scale", lambda part, *size: part)
     rng = np.random.default_rng(0)
     for size, clip, part in [
@@ -381,11 +381,11 @@ def test_training_with_the_crops_of_tsn_shows_a_part_of_a_motion():
     assert seen == {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24}
 
 
-def test_jitter_is_one_for_the_clip_and_changes_what_it_says():
+def test_jitter_is_the_same_for_all_frames_and_matches_its_equations():
     frames = motions.render(2)[0]
     np.testing.assert_array_equal(jitter(frames, 0, np.random.default_rng(0)), frames)
     noise = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), np.uint8)
-    noise[1:] //= 3  # so that the grey of a frame is not that of the clip
+    noise[1:] //= 3  # so that the mean grey of a frame is not that of the clip
     beyond = 0
     for seed in range(10):
         still = noise if seed % 2 else frames[:1].repeat(4, 0)
@@ -400,17 +400,17 @@ def test_jitter_is_one_for_the_clip_and_changes_what_it_says():
         x = (x - grey) * s + grey  # saturation, about the grey of the pixel
         assert abs(view - x.clip(0, 255)).max() <= 0.51
         beyond += (x < -5).any() and (x > 260).any()
-    assert beyond > 1, "what is too dark or too bright is cut off"
+    assert beyond > 1, "values beyond the range are clipped"
 
 
 def middle(frames):
-    """How far to the right a bright thing is, in the first and in the last frame."""
+    """Returns the x position of a bright thing in the first and in the last frame."""
     x = np.arange(frames.shape[2])
     weights = frames[..., 0].astype(float).sum(1)
     return ((weights * x).sum(1) / weights.sum(1))[[0, -1]]
 
 
-def test_a_mirrored_motion_has_the_label_of_what_it_shows():
+def test_a_mirrored_motion_has_the_label_of_its_mirror_image():
     frames = np.zeros((21, 80, 80, 3), np.uint8)
     for count, frame in enumerate(frames):
         frame[30:50, 5 + 2 * count : 25 + 2 * count] = 255  # from left to right
@@ -436,7 +436,7 @@ def test_a_mirrored_motion_has_the_label_of_what_it_shows():
             assert told == label and middle(view)[0] < middle(view)[1]
 
 
-def test_what_cannot_be_varied():
+def test_bad_augmentations_are_refused():
     assert refused(Augment, short_sides=(256, 320), scales=(1, 0.5)) == (
         "Augment: short_sides and scales are two ways to crop. Choose one. "
         "Received: (256, 320) and (1, 0.5)."
@@ -453,7 +453,7 @@ def test_what_cannot_be_varied():
     assert Augment() == Augment(None, (), True, None, 0.0)
 
 
-def test_a_clip_without_label_is_mirrored_whatever_the_pairs_say(frames):
+def test_a_clip_without_a_label_is_mirrored_regardless_of_pairs(frames):
     clip = ClipConfig(frames=4, stride=3, height=32, width=32, short_side=48)
     augment = Augment((48, 48), pairs={0: None, 1: 2})
     flips = []
@@ -475,8 +475,8 @@ def test_half_of_all_clips_are_mirrored(frames):
     assert abs(share - 0.5) < 0.035  # three standard deviations
 
 
-def test_jitter_of_a_training_clip_is_that_of_its_colours(frames):
-    """With flow, colours change and flow stays; flow alone stays as it is."""
+def test_jitter_changes_only_colours(frames):
+    """Flow is not changed, with and without colours."""
     flowing = np.concatenate([frames, frames[..., :2] + 100], -1)
     for mean in [(0,) * 3, (0,) * 5, (0,) * 2]:
         clip = ClipConfig(2, 1, 48, 64, 48, mean=mean, std=(1,) * len(mean))

@@ -1,6 +1,6 @@
-"""Videos are made here, each picture with its number written in it in black and white.
+"""The tests encode videos whose frames show their index in black and white.
 
-What is read is compared with that number, and with a complete decode of the file.
+Frames are compared with that index, and with a complete decode of the file.
 """
 
 import io
@@ -37,7 +37,7 @@ def number(frame):
 def write(
     path, frames, codec="libx264", pixels="yuv420p", times=None, mux=None, **options
 ):
-    """Encodes frames; `times` in milliseconds, `mux` are options of the container."""
+    """Encodes frames. `times` are in milliseconds, `mux` are container options."""
     with av.open(str(path), "w", container_options=mux or {}) as container:
         stream = container.add_stream(codec, rate=30, options=options)
         stream.height, stream.width = frames[0].shape[:2]
@@ -129,7 +129,7 @@ def test_frames_are_those_of_a_complete_decode(tmp_path, name):
 
 
 def encode(codec, frames, **options):
-    """The packets of a codec: `[bytes, pts, dts, is_keyframe]` in frames."""
+    """Returns packets of a codec: `[bytes, pts, dts, is_keyframe]` in frames."""
     context = av.CodecContext.create(codec, "w")
     context.height, context.width = frames[0].shape[:2]
     context.pix_fmt, context.options = "yuv420p", options
@@ -159,7 +159,7 @@ def write_packets(path, codec, packets):
 
 
 def check_against_a_complete_decode(path, numbers=range(60)):
-    """Each frame alone, in an order at random, and all at once."""
+    """Reads each frame alone in random order, and all at once."""
     expected = np.stack(decode_all(path))
     assert [number(frame) for frame in expected] == list(numbers)
     with Video(path) as video:
@@ -170,12 +170,12 @@ def check_against_a_complete_decode(path, numbers=range(60)):
         np.testing.assert_array_equal(video.read(range(len(video))), expected)
 
 
-PICTURE = b"\0\0\1\xb6"  # begins a picture of MPEG-4; two bits with its kind follow
+PICTURE = b"\0\0\1\xb6"  # start of an MPEG-4 picture; two bits with its type follow
 NOT_CODED = PICTURE + b"\x52\xdf\xff"  # a P-frame; its last bit, of 11, is 0
 
 
 def packed(packets):
-    """As DivX and XviD write B-frames to .avi: the first one with the P-frame."""
+    """Packs B-frames as DivX and XviD do in .avi: the first one with the P-frame."""
     data = [packet[0] for packet in packets]
     at = min(data[0].index(mark) for mark in (b"\0\0\1\xb3", PICTURE))
     data[0] = data[0][:at] + b"\0\0\1\xb2DivX503b1393p" + data[0][at:]
@@ -204,7 +204,7 @@ def test_packed_b_frames(tmp_path, suffix, between):
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
-def test_key_frames_that_are_none(tmp_path, codec):
+def test_packets_wrongly_marked_as_key_frames(tmp_path, codec):
     options = {"x265-params": "log-level=none:bframes=0:keyint=20"}
     packets = encode(codec, pictures(60), bf="0", g="20", **options)
     packets = [(data, pts, dts, True) for data, pts, dts, _ in packets]
@@ -213,11 +213,11 @@ def test_key_frames_that_are_none(tmp_path, codec):
     with Video(path) as video:
         before = video.decoded
         video.read([50])
-        assert video.decoded - before < 20, "the true key frames are known"
+        assert video.decoded - before < 20, "only true key frames are used"
 
 
 @pytest.mark.parametrize("where", [0, 24])
-def test_times_that_are_not_those_of_showing(tmp_path, where):
+def test_times_that_are_not_presentation_times(tmp_path, where):
     packets = encode("libx264", pictures(60), bf="2", g="12")
     swapped = {where + 1: where + 2, where + 2: where + 1}
     packets = [(data, swapped.get(pts, pts), *rest) for data, pts, *rest in packets]
@@ -245,8 +245,8 @@ def test_b_frames_that_are_packed_later(tmp_path):
             np.testing.assert_array_equal(video.read([index])[0], expected[index])
 
 
-def test_no_picture_in_a_packet(tmp_path):
-    """XviD leaves a frame out that is like the one before it."""
+def test_a_packet_without_a_picture(tmp_path):
+    """XviD omits a frame that equals the one before it."""
     packets = encode("mpeg4", pictures(60), bf="0", g="12")
     for at in (5, 33):
         packets[at][0] = NOT_CODED
@@ -258,14 +258,14 @@ def test_no_picture_in_a_packet(tmp_path):
         assert [number(frame) for frame in video.read(range(58))] == shown
 
 
-def test_what_only_the_first_packet_tells(tmp_path, monkeypatch):
-    """FFmpeg decodes 4:4:4 of old versions of x264 in another way."""
+def test_the_version_of_x264_in_the_first_packet(tmp_path, monkeypatch):
+    """FFmpeg decodes 4:4:4 of old versions of x264 differently."""
     options = {"pixels": "yuv444p", "x264-params": "keyint=24:scenecut=0"}
     data = write(tmp_path / "new.mp4", pictures(288), **options).read_bytes()
     at = data.index(b"x264 - core ") + len(b"x264 - core ")
     path = tmp_path / "old.mp4"
     path.write_bytes(data[:at] + b"148" + data[at + 3 :])
-    # They are damaged by that, so their pictures are not always the same ones.
+    # This damages the frames, so their pixels are not always the same.
     others = np.stack(decode_all(tmp_path / "new.mp4"))
     changed = (np.stack(decode_all(path)) != others).any((1, 2, 3))
     indices = list(range(21, 288, 24))
@@ -277,7 +277,7 @@ def test_what_only_the_first_packet_tells(tmp_path, monkeypatch):
         np.testing.assert_array_equal(found, changed[indices])
 
 
-def test_decoding_in_order_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_decoding_in_order_continues_where_it_stopped(tmp_path, monkeypatch):
     path = write(tmp_path / "video.ts", pictures(60), g="12")
     with Video(path) as video:
         assert video.decoded == 60, "opening counts the frames"
@@ -295,7 +295,7 @@ def test_decoding_in_order_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_damage_in_a_key_frame(tmp_path):
-    """It is concealed by what was there before the key frame."""
+    """It is concealed with the frame before the key frame."""
     packets = encode("mpeg4", pictures(60), bf="0", g="12")
     data = packets[24][0]
     packets[24][0] = data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
@@ -308,7 +308,7 @@ def test_damage_in_a_key_frame(tmp_path):
 
 
 def test_damage_in_order(tmp_path):
-    """What conceals it is what the decoder finds in the frames it has got back."""
+    """Concealment depends on the frames that were returned to the decoder."""
     path = write(tmp_path / "damaged.avi", pictures(60, 96, 128), g="20")
     with av.open(str(path)) as container:
         packets = [bytes(packet) for packet in container.demux(video=0)]
@@ -332,7 +332,7 @@ def test_odd_sizes(tmp_path, size):
         assert video.read([4], short_side=24).shape == (1, height, width, 3)
 
 
-def test_only_what_is_needed_is_decoded(tmp_path):
+def test_only_needed_frames_are_decoded(tmp_path):
     path = write(tmp_path / "long.mp4", pictures(240), g="24", bf="3")
     with Video(path) as video:
         opened = video.decoded
@@ -367,7 +367,7 @@ def test_variable_frame_rate_and_late_start(tmp_path, suffix):
         assert video.fps == pytest.approx(39_000 / (times[-1] - times[0]), rel=0.01)
 
 
-def test_recordings_end_to_end(tmp_path):
+def test_concatenated_recordings(tmp_path):
     late = write(tmp_path / "1.ts", pictures(10), times=list(range(60_000, 60_400, 40)))
     early = write(tmp_path / "2.ts", pictures(20, 96, 128))
     path = tmp_path / "both.ts"
@@ -378,7 +378,7 @@ def test_recordings_end_to_end(tmp_path):
         assert video.read([29]).shape == (1, 48, 64, 3), "one size for all"
 
 
-# The matrix of a track header: a, b, u, c, d, v, x, y, w, and what it does to an array.
+# The matrix of a track header (a, b, u, c, d, v, x, y, w) and its effect on an array.
 TURNS = {
     (1, 0, 0, 1): lambda frame: frame,
     (0, 1, -1, 0): lambda frame: np.rot90(frame, -1),  # a phone held upright
@@ -415,7 +415,7 @@ def test_edit_list(tmp_path, monkeypatch):
     data = bytearray(path.read_bytes())
     at = data.index(b"elst") + 12
     _, start, rate = struct.unpack(">3i", data[at : at + 12])
-    # Begins 17 frames later (one is 512 ticks), in the middle of a group; lasts 1 s.
+    # Starts 17 frames later (one is 512 ticks), in the middle of a group; lasts 1 s.
     data[at : at + 12] = struct.pack(">3i", 1000, start + 17 * 512, rate)
     path.write_bytes(data)
     expected = decode_all(path)
@@ -424,7 +424,7 @@ def test_edit_list(tmp_path, monkeypatch):
     np.testing.assert_array_equal(frames, expected)
     assert [number(frame) for frame in frames] == list(range(17, 47))
     with Video(path) as video:
-        assert video.decoded < 10, "the times of the packets tell which are shown"
+        assert video.decoded < 10, "the packets give the shown frames"
     monkeypatch.setattr("stzoo.data.track.SEARCHED", 1)  # what is held in memory
     with Video(path) as video:
         assert video.decoded >= 30, "it is decoded in order"
@@ -489,7 +489,7 @@ def test_broken_sources(tmp_path):
         Video(5)
 
 
-def test_frames_before_the_end_is_missing(tmp_path):
+def test_a_truncated_file_has_the_frames_before_the_cut(tmp_path):
     options = {"g": "12", "bf": "0", "mux": {"movflags": "faststart"}}
     whole = write(tmp_path / "whole.mp4", pictures(60), **options).read_bytes()
     path = tmp_path / "cut.mp4"
@@ -601,7 +601,7 @@ def test_resize_is_bilinear_and_antialiased(tmp_path, short_side):
     assert abs(error.mean((0, 1))).max() < 0.05
 
 
-def test_what_cannot_be_read(tmp_path):
+def test_indices_out_of_range_and_closed_videos(tmp_path):
     path = write(tmp_path / "video.mp4", pictures(9))
     with Video(path) as video:
         assert video.read([]).shape == (0, 48, 64, 3)
@@ -617,7 +617,7 @@ def test_what_cannot_be_read(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_side_data_without_a_name_in_pyav(tmp_path, orientation):
-    """EXIF of JPEG, for one. It also says how the camera was held."""
+    """EXIF of JPEG is an example. It also has the orientation of the camera."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     frame, packets = picture(5), []
@@ -647,7 +647,7 @@ def test_sizes_that_are_too_large(tmp_path, suffix, size):
         Video(path)
 
 
-def test_a_picture_that_is_too_large(tmp_path):
+def test_an_image_that_is_too_large(tmp_path):
     parts = [b"IHDR" + struct.pack(">2I5B", 20000, 7000, 1, 0, 0, 0, 0)]
     parts += [b"IDAT" + zlib.compress(bytes(7000 * 2501)), b"IEND"]  # black
     data = b"\x89PNG\r\n\x1a\n"
@@ -659,7 +659,7 @@ def test_a_picture_that_is_too_large(tmp_path):
         Video(tmp_path / "huge.png")
 
 
-def test_a_size_that_is_too_large_is_not_decoded_to_look_at_it(tmp_path, monkeypatch):
+def test_an_image_that_is_too_large_is_not_decoded(tmp_path, monkeypatch):
     Image.fromarray(picture(0)).save(tmp_path / "picture.png")
     seen, real = [], av.open
 
@@ -676,7 +676,7 @@ def test_a_size_that_is_too_large_is_not_decoded_to_look_at_it(tmp_path, monkeyp
     assert seen[0] == "rgb24" and seen[-1] is None
 
 
-def test_shapes_that_are_too_extreme(tmp_path):
+def test_extreme_aspect_ratios(tmp_path):
     Image.new("RGB", (30000, 2)).save(tmp_path / "line.png")
     with Video(tmp_path / "line.png") as video:
         message = "line.png: Frames of 2x30000 .* shorter side of 72: .* 72x1080000"
@@ -684,7 +684,7 @@ def test_shapes_that_are_too_extreme(tmp_path):
             video.read([0], short_side=72)
         assert video.read([0]).shape == (1, 2, 30000, 3)
     assert scaled_size((2, 30000), 1) == (1, 15000)
-    assert scaled_size((2000, 32000), 1500) == (1500, 24000), "it is made smaller"
+    assert scaled_size((2000, 32000), 1500) == (1500, 24000), "downscaling is allowed"
     with pytest.raises(ValueError, match="0x64 .* are empty"):
         scaled_size((0, 64), 5)
 
@@ -709,7 +709,7 @@ def test_every_error_names_the_video(tmp_path, monkeypatch, error):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, FileNotFoundError])
-def test_what_is_not_the_fault_of_the_video(error):
+def test_errors_with_other_causes_are_not_changed(error):
     with pytest.raises(error):
         with errors_named("video.mp4"):
             raise error
