@@ -50,6 +50,8 @@ def test_snippets_of_dense_clips_are_stride_apart():
     # A stride below the snippet: the last snippet has to fit as well.
     assert dense(8, 6, 1, snippet=3).tolist() == [[2, 3, 4, 3, 4, 5]]
     assert dense(4, 6, 1, snippet=3).tolist() == [[0, 1, 2, 1, 2, 3]]
+    # Snippets of frames 0 to 2 and 2 to 4 span 5 frames: 5 starts of 9.
+    assert dense(9, 6, 2, snippet=3).tolist() == [[2, 3, 4, 4, 5, 6]]
     drawn = [dense(8, 6, 1, rng=np.random.default_rng(n), snippet=3) for n in range(99)]
     assert {int(indices[0, 0]) for indices in drawn} == set(range(5))
 
@@ -85,6 +87,8 @@ def test_a_snippet_longer_than_the_video_ends_with_its_last_frame():
 
 def test_segments_of_more_clips_are_evenly_spread():
     assert segments(80, 2, clips=4)[:, 0].tolist() == [20, 30, 0, 10]
+    # Fifths of a segment of 10 frames are whole, and stay so.
+    assert segments(10, 1, clips=5)[:, 0].tolist() == [5, 7, 9, 1, 3]
 
 
 def test_segments_of_short_videos_repeat_in_order():
