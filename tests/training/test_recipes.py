@@ -10,7 +10,7 @@ import stzoo
 from stzoo.data import motions
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import clip_views, training_clip
-from stzoo.training.recipes import RECIPES, Recipe
+from stzoo.training.recipes import RECIPES, Recipe, named
 
 
 def rates(schedule, steps):
@@ -115,6 +115,18 @@ def test_each_recipe_tells_its_name_and_its_source():
     }
     assert {name: RECIPES[name].source for name in sources} == sources
     assert RECIPES["cstm"].source.startswith("none")
+
+
+def test_a_recipe_is_called_by_its_name():
+    assert named("gsm") is RECIPES["gsm"]
+    mine = dataclasses.replace(RECIPES["gsm"], name="mine")
+    assert named(mine) is mine
+    with pytest.raises(ValueError) as error:
+        named("mine")
+    assert str(error.value) == (
+        "There is no recipe 'mine'. Choose one of cost, cost_paper, p3d_ucf101, "
+        "p3d_sports1m, tsn_ucf101, tsm, tsm_ucf101, gsm, cstm."
+    )
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -223,6 +235,17 @@ def test_all_batch_norms_but_the_first_freeze():
     assert {path.partition("/")[0] for path in norms & learned} == {"conv1_7x7_s2_bn"}
     assert "gsm_inception_3a_1x1/bn/gamma" in norms
     assert "inception_3a_1x1/kernel" in learned and "fc/kernel" in learned
+
+
+def test_batch_norms_inside_of_operators_freeze_too():
+    """Of CSTM: that of its convolution, and that of the gate of its shift."""
+    model = stzoo.cstm_tiny(width=8, depth=1)
+    gammas = {v.path for v in model.weights if v.path.endswith("/gamma")}
+    assert {path.partition("/")[2] for path in gammas} >= {"bn/gamma", "shift/bn/gamma"}
+    RECIPES["p3d_ucf101"].prepare(model)
+    learning = {v.path for v in model.trainable_weights}
+    first = next(v.path for v in model.weights if v.path in gammas)
+    assert learning & gammas == {first}
 
 
 def test_the_optimizer_has_the_rates_and_the_decay_of_the_recipe():
