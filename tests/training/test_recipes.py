@@ -11,6 +11,7 @@ from stzoo.data import motions
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import clip_views, training_clip
 from stzoo.training.recipes import RECIPES, Recipe, named
+from stzoo.weights.config import ClipConfig
 
 
 def rates(schedule, steps):
@@ -303,6 +304,20 @@ def test_short_sides_follow_the_clip():
     straight = dataclasses.replace(RECIPES["cost"], flip=False)
     augment = straight.augment(clip, motions.CLASSES)
     assert (augment.flip, augment.pairs) == (False, None)
+
+
+def test_pairs_that_names_do_not_tell():
+    given = [("catching", "throwing")]
+    classes = ("catching", "throwing", "turning left", "turning right")
+    augment = RECIPES["cost"].augment(ClipConfig(), classes, given)
+    assert augment.pairs == {0: 1, 1: 0, 2: 3, 3: 2}
+    straight = dataclasses.replace(RECIPES["cost"], flip=False)
+    with pytest.raises(ValueError) as error:
+        straight.augment(ClipConfig(), classes, given)
+    assert str(error.value) == (
+        "Recipe cost: with flip=False no clip is mirrored, so pairs of classes have no "
+        "effect. Leave out one of both. Received: [('catching', 'throwing')]."
+    )
 
 
 def test_views_of_the_shifting_line_keep_the_direction_of_a_motion():
