@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import stzoo
 from stzoo.data import motions
 from stzoo.data.decoders import open_video
-from stzoo.data.frames import Frames, Resampled, as_video
+from stzoo.data.frames import Frames, Resampled, as_video, resize, scale
 from stzoo.data.transforms import clip_views
 from stzoo.weights.config import ClipConfig
 
@@ -81,3 +82,120 @@ def test_one_motion_at_several_rates_has_one_answer(tmp_path):
     for fps in (15, 30, 60):
         assert answers[fps] == (label, pytest.approx(probability, abs=0.02))
         assert np.abs(clips[fps] - clips[12]).mean() < 3
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).integers(0, 256, (6, 8, 12, 3), np.uint8)
+
+
+def refused(function, *args):
+    with pytest.raises(ValueError) as error:
+        function(*args)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_an_array_is_a_video_without_a_name(frames, channels):
+    array = frames[..., [0, 1, 2, 0, 1][:channels]]
+    video = as_video(array)
+    assert (video.name, video.path, video.channels) == (None, None, channels)
+    assert len(video) == 6
+    np.testing.assert_array_equal(video.read([5, 0, 5]), array[[5, 0, 5]])
+    assert as_video(video) is video
+
+
+def test_what_is_no_video():
+    for other in ([[1]], None, "video.mp4"):
+        assert refused(as_video, other) == (
+            "A video must be a Video or a NumPy array of its frames. Received: "
+            f"{type(other).__name__}."
+        )
+    for shape, dtype in [
+        ((6, 8, 12, 3), "float32"),
+        ((6, 8, 12, 4), "uint8"),
+        ((6, 8, 12), "uint8"),
+        ((2, 6, 8, 12, 3), "uint8"),
+        ((0, 8, 12, 3), "uint8"),
+    ]:
+        assert refused(as_video, np.zeros(shape, dtype)) == (
+            "The frames of a video must be a uint8 array (frames, height, width, 3), "
+            "or 5 with optical flow, of at least one frame and one pixel. Received: "
+            f"{dtype} {shape}."
+        )
+
+
+def test_a_function_is_asked_for_each_frame_once_and_in_order(frames):
+    asked = []
+
+    def fetch(indices):
+        asked.append(indices.tolist())
+        return frames[indices]
+
+    video = Frames("a.mp4", 6, fetch)
+    assert (video.name, video.path, video.channels) == ("a.mp4", "a.mp4", 3)
+    assert Frames("a.mp4", 6, fetch, 5).channels == 5
+    np.testing.assert_array_equal(video.read([5, 1, 5, 0]), frames[[5, 1, 5, 0]])
+    np.testing.assert_array_equal(video.read(((2, 1), (2, 3))), frames[[2, 1, 2, 3]])
+    np.testing.assert_array_equal(video.read(4), frames[[4]])
+    assert video.read([]).shape == (0, 8, 12, 3)
+    assert asked == [[0, 1, 5], [1, 2, 3], [4], []]
+
+
+def test_frames_are_resized_if_a_short_side_is_given(frames):
+    video = as_video(frames)
+    small = video.read([3, 0, 3], 6)
+    assert small.shape == (3, 6, 9, 3)
+    np.testing.assert_array_equal(small, resize(frames, 6)[[3, 0, 3]])
+    np.testing.assert_array_equal(video.read([3, 0], short_side=None), frames[[3, 0]])
+
+
+@pytest.mark.parametrize("name", [None, "a.mp4"])
+def test_frames_that_a_video_does_not_have(frames, name):
+    video = Frames(name, 6, frames.__getitem__)
+    assert len(video.read([0, 5])) == 2
+    for indices in [(-1, 2), (2, 6), (-1, 6), (9, 9), (-3, -2)]:
+        assert refused(video.read, indices) == (
+            f"{name or 'The video'} has 6 frames, 0 to 5. Received indices from "
+            f"{min(indices)} to {max(indices)}."
+        )
+
+
+def test_an_error_of_a_function_names_the_video():
+    def fetch(indices):
+        raise RuntimeError("no such frame")
+
+    assert refused(Frames("a.mp4", 6, fetch).read, [0]) == (
+        "a.mp4 cannot be read as a video: RuntimeError: no such frame"
+    )
+    with pytest.raises(RuntimeError, match="^no such frame$"):
+        Frames(None, 6, fetch).read([0])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize("size", [(8, 6), (4, 20), (5, 12), (8, 13)])
+def test_each_channel_is_scaled_by_itself(channels, size):
+    """As Pillow does it, but for the outermost pixels, see `test_transforms.py`."""
+    rng = np.random.default_rng(channels)
+    frames = rng.integers(0, 256, (2, 2, 8, 12, channels), np.uint8)
+    found = scale(frames, *size)
+    assert found.shape == (2, 2, *size, channels) and found.dtype == np.uint8
+    for channel in range(channels):
+        alone = scale(frames[..., channel : channel + 1], *size)[..., 0]
+        np.testing.assert_array_equal(found[..., channel], alone)
+        for index in np.ndindex(2, 2):
+            plane = Image.fromarray(frames[*index, ..., channel])
+            expected = plane.resize(size[::-1], Image.Resampling.BILINEAR)
+            error = abs(alone[index].astype(int) - np.asarray(expected))
+            assert error[1:-1, 1:-1].max() <= 1
+
+
+def test_frames_of_the_right_size_stay(frames):
+    assert scale(frames, 8, 12) is frames
+    assert resize(frames, 8) is frames
+
+
+def test_one_frame_is_scaled_as_one_of_many(frames):
+    np.testing.assert_array_equal(scale(frames[0], 6, 9), scale(frames, 6, 9)[0])
+    turned = frames.transpose(0, 2, 1, 3)  # does not lie in order
+    np.testing.assert_array_equal(resize(turned, 6), scale(turned.copy(), 9, 6))
