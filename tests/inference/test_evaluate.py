@@ -210,6 +210,22 @@ def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch, caplog):
     ]
 
 
+def test_a_model_of_one_class(tmp_path):
+    found = measured(np.ones((2, 1)), np.zeros(2, int), ("a",))
+    assert (found.top1, found.top5, found.mean_average_precision) == (1, 1, 1)
+    found.save(tmp_path)
+    table = (tmp_path / "classes.csv").read_text("utf-8").splitlines()
+    assert table == [",".join(COLUMNS), "a,2,1.0,1.0,"]
+
+
+def test_an_evaluation_is_of_all_videos():
+    videos = Videos(("a.mp4", "b.mp4"), (0, 0), ("a", "b"))
+    for errors in ([""], [""] * 3):
+        rows = list(np.eye(2))[: len(errors)]
+        with pytest.raises(ValueError, match="argument 2 is"):
+            evaluation._measured("mine", "1x1", videos, rows, errors)
+
+
 def test_evaluate(model, videos):
     answer = evaluation.evaluate(model, videos)
     broken = [path for path in videos.paths if "broken" in path]
@@ -303,6 +319,19 @@ def test_evaluation_of_a_model_of_brightness(lights, tmp_path, kept):
         assert paths == list(lights.paths) and rows.shape == (6, 3)
         assert [bool(error) for error in errors] == [False] * 2 + [True] + [False] * 3
         close(rows[5], probabilities(128 / 255))
+
+
+def test_so_many_threads_decode_as_are_asked_for(lights, monkeypatch):
+    seen = []
+
+    def map_videos(function, paths, clip, reading):
+        seen.append((reading.views, reading.num_workers))
+        return views.map_videos(function, paths, clip, reading)
+
+    monkeypatch.setattr(evaluation, "map_videos", map_videos)
+    evaluation.evaluate(Bright(), lights)
+    evaluation.evaluate(Bright(), lights, views="2x1", num_workers=3)
+    assert seen == [("1x1", 4), ("2x1", 3)]
 
 
 def test_predict_has_the_probabilities_of_the_logits():
