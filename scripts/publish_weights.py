@@ -33,6 +33,7 @@ def main(arguments=None):
     parser.add_argument("--dry-run", action="store_true")
     chosen = parser.parse_args(arguments)
     failed = []
+    hub.namespace() or chosen.dry_run or sys.exit("Set STZOO_HUB_NAMESPACE.")
     for name in selected(chosen.names):
         folder, repository = chosen.out / name, f"{hub.namespace()}/{name}"
         try:

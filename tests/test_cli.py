@@ -220,7 +220,7 @@ def test_a_validation_of_other_classes_writes_nothing(run, motion_folder, tmp_pa
     arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")
     validation = ("--validation", tmp_path / "other.csv", "--root", "/")
     result = run("finetune", *arguments, *validation, "--out", tmp_path / "mine")
-    assert result.exit_code == 1 and "'falling' is none of" in result.stderr
+    assert result.exit_code == 1 and "'falling' is not one of" in result.stderr
     assert not (tmp_path / "mine").exists()
 
 
@@ -340,11 +340,11 @@ def test_explain_a_video(run, video, tmp_path):
     out = tmp_path / "new"
     result = run("explain", video, "--out", out, "--layer", "layer3_1_relu")
     assert result.exit_code == 0
-    assert "what speaks for falling in cost_tiny.motions" in result.stdout
+    assert "saliency for falling in cost_tiny.motions" in result.stdout
     assert (out / "video [1]_saliency.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "video [1]_saliency.mp4").stat().st_size > 1000
     result = run("explain", video, "--out", out, "--class", "rising")
-    assert "what speaks for rising" in result.stdout
+    assert "saliency for rising" in result.stdout
 
 
 def test_explain_data(run, motion_folder, tmp_path):
@@ -378,10 +378,10 @@ def test_what_cannot_be_explained_is_one_line(run, video, motion_folder, tmp_pat
     stzoo.save(huge, tmp_path / "huge")
     for message, *arguments in (
         ("c2d_tiny has no coefficients", motion_folder, "--model", tmp_path / "c2d"),
-        ("logits of c2d_tiny hold NaN", video, "--model", tmp_path / "huge"),
+        ("logits of c2d_tiny contain NaN", video, "--model", tmp_path / "huge"),
         ("has 2 classes, cost_tiny has 5", motion_folder, "--model", tmp_path / "five"),
-        ("empty names no video that is there", tmp_path / "empty"),
-        ("follow from each clip", "--out", tmp_path),
+        ("empty has no videos that exist", tmp_path / "empty"),
+        ("depend on the clip", "--out", tmp_path),
         ("cost_tiny has no layer 'layer9'", video, "--layer", "layer9"),
         ("'layer9' weighs nothing in cost_tiny", motion_folder, "--layer", "layer9"),
         ("'salsa' is none of the 12 classes", video, "--class", "salsa"),

@@ -116,7 +116,7 @@ def test_create_with_a_tag(hub):
         stzoo.create("c2d_resnet50.imagenet")
     with pytest.raises(ValueError, match="'imagnet' is no tag of c2d_resnet50"):
         stzoo.create("c2d_resnet50.imagnet")
-    with pytest.raises(ValueError, match="already says the weights.*'kinetics400'"):
+    with pytest.raises(ValueError, match="already contains a tag.*'kinetics400'"):
         stzoo.create("c2d_resnet50.imagenet", pretrained="kinetics400")
 
 

@@ -172,8 +172,9 @@ def show_weights(found):
     for one in found:
         table.add_row(*weights_row(one))
     console = Console()
-    # A pipe gets whole lines, whatever the width of the terminal.
-    console.print(table, width=None if console.is_terminal else 1000)
+    if not console.is_terminal:  # a pipe gets whole lines
+        console.width = 1000
+    console.print(table)
 
 
 def weights_row(one):

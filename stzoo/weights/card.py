@@ -296,13 +296,16 @@ def _metadata(config, found, title):
 
 
 def base_repository(config):
-    """The repository of the base model on the Hub, or `""`."""
+    """The repository of the base model on the Hub, or `""` where it is not known.
+
+    Weights of the zoo by their name are on the Hub under STZOO_HUB_NAMESPACE.
+    """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
     name = config.base_model.removeprefix("hf://").partition("@")[0]
     if not name.count("/"):
-        name = f"{hub.namespace()}/{name}" if name else ""
+        name = f"{hub.namespace()}/{name}" if name and hub.namespace() else ""
     try:
         validate_repo_id(name)
     except HFValidationError:

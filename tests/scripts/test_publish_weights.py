@@ -32,6 +32,11 @@ ENTRY = ModelConfig(
 )
 
 
+@pytest.fixture(autouse=True)
+def namespace(hub, monkeypatch):
+    monkeypatch.setenv("STZOO_HUB_NAMESPACE", "somebody")
+
+
 @pytest.fixture
 def entry(hub, monkeypatch):
     """An entry whose weights are on the Hub, with the names of PyTorch."""
@@ -58,7 +63,6 @@ def golden(data):
 
 
 def test_a_shipped_entry_is_uploaded(hub, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("STZOO_HUB_NAMESPACE", "somebody")
     publish_weights.main([SHIPPED, "--out", str(tmp_path)])
     name = f"somebody/{SHIPPED}"
     assert set(hub.repositories[name]) == FILES
@@ -78,7 +82,7 @@ def test_a_shipped_entry_is_uploaded(hub, tmp_path, monkeypatch, capsys):
 def test_an_entry_of_another_repository_names_it(entry, tmp_path, capsys):
     publish_weights.main(["c2d_tiny.*", "--out", str(tmp_path), "--dry-run"])
     folder = tmp_path / ENTRY.name
-    assert capsys.readouterr().out == f"{folder} is ready for stzoo/{ENTRY.name}.\n"
+    assert capsys.readouterr().out == f"{folder} is ready for somebody/{ENTRY.name}.\n"
     assert {path.name for path in folder.iterdir()} == FILES
     assert list(entry.repositories) == ["timm/images"]
     card = ModelCard.load(folder / "README.md")
@@ -136,3 +140,10 @@ def test_a_folder_that_answers_otherwise_is_not_uploaded(hub, tmp_path, monkeypa
     with pytest.raises(SystemExit, match="Not published"):
         publish_weights.main([SHIPPED, "--out", str(tmp_path)])
     assert hub.requests == []
+
+
+def test_without_a_namespace_nothing_is_uploaded(hub, tmp_path, monkeypatch):
+    monkeypatch.delenv("STZOO_HUB_NAMESPACE")
+    with pytest.raises(SystemExit, match="Set STZOO_HUB_NAMESPACE."):
+        publish_weights.main([SHIPPED, "--out", str(tmp_path)])
+    assert not hub.repositories

@@ -285,12 +285,16 @@ def test_a_model_is_not_its_own_base(tmp_path):
     assert found.data.base_model == "me/mine"
 
 
-def test_the_lineage_of_a_model_is_kept(hub, tmp_path):
+def test_the_lineage_of_a_model_is_kept(hub, tmp_path, monkeypatch):
     """From an entry of the zoo to a folder, to the Hub, to a model of that."""
     small = dict(input_shape=(8, 32, 32, 3))
     first = stzoo.create("cost_tiny.motions", **small)
     assert first.stzoo.base_model == "cost_tiny.motions"
-    stzoo.save(stzoo.cost_tiny(2, pretrained="motions", **small), tmp_path / "one")
+    derived = stzoo.cost_tiny(2, pretrained="motions", **small)
+    stzoo.save(derived, tmp_path / "one")
+    assert ModelCard.load(tmp_path / "one" / CARD).data.base_model is None
+    monkeypatch.setenv("STZOO_HUB_NAMESPACE", "stzoo")
+    stzoo.save(derived, tmp_path / "one")
     assert ModelCard.load(tmp_path / "one" / CARD).data.base_model == (
         "stzoo/cost_tiny.motions"
     )

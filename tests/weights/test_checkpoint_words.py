@@ -176,12 +176,11 @@ def test_weights_that_are_not_published(monkeypatch):
         for tag in ("one", "two")
     ]
     assert refused(resolve, "two", entries, kind=FileNotFoundError) == (
-        "The weights c2d_tiny.two are not published. There is no such repository. "
-        "Their source: a paper. Tags of c2d_tiny: one, two. To make them, train "
-        'c2d_tiny from pretrained="imagenet" and `stzoo.save` it, or convert a '
-        "checkpoint with `python scripts/convert_weights.py c2d_tiny FILE --out "
-        "FOLDER`; then pass pretrained=FOLDER. STZOO_HUB_NAMESPACE names another "
-        "organisation to look in."
+        "There is no such repository. Their source is a paper. The nearest weights "
+        "that can be had: none of this family; `stzoo list --pretrained` shows all. To "
+        "make them, train c2d_tiny and save it with `stzoo.save`, or convert a "
+        "checkpoint with `stzoo convert c2d_tiny FILE --out FOLDER`; then pass "
+        "pretrained=FOLDER."
     )
     assert asked == ["hf://somebody/c2d_tiny.two@v2"]
 
@@ -245,7 +244,7 @@ WRONG = b'{"library": "stzoo", "builder": "a", "sha256": "0"}'
 
 def test_a_pair_that_stays_wrong_is_read_six_times(tmp_path, reads):
     reads.pairs = iter([WRONG, b"data"] * 50)
-    assert checkpoint._read_pair(tmp_path) == [WRONG, b"data"]
+    assert checkpoint.read_pair(tmp_path) == [WRONG, b"data"]
     assert reads.names == [CONFIG, WEIGHTS] * 6
     assert reads.waits == [0.01] * 6
 
@@ -255,14 +254,14 @@ def test_a_pair_that_changes_is_read_until_it_is_right(tmp_path, reads):
     pairs = [part for number in data for part in (WRONG, number)]
     right = {"library": "stzoo", "builder": "a", "sha256": ""}
     reads.pairs = iter([*pairs, json.dumps(right).encode(), b"data"])
-    assert checkpoint._read_pair(tmp_path)[1] == b"data"
+    assert checkpoint.read_pair(tmp_path)[1] == b"data"
     assert len(reads.waits) == 40
 
 
 def test_a_pair_of_which_one_is_missing(tmp_path, reads):
     (tmp_path / CONFIG).write_bytes(b"{}")
     reads.pairs = iter([b"{}", None] * 50)
-    message = refused(checkpoint._read_pair, tmp_path, kind=FileNotFoundError)
+    message = refused(checkpoint.read_pair, tmp_path, kind=FileNotFoundError)
     assert message.startswith(f"{tmp_path / WEIGHTS} is missing: ")
     assert reads.waits == [0.01] * 5
 
@@ -270,7 +269,7 @@ def test_a_pair_of_which_one_is_missing(tmp_path, reads):
 def test_what_a_killed_writer_left_is_put_in_place(tmp_path):
     put(tmp_path / "model")
     put(tmp_path / "model" / writer.WHOLE, data=save(head(4)))
-    config, data = checkpoint._read_pair(tmp_path / "model")
+    config, data = checkpoint.read_pair(tmp_path / "model")
     assert data == save(head(4)) and hashlib.sha256(data).hexdigest() in config.decode()
     assert not (tmp_path / "model" / writer.WHOLE).exists()
 
