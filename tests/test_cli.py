@@ -229,7 +229,7 @@ def test_a_validation_of_other_classes_writes_nothing(run, motion_folder, tmp_pa
     [
         ((), "turn_left <-> turn_right"),
         (("--mirror-pairs", "pairs.txt"), "run <-> up"),
-        (("--no-flip",), "No clip is mirrored."),
+        (("--no-flip",), "Clips are not mirrored."),
     ],
 )
 def test_finetune_prints_what_it_understood(run, tmp_path, options, lines):
@@ -245,7 +245,7 @@ def test_finetune_prints_what_it_understood(run, tmp_path, options, lines):
         *("finetune", tmp_path / "videos", *arguments, *options),
         *("--out", tmp_path / "mine"),
     )
-    assert result.exit_code == 1 and "holds a model already" in result.stderr
+    assert result.exit_code == 1 and "already contains a model" in result.stderr
     assert "8 videos of 4 classes. Each folder is a class." in result.stderr
     assert lines in result.stderr
     assert ("turn_left <->" in result.stderr) != ("--no-flip" in options)
@@ -264,7 +264,7 @@ def test_distributed_without_jax_is_one_line(run, motion_folder, tmp_path, monke
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")
     result = run("finetune", *arguments, "--distributed", "--out", tmp_path / "mine")
-    assert result.exit_code == 1 and "with JAX only" in result.stderr
+    assert result.exit_code == 1 and "needs JAX" in result.stderr
     assert not (tmp_path / "mine").exists()
 
 
@@ -383,8 +383,13 @@ def test_what_cannot_be_explained_is_one_line(run, video, motion_folder, tmp_pat
         ("empty has no videos that exist", tmp_path / "empty"),
         ("depend on the clip", "--out", tmp_path),
         ("cost_tiny has no layer 'layer9'", video, "--layer", "layer9"),
-        ("'layer9' weighs nothing in cost_tiny", motion_folder, "--layer", "layer9"),
-        ("'salsa' is none of the 12 classes", video, "--class", "salsa"),
+        (
+            "cost_tiny has no coefficients in 'layer9'",
+            motion_folder,
+            "--layer",
+            "layer9",
+        ),
+        ("'salsa' is not one of the 12 classes", video, "--class", "salsa"),
         ("There is no file none.mp4", "none.mp4"),
         ("none.csv", "none.csv"),
     ):

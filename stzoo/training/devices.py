@@ -1,8 +1,8 @@
-"""Training on several devices, of one machine or of many: data parallelism of Keras.
+"""Data-parallel training with Keras on several devices of one or more machines.
 
-Each device has the same weights and takes its share of each batch. All that is computed
-of a batch, the statistics of batch norms too, is of the whole of it, so the result is
-that of one device, but for rounding.
+Each device has the same weights and takes its share of each batch. Everything,
+including the statistics of batch norms, is computed over the whole batch. So the result
+is that of one device, except for rounding.
 """
 
 import hashlib
@@ -13,18 +13,18 @@ import numpy as np
 
 
 def distribute():
-    """Shares each batch among all devices, for whatever is built from now on.
+    """Distributes each batch over all devices, for models that are built afterwards.
 
-    Over several machines, the same program runs on each of them, after
-    `keras.distribution.initialize`. If its environment variables are set
-    (`KERAS_DISTRIBUTION_JOB_ADDRESSES`, `..._NUM_PROCESSES`, `..._PROCESS_ID`), it is
-    called here, which must then come before anything that computes.
+    On several machines, run the same program on each of them, and call
+    `keras.distribution.initialize` first. If its environment variables are set
+    (`KERAS_DISTRIBUTION_JOB_ADDRESSES`, `..._NUM_PROCESSES`, `..._PROCESS_ID`), this
+    function calls it. Nothing may be computed before.
 
     Raises:
         ValueError: the backend is not JAX.
 
-    Example: two machines, whose first is 10.0.0.1; `process` is 0 there, and 1 on the
-    other.
+    Example: two machines. The first one is 10.0.0.1, where `process` is 0. It is 1 on
+    the other one.
 
     ```python
     from stzoo.training.devices import distribute
@@ -32,7 +32,7 @@ def distribute():
     from stzoo.training.recipes import RECIPES
 
     keras.utils.set_random_seed(0)
-    keras.distribution.initialize("10.0.0.1:1234", 2, process)  # none for one machine
+    keras.distribution.initialize("10.0.0.1:1234", 2, process)  # not for one machine
     distribute()
     train = stzoo.read_videos("videos/train")
     model = stzoo.cost_resnet50(pretrained="imagenet", classes=len(train.classes))
@@ -48,13 +48,15 @@ def distribute():
 
 
 def shard(batch):
-    """Which process this is, from 0, and of how many, for `stzoo.data.pipeline.clips`.
+    """Returns the index of this process and the number of processes.
+
+    `stzoo.data.pipeline.clips` takes them.
 
     Args:
-        batch: int, number of clips in a batch of all devices together.
+        batch: int, number of clips in a batch over all devices.
 
     Raises:
-        ValueError: they cannot share it equally.
+        ValueError: the devices cannot share the batch equally.
     """
     distribution = keras.distribution.distribution()
     if distribution is None:
@@ -72,14 +74,14 @@ def shard(batch):
 
 
 def agree(facts, processes):
-    """Waits for all processes and checks that they are about to do the same.
+    """Waits for all processes and checks that they run the same training.
 
     Args:
-        facts: what has a `repr`, and should be the same in all of them.
-        processes: int, how many there are.
+        facts: object whose `repr` must be the same in all processes.
+        processes: int, number of processes.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the processes differ.
     """
     if processes == 1:
         return
@@ -89,15 +91,15 @@ def agree(facts, processes):
     digests = process_allgather(np.frombuffer(digest, np.uint8))
     if (digests != digests[0]).any():
         raise ValueError(
-            f"The {processes} processes do not do the same: their arguments, their "
-            "videos or the folder differ. They must share one folder."
+            f"The {processes} processes do not run the same training: their arguments, "
+            "their videos or the folder differ. They must share one folder."
         )
 
 
 def _check_backend():
     if keras.backend.backend() != "jax":
         raise ValueError(
-            "Keras trains on several devices with JAX only. This is "
+            "Training on several devices needs JAX. The backend is "
             f"{keras.backend.backend()}: set KERAS_BACKEND=jax before Keras is "
             "imported, or train on one device."
         )

@@ -1,16 +1,16 @@
 """Resumable fine-tuning.
 
-Everything is Keras' `compile` and `fit`. A callback adds one thing: after each epoch it
-writes all that the rest of the training depends on: weights, momenta, the state of
-dropout, the log. The order of the videos and the clips depend on the seed and the
-number of the step only. So a killed run resumes after its last whole epoch, with the
-same result as a run that was not killed: bit for bit on one machine, with the same
-libraries and the same settings of the backend (measured on two cores with TensorFlow,
-JAX and PyTorch, with one thread and with two). Another processor or another setting,
-such as TensorFlow with and without oneDNN, rounds sums differently. A training
-amplifies that: the losses of the three epochs in the tests then differ by 2e-5, 4e-3
-and 8e-2 of their size. Several processes, see `devices`, are one run, whose files the
-first of them writes.
+Training uses `compile` and `fit` of Keras. After each epoch, a callback writes the
+whole
+state of the training: weights, momenta, the state of dropout, and the log. The order of
+videos and clips depends only on the seed and the number of the step. So a killed run
+resumes after its last complete epoch, with the same result as a run that was not
+killed: bit for bit on one machine, with the same libraries and the same settings of the
+backend (measured on two cores with TensorFlow, JAX and PyTorch, with one thread and
+with two). Another processor or another setting, such as TensorFlow with and without
+oneDNN, rounds sums differently. Training amplifies this: the losses of the three epochs
+in the tests then differ by relative errors of 2e-5, 4e-3 and 8e-2. Several processes,
+see `devices`, are one run. The first process writes the files.
 """
 
 import csv
@@ -57,45 +57,48 @@ def finetune(
     verbose="auto",
     mirror_pairs=(),
 ):
-    """Trains a model and writes it as a folder in the Hub's layout.
+    """Trains a model and writes it as a folder in the layout of the Hub.
 
-    The folder holds the best model (`stzoo.load(folder)`): that with the highest
-    accuracy on `validation`, or without validation the last one; `log.csv` and
-    `curves.png` (if matplotlib is there, the extra `plots`); `README.md`, the model
-    card, unless there is one that was edited; `run.json`, what the run
-    is, and `state.npz`, the last whole epoch, from which the next call with the same
-    arguments resumes, with the same result (see the module for what it depends on).
-    `state.npz` may be deleted afterwards.
+    The folder contains:
 
-    On several devices, see `stzoo.training.devices.distribute`, a batch of the recipe
-    is that of all of them together. Several machines must share the folder.
+    * the best model (`stzoo.load(folder)`), which has the highest accuracy on
+      `validation`. Without validation, it is the last one;
+    * `log.csv`, and `curves.png` if matplotlib is installed (the extra `plots`);
+    * `README.md`, the model card. An edited card is kept;
+    * `run.json`, the settings of the run;
+    * `state.npz`, the last complete epoch. The next call with the same arguments
+      resumes from it, with the same result (see the module docstring for the
+      conditions). It can be deleted after the training.
+
+    On several devices, see `stzoo.training.devices.distribute`, the batch of the recipe
+    is the batch over all devices. Several machines must share the folder.
 
     Args:
-        model: a model of the zoo. For the same result again, call
-            `keras.utils.set_random_seed` before it is built. For mixed precision, call
-            `keras.config.set_dtype_policy("mixed_bfloat16")` before it is built.
+        model: a model of the zoo. For reproducible results, call
+            `keras.utils.set_random_seed` before building it. For mixed precision, call
+            `keras.config.set_dtype_policy("mixed_bfloat16")` before building it.
         train: `stzoo.data.datasets.Videos`.
-        folder: path; made if it is not there.
+        folder: path. It is created if it does not exist.
         recipe: `stzoo.training.recipes.Recipe`, or the name of one, such as `"cost"`.
         validation: `stzoo.data.datasets.Videos` with the same classes, or `None`.
-        seed: int, of the order of videos and of the clips.
-        patience: int, training ends after so many epochs without a better one.
-        callbacks: callbacks of Keras, such as `keras.callbacks.TensorBoard`. Of several
-            processes, the first one calls them.
+        seed: int, seed of the order of videos and of the clips.
+        patience: int, number of epochs without improvement after which training stops.
+        callbacks: callbacks of Keras, such as `keras.callbacks.TensorBoard`. With
+            several processes, only the first one calls them.
         reading: `stzoo.data.reading.Reading`, how videos are read: the number of
             threads, the decoder, and whether videos that cannot be decoded are skipped.
-        verbose: as in `keras.Model.fit`.
-        mirror_pairs: pairs of classes that are mirror images of each other, where
-            their names do not tell it: tuples of two names, or the path of a file with
-            two names a line, see `stzoo.data.mirroring.mirror_pairs`. To mirror no
-            clips at all, pass `dataclasses.replace(recipe, flip=False)`.
+        verbose: see `keras.Model.fit`.
+        mirror_pairs: pairs of classes that are mirror images of each other, if their
+            names do not show it: tuples of two names, or the path of a file with two
+            names per line, see `stzoo.data.mirroring.mirror_pairs`. To disable
+            mirroring, pass `dataclasses.replace(recipe, flip=False)`.
 
     Returns:
-        List of dicts, what was logged in each epoch.
+        List of dicts, the log of each epoch.
 
     Raises:
-        ValueError: the classes do not fit, the model is quantized, the folder holds
-            something else, or the devices cannot share a batch equally.
+        ValueError: the classes do not match, the model is quantized, the folder has
+            other content, or the devices cannot share a batch equally.
 
     Example:
 
@@ -141,7 +144,7 @@ def finetune(
         order=Order(seed=seed, shard=(process, processes)),
         reading=reading,
     )
-    batches(train, augment)  # an error of the data comes before anything is written
+    batches(train, augment)  # errors in the data are raised before anything is written
     model.stzoo = dataclasses.replace(model.stzoo, clip=clip)
     _compile(model, recipe, count)
     run = _run(model, train, validation, recipe, seed)
@@ -155,7 +158,7 @@ def finetune(
     if not state.finished:
         model.fit(
             batches(train, augment, start=epoch * count),
-            shuffle=False,  # they are
+            shuffle=False,  # batches are already shuffled
             steps_per_epoch=count,
             initial_epoch=epoch,
             epochs=math.ceil(recipe.steps(count) / count),
@@ -164,12 +167,12 @@ def finetune(
             callbacks=[state, *(callbacks if process == 0 else ())],
             verbose=verbose if process == 0 else 0,
         )
-        devices.agree(len(state.history), processes)  # and the folder is whole
+        devices.agree(len(state.history), processes)  # the folder is complete
     return state.history
 
 
 def _batches(videos, augment=None, *, clip, batch_size, order, reading, **where):
-    """Batches for training, or without `augment` for validation."""
+    """Returns batches for training, or for validation without `augment`."""
     order = dataclasses.replace(order, **where)
     return clips(videos, clip, batch_size, bool(augment), augment, order, reading)
 
@@ -186,7 +189,7 @@ def _compile(model, recipe, steps_per_epoch):
 
 
 class _State(keras.callbacks.Callback):
-    """Keeps the last whole epoch, and the best one as the model of the folder."""
+    """Writes the last complete epoch, and the best one as the model of the folder."""
 
     def __init__(self, folder, labels, patience, write):
         super().__init__()
@@ -197,7 +200,7 @@ class _State(keras.callbacks.Callback):
 
     @property
     def best(self):
-        """The number of the best epoch, from 0."""
+        """The index of the best epoch."""
         if "val_accuracy" not in self.history[0]:
             return len(self.history) - 1
         values = [(row["val_accuracy"], -row["val_loss"]) for row in self.history]
@@ -205,7 +208,7 @@ class _State(keras.callbacks.Callback):
 
     @property
     def finished(self):
-        """Whether there were enough epochs without a better one."""
+        """Whether training stops because of `patience`."""
         if not self.patience or not self.history:
             return False
         return len(self.history) - 1 - self.best >= self.patience
@@ -227,7 +230,7 @@ class _State(keras.callbacks.Callback):
         writer.write(self.folder, files | card.files(config, self.folder, coming=files))
 
     def restore(self, model):
-        """Takes up the last whole epoch; returns how many there were."""
+        """Restores the last complete epoch. Returns the number of epochs so far."""
         if not (self.folder / STATE).exists():
             return 0
         model.optimizer.build(model.trainable_variables)
@@ -265,7 +268,7 @@ class _State(keras.callbacks.Callback):
 
 
 def _variables(model):
-    """All that a training changes: weights, the seeds of dropout, the optimizer's."""
+    """Returns the variables that training changes: weights, seeds, optimizer state."""
     return [*model.variables, *model.optimizer.variables]
 
 
@@ -274,18 +277,18 @@ def _check_classes(model, train, validation):
         raise ValueError("The videos have no classes, so there is nothing to learn.")
     if len(train.classes) != model.stzoo.classes:
         raise ValueError(
-            f"The videos are of {len(train.classes)} classes, the model of "
+            f"The videos have {len(train.classes)} classes, but the model has "
             f"{model.stzoo.classes}. Build it with classes={len(train.classes)}."
         )
     if validation and validation.classes != train.classes:
         raise ValueError(
-            "The classes of the validation are not those of the training, in their "
-            "order. Read it with classes=train.classes."
+            "The validation videos must have the classes of the training videos, in "
+            "the same order. Read them with classes=train.classes."
         )
 
 
 def _about(recipe, train, validation, seed):
-    """What a model card says of a training."""
+    """Returns the facts of a training for its model card."""
     about = {
         "recipe": recipe.name,
         "recipe_source": recipe.source,
@@ -298,7 +301,7 @@ def _about(recipe, train, validation, seed):
 
 
 def _run(model, train, validation, recipe, seed):
-    """What makes a run this one and no other."""
+    """Returns the settings that identify a run."""
 
     def listed(videos):
         lines = zip(videos.paths, videos.labels, strict=True)
@@ -318,9 +321,9 @@ def _run(model, train, validation, recipe, seed):
 
 
 def _mirrored(classes, augment):
-    """The classes of mirrored clips by name, or `None` if no label changes; logged."""
+    """Logs and returns the labels of mirrored clips, or `None` if none changes."""
     if not augment.flip:
-        logger.info("No clip is mirrored.")
+        logger.info("Clips are not mirrored.")
         return None
     logger.info("%s", mirroring.describe(classes, augment.pairs))
     named = {
@@ -331,6 +334,6 @@ def _mirrored(classes, augment):
 
 
 def _ensure_no_model(folder):
-    """Raises a `ValueError` for a folder whose model is not from a training here."""
+    """Raises a `ValueError` if a folder has a model that is not from this training."""
     if (folder / hub.CONFIG).exists() and not (folder / RUN).exists():
-        raise ValueError(f"{folder} holds a model already. Choose another folder.")
+        raise ValueError(f"{folder} already contains a model. Choose another folder.")

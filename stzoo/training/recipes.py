@@ -1,8 +1,7 @@
-"""The schedules with which the papers were trained, for models and data of any size.
+"""The training recipes of the papers, for models and data of any size.
 
-What belongs to the weights (frames, their stride, crop, normalisation) is in
-`stzoo.weights.config.ClipConfig`. What belongs to the training is here, a record for
-each:
+Settings of the weights (frames, their stride, crop, normalisation) are in
+`stzoo.weights.config.ClipConfig`. Settings of the training are here:
 
 | recipe            | source                                                        |
 |-------------------|---------------------------------------------------------------|
@@ -14,14 +13,18 @@ each:
 | `tsm`             | the code of TSM, Kinetics-400                                 |
 | `tsm_ucf101`      | the code of TSM, from Kinetics to UCF101                      |
 | `gsm`             | the code of GSM, Something-Something v1                       |
-| `cstm`            | that of GSM, from which CSTM descends                         |
+| `cstm`            | the recipe of GSM, on which CSTM is based                     |
 
-All recipes deviate from their sources in these points. The rate of a warm-up or a
-cosine changes with each step; in the sources it changes with each epoch. Biases and
-batch norms are not decayed, as in TSM and GSM; the code of CoST decays them. A mirrored
-video gets the class of its mirror image, see `Recipe.augment`; only GSM's code does
-that. CoST's paper trained with two asynchronous workers; here all devices step
-together.
+All recipes deviate from their sources in these points:
+
+* The learning rate of a warm-up or a cosine changes with each step. In the sources it
+  changes with each epoch.
+* Biases and batch norms are not decayed, as in TSM and GSM. The code of CoST decays
+  them.
+* A mirrored video gets the class of its mirror image, see `Recipe.augment`. Only the
+  code of GSM does this.
+* The paper of CoST trained with two asynchronous workers. Here all devices are
+  synchronous.
 """
 
 import dataclasses
@@ -36,36 +39,37 @@ from stzoo.training.sgd import SGD
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained: SGD with momentum, and what surrounds it.
+    """How a model is trained: SGD with momentum, its schedule and the augmentation.
 
     Args:
         name: string.
         source: string, where the numbers come from.
         learning_rate: float, the learning rate for `batch_size`.
-        batch_size: int, clips in a step, of all devices together.
-        epochs: int, passes over the data; or
-        iterations: int, steps.
-        milestones: tuple of floats, shares of the training after which the rate is
-            divided by 10. Empty: it falls along half a cosine.
-        warmup: float, the share of the training in which the rate first rises, from a
-            tenth, in a line.
+        batch_size: int, clips per step, over all devices.
+        epochs: int, length of the training in epochs. Give either this or `iterations`.
+        iterations: int, length of the training in steps.
+        milestones: tuple of floats, fractions of the training after which the learning
+            rate is divided by 10. If empty, it decays along half a cosine.
+        warmup: float, fraction of the training in which the learning rate rises
+            linearly, starting at a tenth.
         momentum: float.
         weight_decay: float, weight decay of kernels.
-        clipnorm: float, the largest norm of all gradients together, or `None`.
-        head_rate: float, how many times the rate the new head learns with.
-        bias_rate: float, how many times the rate biases learn with.
-        dropout: float, share of the features that is dropped before the head.
-        frozen: bool, whether all batch norms but the first keep their statistics and
-            parameters.
-        short_sides: tuple of two floats, the range of the shorter side of frames, as
-            multiples of `ClipConfig.short_side`, before a crop at a random place; or
-        scales: tuple of floats, the sizes of TSN's crops, see `Augment`.
-        flip: bool, whether every other clip is mirrored.
-        views: string, clips x crops of a video when it is tested.
-        sample_fps: float, see videos as if they had so many frames per second, see
-            `stzoo.weights.config.ClipConfig`. The model is fed so from then on.
-        inferred: tuple of strings, which of these the source does not give, or
-            `("all",)`. They are what is customary, or what the other sources have.
+        clipnorm: float, maximum global norm of the gradients, or `None`.
+        head_rate: float, multiplier of the learning rate of a new head.
+        bias_rate: float, multiplier of the learning rate of biases.
+        dropout: float, fraction of the features that is dropped before the head.
+        frozen: bool, whether to freeze the statistics and parameters of all batch norms
+            except the first.
+        short_sides: tuple of two floats, range of the shorter side of frames, as
+            multiples of `ClipConfig.short_side`, before a random crop. Give either this
+            or `scales`.
+        scales: tuple of floats, sizes of TSN's crops, see `Augment`.
+        flip: bool, whether to mirror clips at random, with a probability of 0.5.
+        views: string, clips x crops of a video for testing.
+        sample_fps: float, frame rate to which videos are resampled, see
+            `stzoo.weights.config.ClipConfig`. It becomes a property of the model.
+        inferred: tuple of strings, the settings that the source does not give, or
+            `("all",)`. They are customary values, or those of the other sources.
     """
 
     name: str
@@ -105,22 +109,23 @@ class Recipe:
                 )
         if not all(0 < share < 1 for share in (*self.milestones, self.warmup or 0.5)):
             raise ValueError(
-                f"Recipe {self.name}: milestones and warmup are shares of the "
+                f"Recipe {self.name}: milestones and warmup are fractions of the "
                 f"training, between 0 and 1. Received: {self.milestones}, "
                 f"{self.warmup}."
             )
         if self.milestones and self.warmup:
             raise ValueError(
-                f"Recipe {self.name}: only a cosine has a warm-up. Leave out "
+                f"Recipe {self.name}: only a cosine has a warm-up. Remove either "
                 "milestones or warmup."
             )
 
     def resized(self, epochs=None, batch_size=None):
-        """The same recipe for another length or another batch.
+        """Returns this recipe with another length or another batch size.
 
-        The rate follows the batch in proportion (Goyal et al.: Accurate, Large
-        Minibatch SGD. 2017, Section 2.1), and iterations see as many clips as before.
-        Drops and warm-up are shares, so they move with the length.
+        The learning rate scales with the batch size (Goyal et al.: Accurate, Large
+        Minibatch SGD. 2017, Section 2.1). A length in iterations is changed to keep the
+        number of clips. Milestones and warm-up are fractions, so they follow the
+        length.
 
         Args:
             epochs: int, or `None` for the length of the recipe.
@@ -141,14 +146,14 @@ class Recipe:
         return dataclasses.replace(self, **new)
 
     def steps(self, steps_per_epoch):
-        """The number of steps of the whole training."""
+        """Returns the number of steps of the whole training."""
         return self.iterations or self.epochs * steps_per_epoch
 
     def schedule(self, steps_per_epoch):
-        """The learning rate of each step, as a schedule of Keras."""
+        """Returns the learning rate of each step, as a schedule of Keras."""
         steps = self.steps(steps_per_epoch)
         if self.milestones:
-            # The rate of Keras' schedule still holds at a boundary itself.
+            # At a boundary, Keras' schedule still returns the rate before it.
             boundaries = [round(share * steps) - 1 for share in self.milestones]
             values = [
                 self.learning_rate * 0.1**drop
@@ -164,7 +169,7 @@ class Recipe:
         )
 
     def optimizer(self, steps_per_epoch):
-        """The optimizer, for `model.compile`.
+        """Returns the optimizer for `model.compile`.
 
         Args:
             steps_per_epoch: int, batches of the data, see `stzoo.data.pipeline.steps`.
@@ -182,9 +187,9 @@ class Recipe:
         )
 
     def prepare(self, model):
-        """Sets the dropout of a model, and freezes its batch norms if need be.
+        """Sets the dropout of a model, and freezes its batch norms if `frozen`.
 
-        To be called before `model.compile`.
+        Call it before `model.compile`.
 
         Args:
             model: a model of the zoo.
@@ -195,27 +200,27 @@ class Recipe:
                 norm.trainable = False
 
     def augment(self, clip, classes=(), given=()):
-        """How clips are varied in training.
+        """Returns the augmentation of clips in training.
 
         Args:
             clip: `stzoo.weights.config.ClipConfig`, what the model expects.
-            classes: sequence of strings, the names of the classes: a mirrored video
-                gets the class of its mirror image, "right to left" for "left to
-                right", and one whose mirror image has no class is not mirrored.
-            given: pairs of classes that the names do not tell, or the path of a file
+            classes: sequence of strings, the names of the classes. A mirrored video
+                gets the class of its mirror image, such as "right to left" for "left to
+                right". A video whose mirror image has no class is not mirrored.
+            given: pairs of classes that the names do not show, or the path of a file
                 of them, see `stzoo.data.mirroring.mirror_pairs`.
 
         Returns:
             `stzoo.data.transforms.Augment`.
 
         Raises:
-            ValueError: pairs are given but the recipe mirrors no clips, or a pair is
-                not of two classes.
+            ValueError: pairs are given but the recipe mirrors no clips, or a pair does
+                not consist of two classes.
         """
         if given and not self.flip:
             raise ValueError(
                 f"Recipe {self.name}: with flip=False no clip is mirrored, so pairs of "
-                f"classes have no effect. Leave out one of both. Received: {given!r}."
+                f"classes have no effect. Remove one of them. Received: {given!r}."
             )
         sides = self.short_sides and tuple(
             round(clip.short_side * factor) for factor in self.short_sides
@@ -225,16 +230,16 @@ class Recipe:
 
 
 def _batch_norms(model):
-    """The batch norms of a model in its order, those inside of operators too."""
+    """Returns the batch norms of a model in order, including those in operators."""
     layers = []
     for layer in model.layers:
-        # Those inside of operators: of GateShift, and of CSTM, whose shift may be one.
+        # GateShift contains a batch norm. CSTM contains one, and possibly a GateShift.
         shift = getattr(layer, "shifted", None)
         layers += [layer, getattr(layer, "bn", None), getattr(shift, "bn", None)]
     return [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
 
 
-_CROPS = (1, 0.875, 0.75, 0.66)  # of TSN, and the line that follows it
+_CROPS = (1, 0.875, 0.75, 0.66)  # of TSN, TSM, GSM and CSTM
 
 _GSM = Recipe(
     "gsm",
@@ -248,7 +253,7 @@ _GSM = Recipe(
     bias_rate=2.0,
     scales=_CROPS,
     views="2x3",
-    inferred=("views",),  # two clips in the code; three crops, as TSM's on this data
+    inferred=("views",),  # two clips in the code; three crops as in TSM on this data
 )
 _RECIPES = (
     Recipe(
@@ -268,7 +273,7 @@ _RECIPES = (
         batch_size=32,
         iterations=600_000,
         milestones=(0.5, 0.75),
-        views="10x1",  # of the whole frame: `input_shape=(8, None, None, 3)`
+        views="10x1",  # the whole frame: `input_shape=(8, None, None, 3)`
         inferred=("dropout", "flip"),
     ),
     Recipe(
@@ -310,7 +315,7 @@ _RECIPES = (
         dropout=0.8,
         frozen=True,
         scales=_CROPS,
-        inferred=("views",),  # ten crops of 25 frames there
+        inferred=("views",),  # the source has ten crops of 25 frames
     ),
     Recipe(
         "tsm",
@@ -351,7 +356,7 @@ RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 
 
 def named(recipe):
-    """A recipe, which may be given by its name.
+    """Returns a recipe, given as itself or by its name.
 
     Raises:
         ValueError: there is no recipe of this name.

@@ -1,16 +1,16 @@
-"""What a network that was trained on one data set is worth on another.
+"""Evaluation of the features of a network on another data set.
 
 Qiu, Yao, Mei: Learning Spatio-Temporal Representation with Pseudo-3D Residual
-Networks. ICCV 2017, Section 5. Three tasks: the class of a video from the scores of
-some of its clips, the class from their features by a linear SVM, and whether two
-videos show the same action, which is the protocol of ASLAN:
+Networks. ICCV 2017, Section 5. There are three tasks: classify a video by the scores of
+some of its clips, classify it by their features with a linear SVM, and decide whether
+two videos show the same action, which is the protocol of ASLAN:
 
 Kliper-Gross, Hassner, Wolf: The Action Similarity Labeling Challenge. TPAMI 34 (3),
 2012.
 
-*Inferred*: features have length 1 (as Tran et al., ICCV 2015, have them), the SVM has
-the C of scikit-learn, and the twelve similarities, whose table could not be had, are
-written from what is known of it and may differ from it in a term.
+*Inferred*: features have length 1 (as in Tran et al., ICCV 2015), and the SVM has the
+default C of scikit-learn. The table of the twelve similarities was not available, so
+they may differ from it in a term.
 """
 
 import numpy as np
@@ -23,12 +23,12 @@ from stzoo.layers.network import Network
 
 
 def scores(model, video, clips=20, rng=None):
-    """Class probabilities of a video, averaged over some of its clips.
+    """Computes the class probabilities of a video, averaged over some of its clips.
 
     Args:
         model: a model of the zoo.
         video: path of a video, or uint8 array `(frames, height, width, 3)`, RGB.
-        clips: int, number of clips, of the middle of the frame (20 in Section 5.1).
+        clips: int, number of clips with a center crop (20 in Section 5.1).
         rng: `np.random.Generator` for random clips, one from each part of the video;
             `None` for the middle of each part.
 
@@ -39,15 +39,15 @@ def scores(model, video, clips=20, rng=None):
 
 
 def features(model, videos, clips=20, rng=None, layer="avgpool"):
-    """Features of videos, averaged over some of the clips of each.
+    """Computes the features of videos, averaged over some clips of each.
 
     Args:
         model: a model of the zoo.
-        videos: sequence of what `scores` takes.
-        clips: int, number of clips of each video, of the middle of the frame.
-        rng: `np.random.Generator` for random clips, `None` for clips evenly spread.
-        layer: string, name of the layer. `"avgpool"` is the paper's pool5; of maps,
-            the mean over time and space is taken.
+        videos: sequence of videos, see `scores`.
+        clips: int, number of clips of each video, with a center crop.
+        rng: `np.random.Generator` for random clips, or `None` for evenly spread clips.
+        layer: string, name of the layer. `"avgpool"` is the paper's pool5. Maps are
+            averaged over time and space.
 
     Returns:
         float32 array `(videos, channels)`.
@@ -62,7 +62,7 @@ def features(model, videos, clips=20, rng=None, layer="avgpool"):
 
 
 def linear_svm(features, labels):
-    """A linear SVM on features (Section 5.2).
+    """Fits a linear SVM on features (Section 5.2).
 
     Args:
         features: array `(videos, channels)`.
@@ -79,10 +79,11 @@ def linear_svm(features, labels):
 
 
 def similarities(first, second):
-    """Twelve ways in which two vectors are alike (ASLAN; inferred, see the module).
+    """Computes twelve similarities of two vectors (ASLAN; inferred, see the module).
 
     Args:
-        first: array `(..., channels)`, of numbers from 0, such as what follows a ReLU.
+        first: array `(..., channels)` of non-negative numbers, such as those after a
+            ReLU.
         second: array of the same shape.
 
     Returns:
@@ -90,8 +91,8 @@ def similarities(first, second):
     """
     if min(np.min(first), np.min(second)) < 0:
         raise ValueError(
-            "The similarities of ASLAN are for features from 0, such as those after a "
-            f"ReLU. Received: a feature of {min(np.min(first), np.min(second)):.3g}."
+            "The similarities of ASLAN need non-negative features, as after a ReLU. "
+            f"Received: a feature of {min(np.min(first), np.min(second)):.3g}."
         )
     x, y = (_unit(np.asarray(vectors, "float64")) for vectors in (first, second))
     shared, total = np.minimum(x, y).sum(-1), x.sum(-1) + y.sum(-1)
@@ -117,19 +118,19 @@ _TINY = 1e-12
 
 
 def action_similarity(first, second, same, folds=10):
-    """How well an SVM on similarities tells whether two videos show one action.
+    """Evaluates an SVM on similarities that decides whether two actions are the same.
 
     Args:
-        first: array `(pairs, channels)`, features of one video of each pair, or a
-            list of such arrays from several layers, whose similarities are joined.
-        second: likewise, of the other videos.
+        first: array `(pairs, channels)`, features of the first video of each pair, or a
+            list of such arrays from several layers, whose similarities are
+            concatenated.
+        second: the same for the second video of each pair.
         same: bool array `(pairs,)`.
-        folds: int, parts in which the pairs are tested, each by an SVM that has been
-            trained on the others (ASLAN has 10); or an int array `(pairs,)`, the part
-            of each pair, where parts must not share videos or actions.
+        folds: int, number of folds of a cross-validation (10 in ASLAN), or an int array
+            `(pairs,)`, the fold of each pair. Folds must not share videos or actions.
 
     Returns:
-        Dict: `"accuracy"`, the mean over the parts, and `"auc"`, the area under the
+        Dict: `"accuracy"`, the mean over the folds, and `"auc"`, the area under the
         ROC curve of all pairs.
     """
     from sklearn.metrics import roc_auc_score

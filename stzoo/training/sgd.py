@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as PyTorch does it, as the papers were trained."""
+"""Stochastic gradient descent like PyTorch's, with which the papers were trained."""
 
 import re
 
@@ -10,20 +10,20 @@ from keras import ops
 class SGD(keras.optimizers.Optimizer):
     """SGD with momentum whose weight decay is part of the gradient.
 
-    `keras.optimizers.SGD(weight_decay=)` shrinks weights beside the momentum: with a
-    momentum of 0.9, a tenth of what the same number does in PyTorch and Caffe. Its
-    momentum also holds past learning rates, which matters after a drop. This is
-    `torch.optim.SGD`, after `torch.nn.utils.clip_grad_norm_` if `global_clipnorm` is
-    given; and its groups of parameters with rates of their own.
+    `keras.optimizers.SGD(weight_decay=)` decays weights outside the momentum. With a
+    momentum of 0.9, this is a tenth of the effect of the same number in PyTorch and
+    Caffe. Its momentum also contains past learning rates, which matters after a drop.
+    This optimizer equals `torch.optim.SGD` with its parameter groups, and
+    `torch.nn.utils.clip_grad_norm_` if `global_clipnorm` is given.
 
     Args:
         learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`.
         momentum: float.
-        weight_decay: float, how much of each weight is added to its gradient.
-        exclude: tuple of regular expressions, searched for in the paths of variables:
-            those are not decayed. Default: biases, and the parameters of batch norms.
-        rates: dict from regular expression to float: the learning rate of variables
-            whose path it is found in is multiplied, once for each that is.
+        weight_decay: float, factor of each weight that is added to its gradient.
+        exclude: tuple of regular expressions. Variables whose path matches one are not
+            decayed. Defaults to biases and the parameters of batch norms.
+        rates: dict from regular expression to float, a multiplier of the learning rate
+            of variables whose path matches. Several matches are multiplied.
         **kwargs: arguments of `keras.optimizers.Optimizer`, such as
             `global_clipnorm`.
 
@@ -85,7 +85,7 @@ class SGD(keras.optimizers.Optimizer):
 
 
 def _forms(variable):
-    """A variable of Keras, and what TensorFlow calls `update_step` with instead."""
+    """Returns a variable of Keras, and what TensorFlow passes to `update_step`."""
     if keras.backend.backend() != "tensorflow":
         return (variable,)
     import tensorflow as tf

@@ -101,7 +101,7 @@ def test_timms_inception_v3_is_another_graph(tmp_path):
     }
     torch.save(state, tmp_path / "timm.pth")
     chosen = ["--option", "backbone=inception_v3", "--option", "width=4"]
-    with pytest.raises(SystemExit, match="this is torchvision's Inception v3, another"):
+    with pytest.raises(SystemExit, match="this is torchvision's Inception v3, whose"):
         convert("tsn_tiny", tmp_path / "timm.pth", "--out", tmp_path / "out", *chosen)
 
 

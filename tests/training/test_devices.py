@@ -1,4 +1,4 @@
-"""Several devices and processes, which are CPUs here, each run in a new process."""
+"""Several devices (here CPUs) and processes. Each run has a new process."""
 
 import json
 import os
@@ -54,7 +54,7 @@ ONE, COUNT, NUMBER = (
 
 @pytest.fixture(scope="module")
 def start(motion_folder):
-    """Starts a process with so many devices, which runs code after `RUN`."""
+    """Starts a process with several devices, which runs code after `RUN`."""
 
     def start(code, count=1, **env):
         env |= {
@@ -75,7 +75,7 @@ def start(motion_folder):
 
 @pytest.fixture
 def together(start):
-    """Runs code in two processes; returns their exit codes and what they say."""
+    """Runs code in two processes. Returns their exit codes and outputs."""
 
     def together(code):
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -90,7 +90,7 @@ def together(start):
 
 @pytest.fixture(scope="module")
 def one_and_four(start, tmp_path_factory):
-    """What a run with one device writes, and what one with four does."""
+    """The folder of a run with one device, and that of a run with four."""
     one, four = (tmp_path_factory.mktemp(name) / "run" for name in ("one", "four"))
     process = start(f"run({str(one)!r})\ndistribute()\nrun({str(four)!r})", 4)
     said, _ = process.communicate()
@@ -99,10 +99,10 @@ def one_and_four(start, tmp_path_factory):
 
 
 def same(folder, expected):
-    """Two runs came to the same, but for rounding: sums have another order.
+    """Checks that two runs agree except for rounding, since sums have another order.
 
-    Weights are compared as one vector, and momenta, which are sums of gradients, too:
-    in single ones of them, gradients of opposite sign leave little but rounding.
+    Weights are compared as one vector, and so are momenta: in single elements,
+    gradients of opposite sign cancel and leave little more than rounding errors.
     """
     model = stzoo.load(folder), stzoo.load(expected)
     close(*(np.concatenate([w.ravel() for w in m.get_weights()]) for m in model))
@@ -122,21 +122,21 @@ def same(folder, expected):
 
 
 @pytest.mark.slow
-def test_four_devices_do_what_one_does(one_and_four):
+def test_four_devices_match_one(one_and_four):
     one, four = one_and_four
     same(four, one)
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does(one_and_four, together, tmp_path):
+def test_two_processes_match_one(one_and_four, together, tmp_path):
     codes, said = together(f"distribute()\nrun({str(tmp_path / 'run')!r})")
     assert codes == [0, 0], said
     same(tmp_path / "run", one_and_four[0])
 
 
 @pytest.mark.slow
-def test_two_processes_that_were_killed_go_on(one_and_four, together, tmp_path):
-    """They die in the middle of their second epoch."""
+def test_two_killed_processes_resume(one_and_four, together, tmp_path):
+    """They are killed in the middle of their second epoch."""
     code = f"distribute()\nrun({str(tmp_path / 'run')!r})"
     codes, said = together(KILL + code)
     assert codes == [-signal.SIGKILL] * 2, said
@@ -148,7 +148,7 @@ def test_two_processes_that_were_killed_go_on(one_and_four, together, tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_that_do_not_do_the_same_are_refused(together, tmp_path):
+def test_processes_with_different_trainings_are_refused(together, tmp_path):
     code = f"""
 import os
 distribute()
@@ -160,10 +160,10 @@ except ValueError as error:
 """
     codes, said = together(code)
     assert codes == [0, 0], said
-    assert said.count("The 2 processes do not do the same") == 2
+    assert said.count("The 2 processes do not run the same training") == 2
 
 
-def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):
+def test_a_batch_that_cannot_be_shared_equally_is_refused(monkeypatch):
     mesh = SimpleNamespace(devices=np.array(["cpu:0", "cpu:1", "cpu:2"]))
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     assert devices.shard(batch=4) == (0, 1)
@@ -176,5 +176,5 @@ def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):
 
 def test_other_backends_are_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(ValueError, match="with JAX only. This is torch"):
+    with pytest.raises(ValueError, match="needs JAX. The backend is torch"):
         devices.distribute()

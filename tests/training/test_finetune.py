@@ -33,7 +33,7 @@ def state(folder):
         return {name: file[name] for name in file.files}
 
 
-# Dies in the middle of an epoch, when fewer steps are written than were taken.
+# Killed in the middle of an epoch, when the last steps are not yet written.
 IN_AN_EPOCH = """
 class Kill(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
@@ -45,7 +45,7 @@ keras.Model.fit = lambda self, *args, callbacks, **kwargs: fit(
     self, *args, callbacks=[*callbacks, Kill()], **kwargs
 )
 """
-# Dies while it writes, when the best model may be newer than the state.
+# Killed while it writes, when the best model can be newer than the state.
 IN_A_WRITE = """
 write = os.replace
 
@@ -68,7 +68,7 @@ os.replace = die
 def test_a_killed_run_resumes_with_the_same_result(
     videos, motion_folder, tmp_path, kill
 ):
-    """It dies in its second epoch. The same means bit for bit."""
+    """It is killed in its second epoch. Results agree bit for bit."""
     whole = run(tmp_path / "whole", videos, validation=videos)
     code = f"""
 import os, signal
@@ -105,7 +105,7 @@ run({str(tmp_path / "killed")!r}, videos, validation=videos)
         run(tmp_path / "killed", videos, validation=videos, seed=1)
 
 
-def test_the_folder_is_a_model_with_labels_and_curves(videos, tmp_path, no_graphs):
+def test_the_folder_has_a_model_with_labels_and_curves(videos, tmp_path, no_graphs):
     history = run(tmp_path / "new", videos)
     model = stzoo.load(tmp_path / "new")
     assert model.stzoo.labels == ("rising", "shaking")
@@ -122,7 +122,7 @@ def test_the_folder_is_a_model_with_labels_and_curves(videos, tmp_path, no_graph
 
 
 def test_the_log_is_the_history(videos, tmp_path):
-    """Three epochs of three steps: rates of the recipe, and what Keras measures."""
+    """Three epochs of three steps have the rates of the recipe and Keras' metrics."""
     history = run(tmp_path, videos, validation=videos)
     with (tmp_path / "log.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -149,7 +149,7 @@ def test_the_log_is_the_history(videos, tmp_path):
     assert training["validation"] == {"videos": 6, **figures}
 
 
-def test_a_run_is_told_by_all_that_it_depends_on(videos, tmp_path):
+def test_a_run_is_identified_by_all_its_settings(videos, tmp_path):
     other = dataclasses.replace(
         videos, paths=videos.paths[:4], labels=videos.labels[:4]
     )
@@ -181,9 +181,12 @@ def test_a_run_is_told_by_all_that_it_depends_on(videos, tmp_path):
     ("rows", "best"),
     [
         ([(0.5, 1.0), (0.7, 2.0), (0.6, 0.1)], 1),
-        ([(0.5, 1.0), (0.5, 0.9), (0.5, 1.1)], 1),  # as accurate, with less loss
-        ([(0.5, 1.0), (0.5, 1.0)], 0),  # the first of equals
-        ([(None, 1.0), (None, 2.0)], 1),  # without validation the last
+        (
+            [(0.5, 1.0), (0.5, 0.9), (0.5, 1.1)],
+            1,
+        ),  # same accuracy, lower loss
+        ([(0.5, 1.0), (0.5, 1.0)], 0),  # the first of equal epochs
+        ([(None, 1.0), (None, 2.0)], 1),  # the last epoch without validation
     ],
 )
 def test_which_epoch_is_the_best(rows, best, tmp_path):
@@ -203,7 +206,7 @@ def test_which_epoch_is_the_best(rows, best, tmp_path):
 
 
 def test_early_stop_keeps_the_best(videos, tmp_path, monkeypatch, no_graphs):
-    """With a validation that gets worse, training ends, and stays ended."""
+    """Training stops when the validation gets worse, and does not resume."""
     accuracies = iter((0.9, 0.8, 0.7))
     monkeypatch.setattr(
         keras.Model,
@@ -237,12 +240,12 @@ def test_mirrored_classes_are_logged_and_belong_to_the_run(videos, tmp_path, cap
     upright = dataclasses.replace(RECIPE, flip=False)
     with pytest.raises(ValueError, match="flip=False no clip is mirrored"):
         finetune(build(), left, tmp_path / "x", upright, mirror_pairs=same)
-    with pytest.raises(ValueError, match="'up' is none of the 2 classes"):
+    with pytest.raises(ValueError, match="'up' is not one of the 2 classes"):
         run(tmp_path / "x", videos, mirror_pairs=[("up", "rising")])
     assert not (tmp_path / "x").exists()
 
 
-def test_callbacks_are_called_beside_our_own(videos, tmp_path):
+def test_given_callbacks_are_called(videos, tmp_path):
     seen = []
 
     def note(epoch, logs):
@@ -262,7 +265,7 @@ def test_a_recipe_by_its_name(videos, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_what_does_not_fit_writes_nothing(videos, tmp_path):
+def test_an_error_writes_nothing(videos, tmp_path):
     with pytest.raises(ValueError, match="Build it with classes=2"):
         finetune(build(3), videos, tmp_path / "new", RECIPE)
     other = datasets.Videos(videos.paths, videos.labels, videos.classes[::-1])
@@ -275,6 +278,6 @@ def test_what_does_not_fit_writes_nothing(videos, tmp_path):
     assert not (tmp_path / "new").exists()
     stzoo.save(build(), tmp_path / "model")
     before = (tmp_path / "model" / "config.json").read_bytes()
-    with pytest.raises(ValueError, match="holds a model already"):
+    with pytest.raises(ValueError, match="already contains a model"):
         run(tmp_path / "model", videos)
     assert (tmp_path / "model" / "config.json").read_bytes() == before

@@ -18,7 +18,7 @@ def rates(schedule, steps):
     return [float(numpy(schedule(step))) for step in steps]
 
 
-def test_steps_divide_by_ten_where_the_papers_say():
+def test_milestones_are_those_of_the_papers():
     # Iterations of CoST, Section 4.2: 300k and 450k of 600k.
     paper = RECIPES["cost_paper"].schedule(10)
     steps = (0, 299_999, 300_000, 449_999, 450_000, 599_999)
@@ -36,7 +36,7 @@ def test_steps_divide_by_ten_where_the_papers_say():
 
 
 def test_warmup_and_cosine():
-    """GSM: from a tenth to the rate in 10 epochs, then half a cosine in 50."""
+    """GSM rises from a tenth to the rate in 10 epochs, then decays in 50."""
     schedule = RECIPES["gsm"].schedule(4)
     expected = [
         0.01 * (0.1 + 0.9 * step / 40)
@@ -100,7 +100,7 @@ def test_recipes_have_the_numbers_of_their_sources(name):
     assert set(recipe.inferred) == INFERRED[name]
 
 
-def test_each_recipe_tells_its_name_and_its_source():
+def test_each_recipe_has_its_name_and_its_source():
     assert RECIPES.keys() == SOURCES.keys()
     assert {name: recipe.name for name, recipe in RECIPES.items()} == {
         name: name for name in SOURCES
@@ -131,7 +131,7 @@ def test_a_recipe_is_called_by_its_name():
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_recipes_shrink_to_few_steps(recipe):
+def test_recipes_work_with_few_steps(recipe):
     small = recipe.resized(epochs=2, batch_size=recipe.batch_size // 4)
     assert small.learning_rate == pytest.approx(recipe.learning_rate / 4)
     assert small.steps(1) == 2
@@ -140,7 +140,7 @@ def test_recipes_shrink_to_few_steps(recipe):
     assert recipe.inferred == ("all",) or set(recipe.inferred) <= fields
 
 
-def test_another_batch_sees_as_many_clips():
+def test_another_batch_size_keeps_the_number_of_clips():
     small = RECIPES["p3d_ucf101"].resized(batch_size=32)
     assert (small.batch_size, small.iterations) == (32, 30_000)
     large = RECIPES["p3d_ucf101"].resized(batch_size=10**7)
@@ -157,8 +157,8 @@ def test_another_batch_sees_as_many_clips():
 LENGTH = "Recipe mine: give the length in epochs or in iterations. Received: "
 COUNT = "Recipe mine: {} must be a whole number from 1. Received: {}."
 SHARES = (
-    "Recipe mine: milestones and warmup are shares of the training, between 0 and 1. "
-    "Received: {}, {}."
+    "Recipe mine: milestones and warmup are fractions of the training, between 0 and "
+    "1. Received: {}, {}."
 )
 
 
@@ -179,11 +179,12 @@ SHARES = (
         (dict(epochs=3, warmup=1.5), SHARES.format((), 1.5)),
         (
             dict(epochs=3, milestones=(0.5,), warmup=0.1),
-            "Recipe mine: only a cosine has a warm-up. Leave out milestones or warmup.",
+            "Recipe mine: only a cosine has a warm-up. Remove either milestones or "
+            "warmup.",
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong, message):
+def test_bad_settings_are_refused(wrong, message):
     with pytest.raises(ValueError) as error:
         Recipe("mine", "me", **{"learning_rate": 0.1, "batch_size": 8, **wrong})
     assert str(error.value) == message
@@ -204,14 +205,14 @@ def test_a_cosine_without_warmup_starts_at_the_rate():
 
 
 def test_a_warmup_leaves_a_step_for_the_cosine():
-    """Of two steps, nine tenths round to two."""
+    """Nine tenths of two steps round to two."""
     recipe = Recipe(
         "mine", "me", learning_rate=0.1, batch_size=1, iterations=2, warmup=0.9
     )
     assert rates(recipe.schedule(9), (0, 1, 2)) == pytest.approx([0.01, 0.1, 0])
 
 
-def test_batch_norms_of_other_recipes_learn():
+def test_batch_norms_of_other_recipes_are_trained():
     model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
     RECIPES["cost"].prepare(model)
     assert model.get_layer("dropout").rate == 0.5
@@ -263,8 +264,8 @@ def test_the_optimizer_has_the_rates_and_the_decay_of_the_recipe():
     assert RECIPES["cost"].optimizer(10).rates == {}
 
 
-def test_mirrored_motions_have_the_label_of_what_is_seen():
-    """In a mirror, what moves to the right moves to the left; up stays up."""
+def test_mirrored_motions_have_the_label_of_the_mirror_image():
+    """Mirroring swaps left and right, and keeps up and down."""
     clip = stzoo.cost_tiny(width=4, depths=(1, 1, 1, 1)).stzoo.clip
     index = motions.CLASSES.index
     mirrored = {
@@ -295,7 +296,7 @@ def test_short_sides_follow_the_clip():
     clip = stzoo.cost_tiny(width=4, depths=(1, 1, 1, 1)).stzoo.clip
     assert RECIPES["p3d_ucf101"].augment(clip).short_sides == (72, 72)
     assert RECIPES["gsm"].augment(clip).scales == (1, 0.875, 0.75, 0.66)
-    assert RECIPES["cost"].augment(clip).short_sides is None  # 1 to 5 / 4 of it
+    assert RECIPES["cost"].augment(clip).short_sides is None  # 1 to 5 / 4
     wide = dataclasses.replace(RECIPES["cost"], short_sides=(1, 1.25))
     assert wide.augment(clip).short_sides == (72, 90)
     paired = RECIPES["cost"].augment(clip, motions.CLASSES)
@@ -306,7 +307,7 @@ def test_short_sides_follow_the_clip():
     assert (augment.flip, augment.pairs) == (False, None)
 
 
-def test_pairs_that_names_do_not_tell():
+def test_given_pairs_that_names_do_not_show():
     given = [("catching", "throwing")]
     classes = ("catching", "throwing", "turning left", "turning right")
     augment = RECIPES["cost"].augment(ClipConfig(), classes, given)
@@ -316,12 +317,12 @@ def test_pairs_that_names_do_not_tell():
         straight.augment(ClipConfig(), classes, given)
     assert str(error.value) == (
         "Recipe cost: with flip=False no clip is mirrored, so pairs of classes have no "
-        "effect. Leave out one of both. Received: [('catching', 'throwing')]."
+        "effect. Remove one of them. Received: [('catching', 'throwing')]."
     )
 
 
-def test_views_of_the_shifting_line_keep_the_direction_of_a_motion():
-    """Two clips and three crops: each of the six still shows what the label says."""
+def test_views_of_tsm_and_gsm_keep_the_direction_of_a_motion():
+    """Each of the two clips with three crops still shows the motion of the label."""
     clip = stzoo.cstm_tiny(width=8, depth=1).stzoo.clip
     width = 2 * clip.height
     video = np.zeros((40, clip.short_side, width, 3), np.uint8)

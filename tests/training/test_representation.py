@@ -22,7 +22,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def videos():
-    """Each movement equally often, and the number of each video's movement."""
+    """Videos with each movement equally often, and the indices of their movements."""
     labels = np.tile(np.arange(12), 12)
     frames = [
         motions.render([5, number], motions.CLASSES[label])[0]
@@ -60,14 +60,14 @@ def test_features_are_means_over_clips(model, videos, described):
     close(maps[0], described[7])
 
 
-def test_a_linear_svm_tells_movements_apart(described, videos):
+def test_a_linear_svm_distinguishes_movements(described, videos):
     labels = videos[1]
     svm = representation.linear_svm(described[:96], labels[:96])
     assert svm.score(described[96:], labels[96:]) > 0.9
     assert svm.score(described[96:], np.roll(labels[96:], 1)) < 0.2
 
 
-def test_similarities_are_those_of_the_protocol():
+def test_similarities_match_their_equations():
     x, y = RNG.uniform(size=(2, 5)) * (RNG.uniform(size=(2, 5)) > 0.3)
     found = representation.similarities(x, y)
     a = [value / math.sqrt(sum(v * v for v in x)) for value in x]
@@ -111,6 +111,6 @@ def test_pairs_of_videos_show_the_same_action_or_not(described, videos):
     assert representation.action_similarity(*noise, same)["auc"] < 0.65
 
 
-def test_features_below_zero_have_no_similarities():
+def test_negative_features_are_refused():
     with pytest.raises(ValueError, match="Received: a feature of -0.5"):
         representation.similarities(np.array([[-0.5, 1]]), np.array([[1, 1]]))

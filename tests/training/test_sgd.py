@@ -15,7 +15,7 @@ def model():
     return keras.Model(inputs, keras.layers.Dense(2, name="fc")(x))
 
 
-def test_is_pytorchs_with_groups_decay_clipping_and_a_drop(model):
+def test_updates_equal_those_of_pytorch(model):
     rng = np.random.default_rng(0)
     rate = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.1, 0.01])
     rates = {"^fc/": 5.0, "bias$": 2.0}
@@ -52,7 +52,7 @@ def test_is_pytorchs_with_groups_decay_clipping_and_a_drop(model):
         close(variable, twin.detach().numpy())
 
 
-def test_trains_in_fit_and_comes_back_from_its_config(model):
+def test_it_works_in_fit_and_restores_from_its_config(model):
     x = np.random.default_rng(0).normal(size=(8, 3))
     optimizer = SGD(0.01, momentum=0.5, weight_decay=0.1, rates={"^fc/": 5})
     model.compile(optimizer, "mse")
