@@ -5,10 +5,9 @@ Computer Vision. CVPR 2016. https://arxiv.org/abs/1512.00567
 
 This is the conversion for Caffe of the Chinese University of Hong Kong, with its
 PyTorch names (https://github.com/yjxiong/tensorflow-model-zoo.torch). The graph differs
-from
-that of torchvision and timm, so their weights cannot be loaded: convolutions have a
-bias, 7x1 and 1x7 are swapped, as are 3x1 and 1x3, pools round up, the last block has a
-max pool, and the epsilon is 1e-5.
+from that of torchvision and timm, so their weights cannot be loaded: convolutions have
+a bias, 7x1 and 1x7 are swapped, as are 3x1 and 1x3, pools round up, the last block has
+a max pool, and the epsilon is 1e-5.
 """
 
 from itertools import islice

@@ -147,12 +147,12 @@ def _list_entries(source, format, label, split):
 
 
 def videos_within(folder):
-    """The videos in a folder and in the folders within it, in the order of their names.
+    """Lists the videos in a folder and its subfolders, sorted by name.
 
-    A folder that holds images but no videos is one video. Hidden files are left out.
+    A folder with images but no videos is one video. Hidden files are ignored.
 
     Args:
-        folder: path of a folder on this machine.
+        folder: path of a local folder.
 
     Returns:
         List of paths.

@@ -81,24 +81,24 @@ class Frames:
 
 
 class Resampled:
-    """A video as if it had another number of frames per second.
+    """A video resampled to another frame rate.
 
     Each frame is the one that the original shows at that time, so frames are repeated
-    or left out, never mixed.
+    or dropped, but never mixed.
 
     Args:
-        video: a video that knows its times.
+        video: a video with timestamps.
         fps: float, frames per second.
 
     Raises:
-        ValueError: the times of the frames are not known.
+        ValueError: the video has no timestamps.
     """
 
     def __init__(self, video, fps):
         if video.seconds is None:
             raise ValueError(
-                f"{video.name or 'The video'} does not say how many frames per second "
-                "it has, as a file does. Leave out sample_fps."
+                f"{video.name or 'The video'} has no frame rate. Pass a video file, or "
+                "remove sample_fps."
             )
         self.name, self.path, self.channels = video.name, video.path, video.channels
         self.video = video
@@ -106,7 +106,7 @@ class Resampled:
         last = np.diff(times)[-1] if len(times) > 1 else 1 / fps
         count = max(1, round((times[-1] - times[0] + last) * fps))
         self.seconds = times[0] + np.arange(count) / fps
-        # The middle of a frame's time decides, as its beginning may be rounded.
+        # Uses the middle of the time of a frame, since its start can be rounded.
         shown = np.searchsorted(times, self.seconds + 0.5 / fps, side="right") - 1
         self._shown = shown.clip(0, len(times) - 1)
 
@@ -114,7 +114,7 @@ class Resampled:
         return len(self._shown)
 
     def read(self, indices, short_side=None):
-        """The frames that are asked for, see `Video.read`."""
+        """Reads frames, see `stzoo.data.video.Video.read`."""
         return self.video.read(self._shown[np.asarray(indices, int)], short_side)
 
 

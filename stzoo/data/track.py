@@ -2,8 +2,7 @@
 
 A file has packets in decoding order. Frames are shown in the order of their timestamps,
 which differs if there are B-frames. A `Track` lists the packets and decodes a frame
-from
-the key frame before it, if the result is known to be that of a complete decode: in
+from the key frame before it, if the result is known to be that of a complete decode: in
 .mp4, .mov, .mkv and .webm, with a codec whose key frames can be checked, and with
 timestamps that agree with the decoder. Many other containers have invented timestamps
 or lack key frames (.avi, .mpg, .ts, .wmv, raw streams). They are decoded once when they
@@ -70,8 +69,8 @@ class Track:
 
     @property
     def seconds(self):
-        """When each frame is shown, counted from the first one, or `None`."""
-        if isinstance(self.times, range):  # the file has no times
+        """The time of each frame after the first one in seconds, or `None`."""
+        if isinstance(self.times, range):  # the file has no timestamps
             return np.arange(len(self.times)) / self.fps if self.fps else None
         times = np.array(self.times, float) - self.times[0]
         return times * float(self._stream.time_base)

@@ -1,20 +1,19 @@
-"""Frames become a video file."""
+"""Writes video files."""
 
 from fractions import Fraction
 
 
 def write_video(path, frames, fps, quantiser=23):
-    """Writes frames as an H.264 video in which each frame is coded by itself.
+    """Writes frames as an H.264 video without prediction between frames.
 
-    So the file is the same forwards and backwards: no frame is predicted from the one
-    before it.
+    So the compression has no direction of time.
 
     Args:
         path: path of the .mp4 file.
-        frames: uint8 array of shape `(frames, height, width, 3)`, RGB, of even height
+        frames: uint8 array of shape `(frames, height, width, 3)`, RGB, with even height
             and width.
         fps: float, frames per second.
-        quantiser: int from 0 (lossless) to 51, how coarsely each frame is coded.
+        quantiser: int from 0 (lossless) to 51 (worst).
     """
     import av
 
@@ -23,7 +22,7 @@ def write_video(path, frames, fps, quantiser=23):
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.gop_size = 1  # a key frame each
+        stream.gop_size = 1  # every frame is a key frame
         stream.thread_count = 1
         stream.options = {"preset": "ultrafast", "qp": str(quantiser)}
         for frame in frames:

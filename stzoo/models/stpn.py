@@ -24,8 +24,7 @@ The full text of the paper was not available. Its figures and Algorithm 1 *state
   0.5.
 * The output of compact bilinear fusion is divided by its root mean square. Algorithm 1
   does not do this, which is `normalize=False`. But then logits grow with the fifth
-  power
-  of the features: those of a new `stpn_tiny` are around 1e15.
+  power of the features: those of a new `stpn_tiny` are around 1e15.
 * The distance between snippets (τ) is unknown. Here they are adjacent. The distance is
   `stride` of the model's `ClipConfig`.
 * Flow is normalised by subtracting 128 and, if RGB has a standard deviation, dividing

@@ -1,4 +1,4 @@
-"""Videos that are not one file, and videos at another frame rate."""
+"""Videos from other sources than one file, and videos at another frame rate."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from stzoo.weights.config import ClipConfig
 
 
 def shown(seconds, fps):
-    """The frames of a resampled video, by their numbers in the original."""
+    """Returns the frames of a resampled video, by their indices in the original."""
     count = len(seconds)
     numbers = np.arange(count, dtype=np.uint8)[:, None, None, None]
     video = Frames("v", count, np.tile(numbers, (2, 2, 3)).__getitem__, 3, seconds)
@@ -23,7 +23,7 @@ def shown(seconds, fps):
     return frames[:, 0, 0, 0].tolist(), resampled.seconds
 
 
-def test_a_rate_that_divides_the_other_leaves_frames_out():
+def test_a_rate_that_divides_the_original_drops_frames():
     found, seconds = shown(np.arange(20) / 60, 12)
     assert found == [2, 7, 12, 17]  # the middle of each fifth
     np.testing.assert_allclose(seconds, np.arange(4) / 12)
@@ -33,7 +33,7 @@ def test_a_rate_that_divides_the_other_leaves_frames_out():
 
 @pytest.mark.parametrize("fps", [7.5, 10, 23.976, 25, 59.94])
 def test_each_frame_is_the_one_that_is_shown_at_that_time(fps):
-    """Against a search through all frames, with times that are not even."""
+    """The result matches a search through all frames, with uneven times."""
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.uniform(0.01, 0.2, 50))
     found, seconds = shown(times, fps)
@@ -45,23 +45,23 @@ def test_each_frame_is_the_one_that_is_shown_at_that_time(fps):
     )
 
 
-def test_one_frame_is_one_frame():
+def test_a_video_of_one_frame_keeps_it():
     assert shown(np.zeros(1), 25)[0] == [0]
 
 
-def test_what_has_no_times_has_no_rate():
+def test_videos_without_a_frame_rate_are_refused():
     video = as_video(np.zeros((4, 8, 8, 3), np.uint8))
-    with pytest.raises(ValueError, match="The video does not say how many frames per"):
+    with pytest.raises(ValueError, match="The video has no frame rate"):
         Resampled(video, 25)
     model = stzoo.cost_tiny(pretrained="motions")
-    with pytest.raises(ValueError, match="Leave out sample_fps"):
+    with pytest.raises(ValueError, match="remove sample_fps"):
         stzoo.predict(model, np.zeros((4, 80, 80, 3), np.uint8), sample_fps=25)
     with pytest.raises(ValueError, match="sample_fps must be a number above 0"):
         stzoo.predict(model, np.zeros((4, 80, 80, 3), np.uint8), sample_fps=-1)
 
 
-def test_one_motion_at_several_rates_has_one_answer(tmp_path):
-    """A clip of frames would span less and less of the motion, and answers differ."""
+def test_one_motion_at_several_rates_has_the_same_prediction(tmp_path):
+    """Without resampling, a clip would span less of the motion at a higher rate."""
     model = stzoo.cost_tiny(pretrained="motions")
     assert model.stzoo.clip.fps == motions.FPS == 12
     frames = motions.render(11, "approaching")[0]
@@ -105,7 +105,7 @@ def test_an_array_is_a_video_without_a_name(frames, channels):
     assert as_video(video) is video
 
 
-def test_what_is_no_video():
+def test_arrays_that_are_not_videos_are_refused():
     for other in ([[1]], None, "video.mp4"):
         assert refused(as_video, other) == (
             "A video must be a Video or a NumPy array of its frames. Received: "
@@ -125,7 +125,7 @@ def test_what_is_no_video():
         )
 
 
-def test_a_function_is_asked_for_each_frame_once_and_in_order(frames):
+def test_fetch_is_called_with_unique_sorted_indices(frames):
     asked = []
 
     def fetch(indices):
@@ -151,7 +151,7 @@ def test_frames_are_resized_if_a_short_side_is_given(frames):
 
 
 @pytest.mark.parametrize("name", [None, "a.mp4"])
-def test_frames_that_a_video_does_not_have(frames, name):
+def test_indices_out_of_range_are_refused(frames, name):
     video = Frames(name, 6, frames.__getitem__)
     assert len(video.read([0, 5])) == 2
     for indices in [(-1, 2), (2, 6), (-1, 6), (9, 9), (-3, -2)]:
@@ -174,8 +174,8 @@ def test_an_error_of_a_function_names_the_video():
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 @pytest.mark.parametrize("size", [(8, 6), (4, 20), (5, 12), (8, 13)])
-def test_each_channel_is_scaled_by_itself(channels, size):
-    """As Pillow does it, but for the outermost pixels, see `test_transforms.py`."""
+def test_each_channel_is_scaled_independently(channels, size):
+    """It matches Pillow, except in the outermost pixels, see `test_transforms.py`."""
     rng = np.random.default_rng(channels)
     frames = rng.integers(0, 256, (2, 2, 8, 12, channels), np.uint8)
     found = scale(frames, *size)
@@ -190,12 +190,12 @@ def test_each_channel_is_scaled_by_itself(channels, size):
             assert error[1:-1, 1:-1].max() <= 1
 
 
-def test_frames_of_the_right_size_stay(frames):
+def test_frames_of_the_right_size_are_not_changed(frames):
     assert scale(frames, 8, 12) is frames
     assert resize(frames, 8) is frames
 
 
-def test_one_frame_is_scaled_as_one_of_many(frames):
+def test_one_frame_is_scaled_like_several(frames):
     np.testing.assert_array_equal(scale(frames[0], 6, 9), scale(frames, 6, 9)[0])
-    turned = frames.transpose(0, 2, 1, 3)  # does not lie in order
+    turned = frames.transpose(0, 2, 1, 3)  # not contiguous
     np.testing.assert_array_equal(resize(turned, 6), scale(turned.copy(), 9, 6))
