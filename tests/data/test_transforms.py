@@ -403,6 +403,16 @@ def test_jitter_is_the_same_for_all_frames_and_matches_its_equations():
     assert beyond > 1, "values beyond the range are clipped"
 
 
+def test_jitter_needs_the_memory_of_one_copy_in_float32():
+    """Colours take four bytes for one, and two greys a third of that each."""
+    frames = np.zeros((16, 64, 64, 3), np.uint8)
+    tracemalloc.start()
+    jitter(frames, 0.4, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 7 * frames.nbytes
+
+
 def middle(frames):
     """Returns the x position of a bright thing in the first and in the last frame."""
     x = np.arange(frames.shape[2])

@@ -402,7 +402,10 @@ def test_what_cannot_be_evaluated(lights, tmp_path):
     assert refused(Bright(), lights, engine="ray") == (
         "engine='ray' computes parts: it needs a folder."
     )
-    broken = Videos(lights.paths[2:3] * 2, (0, 1), lights.classes)
+    assert refused(Bright(), lights, folder=tmp_path / "kept", engine="spark") == (
+        "engine must be one of ('local', 'ray'). Received: 'spark'."
+    )
+    broken = Videos(lights.paths[2:3], (0,), lights.classes)
     message = refused(Bright(), broken)
     assert message.startswith("No video could be decoded. The first: ")
     assert "broken.mp4" in message

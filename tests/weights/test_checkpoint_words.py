@@ -1,6 +1,7 @@
 """What is said of weights, word for word, and what becomes of them in small parts."""
 
 import hashlib
+import io
 import json
 import types
 
@@ -86,6 +87,7 @@ def test_a_file_of_a_folder_that_is_wrong(tmp_path):
     assert str(error) == f"{tmp_path}/{WEIGHTS}: it is cut. {advice}"
     for problem, told in [
         (ValueError("it is cut"), "it is cut"),
+        ("it has no tensor X.", "it has no tensor X"),
         ("a" * 1000, "a" * 1000),
         ("a" * 1000 + "b", "a" * 1000 + " ..."),
     ]:
@@ -212,12 +214,21 @@ def test_of_a_config_of_the_hub_only_so_much_is_read(tmp_path, monkeypatch):
     )
     source = checkpoint.read(URL)
     assert (source.where, source.data, source.config.classes) == (URL, None, 3)
+    places = []
+
+    class File(io.BytesIO):
+        def close(self):
+            places.append(self.tell())
+
+    file = types.SimpleNamespace(open=lambda mode: File(b"{" * 100))
+    monkeypatch.setattr(checkpoint.hub, "fetch", lambda where, filename: file)
     monkeypatch.setattr(checkpoint, "CONFIG_BYTES", 10)
     monkeypatch.setattr(config, "CONFIG_BYTES", 10)
     assert refused(checkpoint.read, URL) == (
         f"{URL}/{CONFIG}: this does not describe a model of stzoo: it has more than "
         "10 bytes. Nothing was removed; another revision may be right."
     )
+    assert places[0] == 11
 
 
 @pytest.fixture
