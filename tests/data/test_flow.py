@@ -111,6 +111,19 @@ def test_existing_flow_is_not_computed_again(channels, monkeypatch):
     np.testing.assert_array_equal(clip_views(known, clip), views)
 
 
+@pytest.mark.parametrize("method", ["dis", "tvl1"])
+def test_flow_is_computed_as_the_model_says(method, monkeypatch):
+    methods, computed = set(), flow.optical_flow
+
+    def optical_flow(frames, method):
+        methods.add(method)
+        return computed(frames)
+
+    monkeypatch.setattr(flow, "optical_flow", optical_flow)
+    clip_views(moving(2, 1, 8), dataclasses.replace(CLIP, flow=method))
+    assert methods == {method}
+
+
 @pytest.mark.parametrize("wanted", [[0, 2], [0, 1, 3, 4, 8], [7]])
 def test_flow_of_frames_with_gaps(wanted):
     frames = np.concatenate([moving(2, 0, 5), moving(0, 3, 5)])
