@@ -80,6 +80,14 @@ def test_views_are_cropped_lazily(frames):
     assert len(held) == 30
 
 
+def test_views_are_of_resized_frames(frames):
+    clip = ClipConfig(frames=4, stride=3, height=24, width=24, short_side=24)
+    small = resize(frames, 24)
+    starts = (0, 4, 8)
+    expected = [small[14:24:3, :, left : left + 24] for left in starts]
+    np.testing.assert_array_equal(clip_views(frames, clip, "1x3"), expected)
+
+
 def test_random_views_are_drawn_from_a_generator(frames):
     """There is one clip from each half of the 29 starts, with a center crop."""
     clip = ClipConfig(frames=4, stride=3, height=32, width=32, short_side=48)
@@ -137,10 +145,11 @@ def test_segments_and_whole_frames(frames):
     assert views.shape == (2, 4, 48, 64, 3)
     assert corner(views[0]) == (0, 0, [5, 15, 25, 35])
     assert corner(views[1]) == (0, 0, [0, 10, 20, 30])
-    assert refused(clip_views, frames, clip, "2x3") == (
-        "views='2x3' asks for 3 crops, but this model takes the whole frame. Pass "
-        'views="2x1".'
-    )
+    for crops in (2, 3):
+        assert refused(clip_views, frames, clip, f"2x{crops}") == (
+            f"views='2x{crops}' asks for {crops} crops, but this model takes the whole "
+            'frame. Pass views="2x1".'
+        )
 
 
 def test_short_videos(frames):
