@@ -45,6 +45,29 @@ def test_each_frame_is_the_one_that_is_shown_at_that_time(fps):
     )
 
 
+def test_the_last_frame_lasts_as_long_as_the_one_before():
+    assert shown([0, 0.5], 10)[0] == [0] * 5 + [1] * 5
+
+
+def test_a_frame_that_begins_in_the_middle_of_another_is_shown():
+    assert shown([0, 0.5, 1, 1.5], 1)[0] == [1, 3]
+
+
+def test_resampled_frames_are_resized():
+    frames = np.random.default_rng(0).integers(0, 256, (4, 8, 12, 3), np.uint8)
+    video = Resampled(Frames("v", 4, frames.__getitem__, 3, np.arange(4) / 4), 8)
+    np.testing.assert_array_equal(video.read([7, 2], 6), resize(frames, 6)[[3, 1]])
+    assert video.read([]).shape == (0, 8, 12, 3)
+
+
+def test_a_video_without_times_cannot_be_resampled():
+    for name in (None, "v"):
+        assert refused(Resampled, Frames(name, 4, None), 25) == (
+            f"{name or 'The video'} has no frame rate. Pass a video file, or remove "
+            "sample_fps."
+        )
+
+
 def test_a_video_of_one_frame_keeps_it():
     assert shown(np.zeros(1), 25)[0] == [0]
 

@@ -321,17 +321,19 @@ def test_evaluation_of_a_model_of_brightness(lights, tmp_path, kept):
         close(rows[5], probabilities(128 / 255))
 
 
-def test_so_many_threads_decode_as_are_asked_for(lights, monkeypatch):
+def test_videos_are_read_as_is_asked(lights, monkeypatch):
     seen = []
 
     def map_videos(function, paths, clip, reading):
-        seen.append((reading.views, reading.num_workers))
+        seen.append((reading.views, reading.num_workers, reading.sample_fps))
         return views.map_videos(function, paths, clip, reading)
 
     monkeypatch.setattr(evaluation, "map_videos", map_videos)
     evaluation.evaluate(Bright(), lights)
     evaluation.evaluate(Bright(), lights, views="2x1", num_workers=3)
-    assert seen == [("1x1", 4), ("2x1", 3)]
+    message = refused(Bright(), lights, sample_fps=5)
+    assert "has no frame rate" in message, "which a folder of frames does not have"
+    assert seen == [("1x1", 4, None), ("2x1", 3, None), ("1x1", 4, 5)]
 
 
 def test_predict_has_the_probabilities_of_the_logits():

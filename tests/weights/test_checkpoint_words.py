@@ -187,6 +187,29 @@ def test_weights_that_are_not_published(monkeypatch):
     assert asked == ["hf://somebody/c2d_tiny.two@v2"]
 
 
+def test_weights_of_no_dataset_are_not_near_to_each_other(monkeypatch):
+    monkeypatch.delenv("STZOO_HUB_NAMESPACE", raising=False)
+    entries = (ModelConfig("c2d_tiny", "mine"), ENTRIES[0])
+    message = refused(resolve, "mine", entries, kind=FileNotFoundError)
+    assert message.startswith(
+        "Nobody has published the weights c2d_tiny.mine. The nearest weights that can "
+        "be had: none of this family; "
+    )
+
+
+def test_the_log_says_that_the_original_is_taken(monkeypatch, caplog):
+    def missing(where):
+        raise FileNotFoundError("There is no such repository")
+
+    monkeypatch.setattr(checkpoint, "read", missing)
+    monkeypatch.setenv("STZOO_HUB_NAMESPACE", "somebody")
+    caplog.set_level("INFO", "stzoo")
+    assert resolve("first").where == "hf://zoo/one@v1"
+    assert caplog.messages == [
+        "There is no such repository: the original is taken instead."
+    ]
+
+
 def test_shipped_weights_come_before_those_of_the_hub(tmp_path, monkeypatch):
     asked = []
 
