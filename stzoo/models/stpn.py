@@ -435,6 +435,8 @@ FAMILY = Family(
             imagenet("stpn_bninception", "bn_inception", allow_missing=_NEW),
             options={"streams": "both", "length": 10},
             classes=101,
+            labels=(),
+            dataset="",
             clip=_clip("bn_inception", "both", 3, 10),
         ),
         _images("stpn_resnet50", "resnet50"),
