@@ -45,6 +45,16 @@ def test_list(run):
         "cost_tiny.motions",
     ]
     assert "98.2 (1x1 views)" in rows[-1] and "in the package" in rows[-1]
+    rows = [r.rstrip() for r in run("list", "--pretrained").stdout.splitlines()]
+    (row,) = [row for row in rows if row.startswith("stpn_vgg16.imagenet ")]
+    assert row.endswith("hf://timm/vgg16.tv_in1k, needs stzoo[flow]")
+    (row,) = [row for row in rows if row.startswith("tsm_resnet50.something_v2 ")]
+    assert (
+        row.split()[1:]
+        == (
+            "174 something_v2 23.9 M 32.7 62.7 (3 crops) - 95 MB download.openmmlab.com"
+        ).split()
+    )
     result = run("list", "tsm*50.k*", "--all", "--json")
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert [weights["classes"] for weights in found] == [400, 400, 400]

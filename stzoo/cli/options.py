@@ -1,6 +1,7 @@
 """What the commands share: options, models, errors, tables."""
 
 import logging
+import re
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -161,6 +162,7 @@ def show_weights(found):
     """A table of `stzoo.weights.catalogue.Weights`."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for name, justify in (
@@ -170,7 +172,7 @@ def show_weights(found):
     ):
         table.add_column(name, justify=justify, overflow="fold")
     for one in found:
-        table.add_row(*weights_row(one))
+        table.add_row(*map(Text, weights_row(one)))
     console = Console()
     if not console.is_terminal:  # a pipe gets whole lines
         console.width = 1000
@@ -181,6 +183,7 @@ def weights_row(one):
     """The cells of one set of weights."""
     views = one.measured.get("views")
     needs = f", needs {one.needs}" if one.needs else ""
+    host = re.match(r"https?://([^/]+)", one.where)
     return (
         one.name,
         f"{one.classes} {one.dataset}".strip(),
@@ -189,7 +192,7 @@ def weights_row(one):
         _accuracy(one.reported, one.reported.get("protocol")),
         _accuracy(one.measured, f"{views} views" if views else None),
         f"{one.download / 1e6:.0f} MB" if one.download else "-",
-        f"{one.where}{needs}",
+        f"{host[1] if host else one.where}{needs}",
     )
 
 
