@@ -195,7 +195,7 @@ def test_demo(run, tmp_path, monkeypatch):
     rendered = f"Rendered was {shape}, {motion}. The model answers "
     assert f"{rendered}{motion}. That is right." in result.stdout
     wrong = [("waving", 0.9)]
-    monkeypatch.setattr(stzoo, "predict", lambda *arguments: wrong)
+    monkeypatch.setattr(stzoo, "predict", lambda *arguments, **options: wrong)
     result = run("demo", "--out", tmp_path / "new", "--seed", 3)
     assert f"{rendered}waving. That is wrong: it is {motion}." in result.stdout
 

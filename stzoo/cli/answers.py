@@ -141,11 +141,11 @@ def demo(out, seed):
     frames, motion, shape = motions.render([seed, 2**32 - 1])
     out.mkdir(parents=True, exist_ok=True)
     motions.save(out / "demo.mp4", frames)
-    model = options.load_model(options.MODEL)
-    answers = stzoo.predict(model, out / "demo.mp4")
+    model = options.load_model(options.DEMO)
+    answers = stzoo.predict(model, out / "demo.mp4", views="3x1")
     with Video(out / "demo.mp4") as video:
         seen = clip_views(video, model.stzoo.clip)[0]
-    title = f"{options.MODEL} sees a video of: {shape}, {motion} (seed {seed})"
+    title = f"{options.DEMO} sees a video of: {shape}, {motion} (seed {seed})"
     filmstrip(seen, answers, out / "demo.png", title)
     options.show(title, answers)
     best = answers[0][0]
