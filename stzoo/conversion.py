@@ -3,8 +3,9 @@
 A checkpoint is a file of PyTorch (`.pth`, `.pth.tar`, `.pt`, `.safetensors`; with the
 names of mmaction2, of torchvision, of the port of P3D), of MXNet (`.params`) or of
 Caffe (`.caffemodel`). Every tensor of the file must find its variable and every
-variable its tensor, or nothing is converted. No framework but NumPy is needed to read
-any of them, and nothing but tensors is unpickled.
+variable its tensor, or nothing is converted. Reading needs neither PyTorch nor MXNet
+nor Caffe (a `.caffemodel` needs protobuf, `stzoo[caffe]`), and nothing but tensors is
+unpickled.
 """
 
 import dataclasses

@@ -83,6 +83,18 @@ def test_predict_goes_on_after_a_bad_file(run, video, tmp_path):
     assert len(second["answers"]) == 5
 
 
+def test_predict_goes_on_where_one_video_needs_a_library(run, video, monkeypatch):
+    def fail(path):
+        raise ImportError(f"{path} cannot be opened: aiohttp is missing.")
+
+    monkeypatch.setattr("stzoo.data.files.open_bytes", fail)
+    result = run("predict", "http://localhost/a.mp4", video, "--json")
+    assert result.exit_code == 1
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert first["error"].endswith("aiohttp is missing.")
+    assert second["answers"][0]["label"] == "falling"
+
+
 def test_predict_takes_folders_patterns_and_frames(run, video, tmp_path):
     for name, motion in (("b/rising.mp4", "rising"), ("b/c/falling.mp4", "falling")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -287,6 +287,8 @@ def count_sketch(x, hashes, dim):
 def gradient(function, x):
     """Computes the gradient of a scalar function.
 
+    Keras has no operation for it, so each backend implements it.
+
     Args:
         function: function of a tensor that returns a scalar tensor.
         x: array.

@@ -16,7 +16,9 @@ from stzoo.data import files
 @click.command("list")
 @click.argument("pattern", default="*")
 @click.option("--pretrained", is_flag=True, help="List weights instead of models.")
-@click.option("--all", "unavailable", is_flag=True, help="Also those not to be had.")
+@click.option(
+    "--all", "unavailable", is_flag=True, help="List unavailable weights too."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_models(pattern, pretrained, unavailable, as_json):
     """List the models whose name fits PATTERN, such as "cost*".

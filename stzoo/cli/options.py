@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 MODEL = "cost_tiny.motions"  # comes with the package
-DEMO = "cstm_tiny.motions"  # of those in the package, it is right most often
-GENERAL = "tsm_resnet50.kinetics400"  # the best of those that know everyday actions
+DEMO = "cstm_tiny.motions"  # comes with the package too
+GENERAL = "tsm_resnet50.kinetics400"  # knows 400 everyday actions
 OFFLINE = (
     f"Without a network, fetch {GENERAL} on a machine that has one, with `stzoo "
     "predict VIDEO`, and copy its cache (HF_HOME); or choose a model with --model. "

@@ -107,8 +107,8 @@ class Resampled:
         count = max(1, round((times[-1] - times[0] + last) * fps))
         self.seconds = times[0] + np.arange(count) / fps
         # Uses the middle of the time of a frame, since its start can be rounded.
-        shown = np.searchsorted(times, self.seconds + 0.5 / fps, side="right") - 1
-        self._shown = shown.clip(0, len(times) - 1)
+        middles = self.seconds + 0.5 / fps
+        self._shown = np.searchsorted(times, middles, side="right") - 1
 
     def __len__(self):
         return len(self._shown)

@@ -77,10 +77,13 @@ def predict_videos(model, videos, top=5, reading=Reading()):
 
 
 class _Warning(Reading):
-    """Says of videos what may be wrong with an answer."""
+    """Logs what may make an answer wrong."""
 
     def read(self, path, clip):
-        views, error = super().read(path, clip)
+        try:
+            views, error = super().read(path, clip)
+        except ImportError as missing:  # that this video needs, and others may not
+            return None, str(missing)
         if views is not None:
             _warn_of_short(path, views, self.timed(clip))
         return views, error

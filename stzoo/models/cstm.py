@@ -91,15 +91,8 @@ def cstm_tiny(
     name=None,
 ):
     """A small CSTM for tests, demonstrations and studies."""
-    options = dict(
-        fusion=fusion,
-        shift=shift,
-        kernel_size=kernel_size,
-        reduction=reduction,
-        backbone=backbone,
-        width=width,
-        depth=depth,
-    )
+    options = dict(fusion=fusion, shift=shift, kernel_size=kernel_size)
+    options |= dict(reduction=reduction, backbone=backbone, width=width, depth=depth)
     return FAMILY.build(cstm_tiny, options, classes, input_shape, pretrained, name)
 
 

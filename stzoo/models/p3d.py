@@ -244,13 +244,8 @@ def p3d_tiny(
     name=None,
 ):
     """A small `p3d_resnet50` for tests, demonstrations and studies."""
-    options = dict(
-        blocks=blocks,
-        modality=modality,
-        semantics=semantics,
-        width=width,
-        depths=depths,
-    )
+    options = dict(blocks=blocks, modality=modality, semantics=semantics)
+    options |= dict(width=width, depths=depths)
     return FAMILY.build(p3d_tiny, options, classes, input_shape, pretrained, name)
 
 

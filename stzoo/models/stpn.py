@@ -281,15 +281,8 @@ def stpn_bninception(
     name=None,
 ):
     """STPN on BN-Inception: 20.7 M parameters without the head."""
-    options = dict(
-        streams=streams,
-        fusions=tuple(fusions),
-        attention=attention,
-        dim=dim,
-        hidden=hidden,
-        normalize=normalize,
-        length=length,
-    )
+    options = dict(streams=streams, fusions=tuple(fusions), attention=attention)
+    options |= dict(dim=dim, hidden=hidden, normalize=normalize, length=length)
     return FAMILY.build(
         stpn_bninception, options, classes, input_shape, pretrained, name
     )
@@ -309,15 +302,8 @@ def stpn_resnet50(
     name=None,
 ):
     """STPN on ResNet-50: 47.3 M parameters without the head."""
-    options = dict(
-        streams=streams,
-        fusions=tuple(fusions),
-        attention=attention,
-        dim=dim,
-        hidden=hidden,
-        normalize=normalize,
-        length=length,
-    )
+    options = dict(streams=streams, fusions=tuple(fusions), attention=attention)
+    options |= dict(dim=dim, hidden=hidden, normalize=normalize, length=length)
     return FAMILY.build(stpn_resnet50, options, classes, input_shape, pretrained, name)
 
 
@@ -335,15 +321,8 @@ def stpn_vgg16(
     name=None,
 ):
     """STPN on VGG-16: 29.5 M parameters without the head."""
-    options = dict(
-        streams=streams,
-        fusions=tuple(fusions),
-        attention=attention,
-        dim=dim,
-        hidden=hidden,
-        normalize=normalize,
-        length=length,
-    )
+    options = dict(streams=streams, fusions=tuple(fusions), attention=attention)
+    options |= dict(dim=dim, hidden=hidden, normalize=normalize, length=length)
     return FAMILY.build(stpn_vgg16, options, classes, input_shape, pretrained, name)
 
 
@@ -363,17 +342,9 @@ def stpn_tiny(
     name=None,
 ):
     """A small STPN for tests, demonstrations and studies."""
-    options = dict(
-        streams=streams,
-        fusions=tuple(fusions),
-        attention=attention,
-        dim=dim,
-        hidden=hidden,
-        normalize=normalize,
-        length=length,
-        backbone=backbone,
-        width=width,
-    )
+    options = dict(streams=streams, fusions=tuple(fusions), attention=attention)
+    options |= dict(dim=dim, hidden=hidden, normalize=normalize, length=length)
+    options |= dict(backbone=backbone, width=width)
     return FAMILY.build(stpn_tiny, options, classes, input_shape, pretrained, name)
 
 

@@ -1,4 +1,4 @@
-"""The way of a model to the Hub: one commit of a folder, and results for its card."""
+"""Uploads the folder of a model to the Hub, and adds results to its card."""
 
 import dataclasses
 import logging
@@ -58,10 +58,11 @@ def push_to_hub(
 ):
     """Uploads a model to the Hub, with its card, in one commit.
 
-    Uploaded are `model.safetensors`, `config.json`, `README.md`, and what `evaluate`
-    and `finetune` have left beside them: `evaluation.json`, `classes.csv`, `log.csv`,
-    `confusion.png`, `curves.png`, and the `golden.npz` of the zoo's own. A card that
-    `stzoo` wrote is written anew for the Hub; one that was edited is uploaded as it is.
+    The commit holds `model.safetensors`, `config.json`, `README.md`, and the files that
+    `evaluate` and `finetune` wrote beside them: `evaluation.json`, `classes.csv`,
+    `log.csv`, `confusion.png`, `curves.png`, and the `golden.npz` of the zoo's own. A
+    card that `stzoo` wrote is written anew for the Hub. A card that was edited is
+    uploaded unchanged.
 
     Args:
         folder_or_model: path of a folder that `stzoo.save` or `stzoo.finetune` has

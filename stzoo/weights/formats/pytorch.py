@@ -166,6 +166,7 @@ def open_zip(data):
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             records = archive.infolist()
+    # zipfile raises NotImplementedError for a version that it does not know.
     except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
         raise ValueError(f"it is no whole zip ({error})") from None
     size = sum(record.file_size for record in records)
