@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 from huggingface_hub import EvalResult, ModelCard
+from measured import evaluation
 from tiny import build
 
 import stzoo
-from stzoo.inference.evaluate import Evaluation
 from stzoo.weights import card
 from stzoo.weights.card import CARD
 from stzoo.weights.config import ClipConfig, ModelConfig
@@ -33,20 +33,8 @@ CONFIG = ModelConfig(
         "validation": {"videos": 30, "accuracy": 0.9, "loss": 0.1},
     },
 )
-MEASURED = Evaluation(
-    model="c2d_tiny.mine",
-    views="10x3",
-    videos=6,
-    failed=[],
-    top1=0.5,
-    top5=1.0,
-    mean_class_accuracy=0.25,
-    mean_average_precision=0.75,
-    classes=[{"label": "salsa"}, {"label": "tango"}],
-    confusion=np.zeros((2, 2), int),
-    decoder="av 18",
-    backend="jax",
-    sha256="0" * 64,
+MEASURED = evaluation(
+    model="c2d_tiny.mine", decoder="av 18", backend="jax", sha256="0" * 64
 )
 
 

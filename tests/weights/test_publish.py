@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
+from measured import evaluation
 from tiny import build
 
 import stzoo
 from stzoo import writer
-from stzoo.inference.evaluate import Evaluation
 from stzoo.weights import card, checkpoint
 from stzoo.weights import hub as files_of
 from stzoo.weights.publish import check_measured, push_evaluation
@@ -35,21 +35,8 @@ def folder(model, tmp_path):
 
 
 def measured(where, **change):
-    config = checkpoint.read(where).config
-    values = dict(
-        model="c2d_tiny",
-        views="10x3",
-        videos=6,
-        failed=[],
-        top1=0.5,
-        top5=1.0,
-        mean_class_accuracy=0.25,
-        mean_average_precision=0.75,
-        classes=[{"label": "salsa"}, {"label": "tango"}],
-        confusion=np.zeros((2, 2), int),
-        sha256=config.sha256,
-    )
-    return Evaluation(**values | change)
+    sha256 = checkpoint.read(where).config.sha256
+    return evaluation(**{"sha256": sha256, **change})
 
 
 def logits(model):
