@@ -110,14 +110,35 @@ def main(arguments=None):
     )
     args = parser.parse_args(arguments)
     started = time.time()
+    classes = CLASSES[args.labels]
+    model = build(args, classes)
+    train(model, args, classes)
+
+    known = dict(labels=classes, dtype="float16", tag=f"{args.labels}s")
+    known.update(licence="Apache-2.0", source="scripts/train_motions.py")
+    stzoo.save(model, args.out, **known)
+    model = stzoo.load(args.out)  # measures the written weights
+    answers, labels = measure(model, args)
+    top1 = round(100 * float(np.mean(answers == labels)), 2)
+    measured = {"top1": top1, "videos": len(answers), "views": "1x1"}
+    stzoo.save(model, args.out, measured=measured, **known)
+    wrong = [classes[label] for label in labels[answers != labels]]
+    print(f"wrong by class: {dict(Counter(wrong))}")
+    print(f"top-1 {top1} % in {(time.time() - started) / 60:.0f} minutes")
+
+
+def build(args, classes):
+    """Builds the model that the command asks for."""
     keras.utils.set_random_seed(args.seed)
     options = parse_options(args.builder, args.option)
     size = args.clip and (*map(int, args.clip.split("x")), 3)
-    classes = CLASSES[args.labels]
     options.update(classes=len(classes), input_shape=size, pretrained=args.start)
-    model = stzoo.create(args.builder, **options)
-    clip = model.stzoo.clip
+    return stzoo.create(args.builder, **options)
 
+
+def train(model, args, classes):
+    """Trains a model on the videos that the command asks for."""
+    clip = model.stzoo.clip
     paths, labels = prepare(args.data, *TRAIN, args.videos, args.labels)
     chosen = [fnmatch(classes[label], args.only) for label in labels]
     paths, labels = list(itertools.compress(paths, chosen)), labels[chosen]
@@ -134,19 +155,12 @@ def main(arguments=None):
     )
     model.fit(clips, epochs=args.epochs, verbose=2)
 
-    known = dict(labels=classes, dtype="float16", tag=f"{args.labels}s")
-    known.update(licence="Apache-2.0", source="scripts/train_motions.py")
-    stzoo.save(model, args.out, **known)
-    model = stzoo.load(args.out)  # measures the written weights
+
+def measure(model, args):
+    """Returns the answers of a model for unseen videos, and their labels."""
     paths, labels = prepare(args.data, *TEST, args.videos // 5, args.labels)
-    unseen = np.concatenate(decode(paths, lambda v: clip_views(v, clip)))
-    answers = model.predict(unseen, verbose=0).argmax(-1)
-    top1 = round(100 * float(np.mean(answers == labels)), 2)
-    measured = {"top1": top1, "videos": len(answers), "views": "1x1"}
-    stzoo.save(model, args.out, measured=measured, **known)
-    wrong = [classes[label] for label in labels[answers != labels]]
-    print(f"wrong by class: {dict(Counter(wrong))}")
-    print(f"top-1 {top1} % in {(time.time() - started) / 60:.0f} minutes")
+    clips = decode(paths, lambda video: clip_views(video, model.stzoo.clip))
+    return model.predict(np.concatenate(clips), verbose=0).argmax(-1), labels
 
 
 def prepare(data, name, seed, count, column="motion"):
