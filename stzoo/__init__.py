@@ -17,6 +17,7 @@ _FUNCTIONS = {  # name: module, and the name there if it is another one
     "create": "zoo",
     "evaluate": "inference.evaluate",
     "extract": "inference.extract",
+    "find_events": "inference.events",
     "finetune": "training.finetune",
     "fuse": "deploy.fusion",
     "list_models": "zoo",
@@ -25,6 +26,7 @@ _FUNCTIONS = {  # name: module, and the name there if it is another one
     "push_to_hub": "weights.publish",
     "read_videos": "data.datasets:read",
     "save": "weights.checkpoint",
+    "stream": "inference.stream",
 }
 
 

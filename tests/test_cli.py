@@ -12,6 +12,7 @@ import stzoo
 from stzoo.cli import main
 from stzoo.cli.options import MODEL
 from stzoo.data import motions
+from stzoo.data.video import Video
 
 
 @pytest.fixture
@@ -422,3 +423,68 @@ def test_what_cannot_be_explained_is_one_line(run, video, motion_folder, tmp_pat
     assert "--label is for DATA" in run("explain", video, "--label", "shape").stderr
     assert "--class is for a VIDEO" in run("explain", "--class", "falling").stderr
     assert "Received: neither" in run("explain", "--skip").stderr
+
+
+def test_stream(run, tmp_path):
+    frames = np.concatenate([motions.render([9, i])[0] for i in range(3)])
+    motions.save(tmp_path / "long.mp4", frames)
+    names = ("a.csv", "a.srt", "a.png", "a.mp4")
+    table, subtitles, picture, film = (tmp_path / name for name in names)
+    command = ("stream", tmp_path / "long.mp4", "--model", "cost_tiny.motions")
+    command += ("--every", "0.5", "--span", "1.75")
+    files = ("--csv", table, "--srt", subtitles, "--timeline", picture)
+    result = run(*command, "--events", *files, "--overlay", film)
+    assert result.exit_code == 0, result.output
+    windows = [line for line in result.stdout.splitlines() if " to " in line]
+    assert windows[0].startswith("0:00:00.0 to 0:00:01.8  ")
+    assert any(line.startswith("Event: 0:00:0") for line in windows)
+    rows = table.read_text().splitlines()
+    assert rows[0] == "start,end,label,probability" and len(rows) == 9
+    assert rows[1].startswith("0.000,1.750,")
+    assert subtitles.read_text().startswith("1\n00:00:00,000 --> ")
+    with Image.open(picture) as image:
+        assert image.width == 1200
+    with Video(film) as video:
+        assert len(video) == 63
+    lines = run(*command, "--json", "--top", "2", "--threshold", "0").stdout
+    found = [json.loads(line) for line in lines.splitlines()]
+    assert [line["start"] for line in found] == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5]
+    assert all(len(line["answers"]) == 2 and line["dropped"] == 0 for line in found)
+
+
+def test_stream_shows_what_was_asked_for(run, video):
+    command = ("stream", video, "--model", "cost_tiny.motions")
+    assert "falling" in run(*command).stdout
+    assert run(*command, "--only", "rising", "--threshold", "0.9").stdout == ""
+    result = run(*command, "--only", "flying")
+    assert result.exit_code == 1 and "has no class 'flying'" in result.stderr
+    result = run("stream", "0", "--overlay", "a.mp4", "--model", "cost_tiny.motions")
+    assert result.exit_code == 2 and "--overlay needs a video file" in result.stderr
+    result = run(*command, "--csv", video.parent / "none" / "a.csv")
+    assert result.exit_code == 1 and "There is no folder" in result.stderr
+
+
+def test_stream_ends_at_ctrl_c_with_what_it_has(run, video, tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        yield from windows
+        raise KeyboardInterrupt
+
+    model = stzoo.cost_tiny(pretrained="motions")
+    windows = list(stzoo.stream(model, video))
+    monkeypatch.setattr(stzoo, "stream", interrupted)
+    table = tmp_path / "a.csv"
+    command = ("stream", video, "--model", "cost_tiny.motions", "--csv", table)
+    result = run(*command)
+    assert result.exit_code == 0 and "Stopped." in result.stderr
+    assert len(table.read_text().splitlines()) == 2
+
+
+def test_predict_points_to_stream_for_a_long_video(run, tmp_path, caplog):
+    frames = np.concatenate([motions.render([9, i])[0] for i in range(8)])
+    motions.save(tmp_path / "long.mp4", frames)
+    run("predict", tmp_path / "long.mp4")
+    assert "sees 8 of the 168 frames" in caplog.text
+    assert "`stzoo stream` answers for each moment" in caplog.text
+    caplog.clear()
+    run("predict", tmp_path / "long.mp4", "--views", "10x1")
+    assert "stzoo stream" not in caplog.text

@@ -11,6 +11,7 @@ COMMANDS = {  # in the order of `stzoo --help`
     "list": "answers:list_models",
     "demo": "answers:demo",
     "predict": "answers:predict",
+    "stream": "streaming:stream",
     "finetune": "training:finetune",
     "evaluate": "measuring:evaluate",
     "extract": "measuring:extract",

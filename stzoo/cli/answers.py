@@ -103,7 +103,7 @@ def _tell(video, name, found, error, as_json):
     if error:
         click.secho(error, fg="red", err=True)
     if as_json:
-        answer = {"error": error} if error else {"answers": _rows(found)}
+        answer = {"error": error} if error else {"answers": options.rows(found)}
         line = {"video": video, "model": name, **answer}
         click.echo(json.dumps(line, ensure_ascii=False))
     elif found:
@@ -118,12 +118,6 @@ def _counted(videos):
     else:
         with options.progress("Videos") as track:
             yield track(videos)
-
-
-def _rows(answers):
-    return [
-        {"label": label, "probability": probability} for label, probability in answers
-    ]
 
 
 @click.command()

@@ -215,3 +215,10 @@ def show(title, answers):
     console = Console()
     console.print(Text(title, "bold"), soft_wrap=True)
     console.print(table)
+
+
+def rows(answers):
+    """Answers as they are written in JSON."""
+    return [
+        {"label": label, "probability": probability} for label, probability in answers
+    ]

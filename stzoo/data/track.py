@@ -17,14 +17,13 @@ from collections import namedtuple
 
 import numpy as np
 
-from stzoo.data import bitstream
+from stzoo.data import bitstream, containers
 
 Packet = namedtuple("Packet", "pts dts size is_keyframe is_hidden")
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 KEPT = 2**26  # bytes of decoded frames kept while a file is decoded in order
 LATE = 16  # frames by which the H.264 decoder can delay its output
 SEARCHED = 1000  # packets that can precede the first shown frame
-LARGEST = 2**27  # pixels of a frame: 16384x8192
 
 
 class Track:
@@ -248,44 +247,11 @@ class Track:
 
     def _open(self):
         """Opens the file (again) at its beginning and picks the stream."""
-        import av
-
         if self._container is not None:
             self._container.close()
-        if not isinstance(self._source, str):
-            self._source.seek(0)
-        bound = {"max_pixels": str(LARGEST)}
-        try:
-            self._container = av.open(
-                self._source, "r", options=bound, metadata_errors="replace"
-            )
-        except av.FFmpegError as error:
-            raise ValueError(
-                f"{self._name} cannot be read as a video: {error.strerror}. Either it "
-                "is not a video, or it is damaged (a truncated .mp4 is also "
-                "unreadable). Copy or convert it again."
-            ) from error
-        streams = [
-            stream
-            for stream in self._container.streams.video
-            if not stream.disposition & av.stream.Disposition.attached_pic
-        ]
-        if not streams or self._container.format.name == "tty":  # tty: text files
-            kinds = {stream.type for stream in self._container.streams} - {"video"}
-            only = f", only {' and '.join(sorted(kinds))}" if kinds else ""
-            raise ValueError(
-                f"{self._name} has no video in it{only}. Pass a file with a video "
-                "stream."
-            )
-        best = self._container.streams.best("video")
-        self._stream = best if best in streams else streams[0]
-        codec = self._stream.codec_context
-        if codec is None:
-            raise ValueError(
-                f"FFmpeg has no decoder for the video in {self._name}. Convert it, "
-                "for example to H.264."
-            )
-        codec.options = bound
+        self._container, self._stream = containers.open_container(
+            self._source, self._name
+        )
         self._is_used = False
 
     def _begin(self):
@@ -309,7 +275,7 @@ class Track:
         if self.first is None:
             raise ValueError(
                 f"{self._name}: no frame of its video can be decoded "
-                f"({self._stream.codec_context.name}; at most {LARGEST} pixels each). "
+                f"({self._stream.codec_context.name}; at most {containers.LARGEST} pixels each). "
                 "Copy or convert it again."
             )
         in_order = None not in times and times == sorted(set(times))

@@ -307,15 +307,28 @@ def _read(video, clip, indices, short_side):
     return frames, places.reshape(indices.shape)
 
 
-def _sampled(video, clip, clips, short_side, rng=None):
-    """Each frame of so many clips once, and where it belongs, `(clips, frames)`."""
+def clip_indices(total, clip, clips, rng=None):
+    """Which frames of a video its clips show.
+
+    Args:
+        total: int, number of frames of the video.
+        clip: `stzoo.weights.config.ClipConfig`.
+        clips: int, number of clips.
+        rng: `np.random.Generator` for random clips, or `None`.
+
+    Returns:
+        Int array `(clips, frames)` of indices below `total`.
+    """
     if clip.frames is None:
         raise ValueError(
             "ClipConfig.frames is None: give it the number of frames of a clip."
         )
     counts = {"clips": clips, "rng": rng, "snippet": clip.snippet}
     if clip.sampling == "segments":
-        indices = sampling.segments(len(video), clip.frames, **counts)
-    else:
-        indices = sampling.dense(len(video), clip.frames, clip.stride, **counts)
-    return _read(video, clip, indices, short_side)
+        return sampling.segments(total, clip.frames, **counts)
+    return sampling.dense(total, clip.frames, clip.stride, **counts)
+
+
+def _sampled(video, clip, clips, short_side, rng=None):
+    """Each frame of so many clips once, and where it belongs, `(clips, frames)`."""
+    return _read(video, clip, clip_indices(len(video), clip, clips, rng), short_side)

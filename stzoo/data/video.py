@@ -66,7 +66,7 @@ class Video:
     channels = 3
 
     def __init__(self, source, name=None):
-        known, self._source = _check_source(source)
+        known, self._source = check_source(source)
         self.path = known if isinstance(self._source, str) else None
         self.name = name or known
         with errors_named(self.name):
@@ -74,7 +74,7 @@ class Video:
             first, self.fps = self._tracks[0].first, self._tracks[0].fps
             self.seconds = self._tracks[0].seconds
             self._length = len(self._tracks[0].times)
-            self._turn = _turn(first)
+            self._turn = turn_of(first)
         self.size = (first.height, first.width)[:: -1 if self._turn[0] else 1]
 
     def __len__(self):
@@ -132,7 +132,7 @@ class Video:
         def fill(track, part):
             reformatter = VideoReformatter()  # reused for equal frames
             for index, frame in track.frames(part):
-                result[indices == index] = self._to_rgb(reformatter, frame, size)
+                result[indices == index] = to_rgb(reformatter, frame, self._turn, size)
 
         parts = self._parts(np.unique(indices).tolist())
         while len(self._tracks) < len(parts):
@@ -159,22 +159,6 @@ class Video:
             parts[before * count // total] += indices.values()
             before += last - start + 1
         return [part for part in parts if part]
-
-    def _to_rgb(self, reformatter, frame, size):
-        """Converts a frame to uint8 (height, width, 3), resized and upright."""
-        transposed, flip_rows, flip_columns = self._turn
-        height, width = size[::-1] if transposed else size
-        # One pass converts colour and size, so that no 720p frame is held as RGB.
-        # Without SWS_FULL_CHR_H_INT, two pixels share their colour, up to 3 of 255
-        # darker on average. Frames that keep their size use the default of PyAV.
-        same = (height, width) == (frame.height, frame.width)
-        interpolation = SWS_BILINEAR if same else SWS_BILINEAR | SWS_FULL_CHR_H_INT
-        rgb = reformatter.reformat(
-            frame, width, height, "rgb24", interpolation=interpolation
-        ).to_ndarray()
-        if transposed:
-            rgb = rgb.swapaxes(0, 1)
-        return rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
 
 
 def scaled_size(size, short_side):
@@ -244,7 +228,24 @@ def errors_named(name, kind="a video"):
         ) from error
 
 
-def _turn(frame):
+def to_rgb(reformatter, frame, turn, size):
+    """Converts a frame to uint8 (height, width, 3), resized and upright."""
+    transposed, flip_rows, flip_columns = turn
+    height, width = size[::-1] if transposed else size
+    # One pass converts colour and size, so that no 720p frame is held as RGB.
+    # Without SWS_FULL_CHR_H_INT, two pixels share their colour, up to 3 of 255
+    # darker on average. Frames that keep their size use the default of PyAV.
+    same = (height, width) == (frame.height, frame.width)
+    interpolation = SWS_BILINEAR if same else SWS_BILINEAR | SWS_FULL_CHR_H_INT
+    rgb = reformatter.reformat(
+        frame, width, height, "rgb24", interpolation=interpolation
+    ).to_ndarray()
+    if transposed:
+        rgb = rgb.swapaxes(0, 1)
+    return rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def turn_of(frame):
     """Returns how to turn a frame upright: transpose, flip rows, flip columns."""
     matrix = _side_data(frame).get("DISPLAYMATRIX")
     if matrix is None:
@@ -281,7 +282,7 @@ def _side_data(frame):
     return graph.vpull().side_data
 
 
-def _check_source(source):
+def check_source(source):
     """Returns the name of a source, and a form of it that FFmpeg can open."""
     if hasattr(source, "read"):
         name = f"The file object {getattr(source, 'name', '') or type(source).__name__}"

@@ -13,6 +13,7 @@ from stzoo.data.transforms import Views
 from stzoo.inference.views import map_videos, predict_views
 
 logger = logging.getLogger("stzoo")
+MUCH, SPARSE = 10, 10  # a video is long from so many clips, or segments of frames
 
 
 def predict(model, video, top=5, views="1x1", sample_fps=None):
@@ -45,10 +46,11 @@ def predict(model, video, top=5, views="1x1", sample_fps=None):
     """
     config = record_of(model)
     clip = Reading(sample_fps=sample_fps).timed(config.clip)
-    _warn_without_weights(model)
+    warn_without_weights(model)
     with open_video(video) as opened:
         clips = Views(opened, clip, views)
         _warn_of_short(opened.name, clips, clip)
+        _warn_of_long(opened.name, clips, clip)
     return decode_predictions(classify(model, clips).mean(0), config, top)
 
 
@@ -69,7 +71,7 @@ def predict_videos(model, videos, top=5, reading=Reading()):
         `""`.
     """
     config = record_of(model)
-    _warn_without_weights(model)
+    warn_without_weights(model)
     reading = _Warning(**dataclasses.asdict(reading))
     function = functools.partial(classify, model)
     for mean, error in map_videos(function, videos, config.clip, reading):
@@ -86,6 +88,7 @@ class _Warning(Reading):
             return None, str(missing)
         if views is not None:
             _warn_of_short(path, views, self.timed(clip))
+            _warn_of_long(path, views, self.timed(clip))
         return views, error
 
 
@@ -105,7 +108,22 @@ def _warn_of_short(name, views, clip):
         )
 
 
-def _warn_without_weights(model):
+def _warn_of_long(name, views, clip):
+    """Logs a line if a clip sees a small part of a video."""
+    if clip.frames is None or len(views) > 1:
+        return
+    spanned = clip.frames * (clip.stride if clip.sampling == "dense" else SPARSE)
+    if views.total >= MUCH * spanned // clip.snippet:
+        logger.warning(
+            "The model sees %d of the %d frames of %s. `stzoo stream` answers for each "
+            "moment of a long video.",
+            clip.frames,
+            views.total,
+            name or "the video",
+        )
+
+
+def warn_without_weights(model):
     """Logs a line if the weights of a model are random."""
     config, optimizer = model.stzoo, getattr(model, "optimizer", None)
     trained = optimizer is not None and int(optimizer.iterations) > 0

@@ -670,7 +670,7 @@ def test_an_image_that_is_too_large_is_not_decoded(tmp_path, monkeypatch):
 
     monkeypatch.setattr(av, "open", spy)
     Video(tmp_path / "picture.png").close()
-    monkeypatch.setattr("stzoo.data.track.LARGEST", 1000)
+    monkeypatch.setattr("stzoo.data.containers.LARGEST", 1000)
     with pytest.raises(ValueError, match="at most 1000 pixels"):
         Video(tmp_path / "picture.png")
     assert seen[0] == "rgb24" and seen[-1] is None

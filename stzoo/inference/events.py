@@ -1,0 +1,177 @@
+"""From the windows of a stream to events: what happens from when to when."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Event:
+    """A class that is seen for some time.
+
+    Attributes:
+        label: string.
+        start: float, seconds.
+        end: float, seconds.
+        score: float, mean probability of the class in this time.
+    """
+
+    label: str
+    start: float
+    end: float
+    score: float
+
+
+def find_events(windows, high=0.5, low=None, shortest=0.0, gap=0.0, only=None):
+    """Finds what happens from when to when.
+
+    A class has an event where its probability stays at `low` or above and reaches
+    `high`. Two thresholds (hysteresis) keep an event in one piece when a few windows
+    are less certain.
+
+    Args:
+        windows: iterable of `stzoo.inference.stream.Window`, in order.
+        high: float from 0 to 1, probability that an event reaches.
+        low: float, probability that it keeps. `None`: 0.6 of `high`.
+        shortest: float, seconds. Shorter events are left out.
+        gap: float, seconds. Events of one class with a shorter gap become one.
+        only: sequence of strings, the classes to look for. `None`: all.
+
+    Returns:
+        List of `Event`, sorted by their start.
+
+    Raises:
+        ValueError: an argument is wrong, or `only` has an unknown class.
+
+    Example:
+
+    >>> windows = list(stzoo.stream(model, "match.mp4", every=0.5))
+    >>> stzoo.find_events(windows, high=0.7, shortest=1.0)
+    """
+    low = 0.6 * high if low is None else low
+    if not 0 <= low <= high <= 1:
+        raise ValueError(
+            "high and low must be probabilities, low at most high. Received: "
+            f"high={high!r}, low={low!r}."
+        )
+    windows = list(windows)
+    if not windows:
+        return []
+    cells, labels = spans(windows), windows[0].labels
+    chosen = check_classes(only, labels)
+    scores = np.stack([window.probabilities for window in windows])
+    found = []
+    for index in chosen:
+        for run in _merged(_runs(scores[:, index], high, low), cells, gap):
+            start, end = cells[run[0]][0], cells[run[-1]][1]
+            if end - start >= shortest:
+                score = float(scores[run, index].mean())
+                found.append(Event(labels[index], start, end, score))
+    return sorted(found, key=lambda event: (event.start, event.end, event.label))
+
+
+def check_classes(names, labels):
+    """Returns the indices of classes, or of all for `None`.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    if names is None:
+        return list(range(len(labels)))
+    for name in names:
+        if name not in labels:
+            raise ValueError(
+                f"The model has no class {name!r}. It has {len(labels)}: "
+                f"{', '.join(map(repr, labels[:12]))}{', ...' * (len(labels) > 12)}."
+            )
+    return [labels.index(name) for name in names]
+
+
+def spans(windows):
+    """The time that each window stands for, without overlaps.
+
+    A window stands for its middle, and the time between two middles is halved. The
+    first one also stands for its beginning, the last one for its end.
+
+    Args:
+        windows: sequence of `stzoo.inference.stream.Window`, in order.
+
+    Returns:
+        List of tuples `(start, end)`, in seconds.
+    """
+    middles = [(window.start + window.end) / 2 for window in windows]
+    between = [(one + other) / 2 for one, other in itertools.pairwise(middles)]
+    edges = [windows[0].start, *between, windows[-1].end]
+    return list(itertools.pairwise(edges))
+
+
+def captions(windows, threshold=0.0, only=None):
+    """The most probable class over time: one caption until it changes.
+
+    Args:
+        windows: sequence of `stzoo.inference.stream.Window`, in order.
+        threshold: float, the smallest probability of a caption.
+        only: sequence of strings, the classes to show. `None`: all.
+
+    Returns:
+        List of `Event`.
+    """
+    if not windows:
+        return []
+    labels = windows[0].labels
+    chosen = np.array(check_classes(only, labels))
+    rows = []
+    for window, cell in zip(windows, spans(windows), strict=True):
+        best = chosen[window.probabilities[chosen].argmax()]
+        score = float(window.probabilities[best])
+        rows.append((labels[best] if score >= threshold else None, *cell, score))
+    found = []
+    for label, group in itertools.groupby(rows, key=lambda row: row[0]):
+        group = list(group)
+        if label is not None:
+            score = float(np.mean([row[3] for row in group]))
+            found.append(Event(label, group[0][1], group[-1][2], score))
+    return found
+
+
+def srt(found):
+    """Subtitles of events, in the format SubRip.
+
+    Args:
+        found: sequence of `Event`, as of `captions`.
+
+    Returns:
+        String.
+    """
+    return "\n".join(
+        f"{number}\n{_clock(event.start)} --> {_clock(event.end)}\n"
+        f"{event.label} ({100 * event.score:.0f} %)\n"
+        for number, event in enumerate(found, 1)
+    )
+
+
+def _clock(seconds):
+    """A time in the notation of SubRip."""
+    milliseconds = round(1000 * max(seconds, 0))
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    rest, milliseconds = divmod(milliseconds, 1000)
+    return f"{hours:02}:{minutes:02}:{rest:02},{milliseconds:03}"
+
+
+def _runs(scores, high, low):
+    """Lists of neighbouring windows that stay at `low` and reach `high`."""
+    places = itertools.groupby(range(len(scores)), key=lambda i: scores[i] >= low)
+    runs = [list(group) for is_seen, group in places if is_seen]
+    return [run for run in runs if scores[run].max() >= high]
+
+
+def _merged(runs, cells, gap):
+    """Joins runs with less than `gap` seconds between them."""
+    merged = []
+    for run in runs:
+        if merged and cells[run[0]][0] - cells[merged[-1][-1]][1] < gap:
+            run = [*range(merged.pop()[0], run[-1] + 1)]
+        merged.append(run)
+    return merged

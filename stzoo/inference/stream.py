@@ -1,0 +1,352 @@
+"""Answers for each moment of a video: of any length, of a camera, of a live stream."""
+
+import contextlib
+import dataclasses
+import math
+import queue
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from stzoo.backend import clips_at_once
+from stzoo.data.frames import Frames, scale
+from stzoo.data.sampling import parse_views
+from stzoo.data.stream import FPS, open_source
+from stzoo.data.transforms import Views, clip_indices
+from stzoo.inference.predict import (
+    classify,
+    decode_predictions,
+    record_of,
+    warn_without_weights,
+)
+
+# Seconds of a window for models that see a whole video: the length of the videos in
+# their data set, on average (of Kinetics, Moments and motions, of all).
+SECONDS = {
+    **{"kinetics400": 10.0, "moments": 3.0, "motions": 1.75},
+    **{"something_v1": 4.0, "something_v2": 4.0, "jester": 3.0},
+    **{"ucf101": 7.2, "hmdb51": 3.1},
+}
+UNKNOWN = 3.0  # seconds, for other data sets
+WAIT = 0.1  # seconds between two looks at whether a stream was ended
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a model says of one window of a stream.
+
+    Attributes:
+        start: float, where the window starts, in seconds of the source.
+        end: float, where it ends, in seconds.
+        answers: list of tuples `(label, probability)`, the most probable first.
+        probabilities: float32 array `(classes,)`.
+        labels: sequence of strings, the names of the classes.
+        lag: float, seconds from the arrival of the last frame of the window to its
+            answer.
+        dropped: int, how many windows before this one were left out because the model
+            was too slow for a live source.
+    """
+
+    start: float
+    end: float
+    answers: list
+    probabilities: np.ndarray = dataclasses.field(repr=False)
+    labels: tuple = dataclasses.field(repr=False)
+    lag: float
+    dropped: int = 0
+
+
+def stream(
+    model,
+    source,
+    every=1.0,
+    span=None,
+    views="1x1",
+    smooth=None,
+    top=5,
+    sample_fps=None,
+):
+    """The most probable classes of each window of a video.
+
+    Each frame is decoded once and is kept as long as a window needs it, so memory does
+    not grow with the length of the video. Windows of a file go through the model in
+    batches. A live source is never behind: if the model is too slow, windows are left
+    out and counted, and a lost connection is made again.
+
+    Args:
+        model: a model of the zoo. Its `stzoo` record says how videos are prepared.
+        source: path or URL of a video, folder of frames, binary file object, uint8
+            array, camera (`0`, `"/dev/video0"`), live stream (`"rtsp://..."`), or an
+            iterable of tuples `(seconds, frame)`; see `stzoo.data.stream.open_source`.
+        every: float, seconds from the start of one window to the next.
+        span: float, seconds of a window. `None`: the clip of the model at the frame
+            rate of the source; for models that see a whole video, the usual length of
+            the videos in their data set.
+        views: string, clips x crops of each window, whose probabilities are averaged.
+        smooth: float, seconds. The probabilities of the windows that started so
+            recently are averaged. `None`: each window stands alone.
+        top: int, number of classes in `answers`.
+        sample_fps: float, see the source as if it had so many frames per second.
+
+    Yields:
+        `Window`, in order. A video that is shorter than a window is one window.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an argument is wrong, or the source cannot be read.
+        ConnectionError: a live source does not answer.
+
+    Example:
+
+    >>> for window in stzoo.stream(model, "match.mp4", every=0.5):
+    ...     print(f"{window.start:.1f} s: {window.answers[0]}")
+    """
+    config = record_of(model)
+    warn_without_weights(model)
+    for name, value in dict(every=every, span=span, smooth=smooth).items():
+        _check_seconds(name, value, optional=name != "every")
+    labels, recent = tuple(config.class_names), deque()
+    with open_source(source) as opened:
+        cutting = Cutting.of(config, opened, every, span, views, sample_fps)
+        for window, probabilities, lag in _classified(model, opened, cutting):
+            recent.append((window.start, probabilities))
+            while recent[0][0] <= window.start - (smooth or 0) and len(recent) > 1:
+                recent.popleft()
+            mean = np.mean([row for _, row in recent], axis=0)
+            answers = decode_predictions(mean, config, top)
+            place = window.start, window.end
+            yield Window(*place, answers, mean, labels, lag, window.dropped)
+
+
+def _check_seconds(name, value, optional):
+    if value is None and optional:
+        return
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:
+        raise ValueError(
+            f"{name} must be a number of seconds above 0"
+            f"{' or None' if optional else ''}. Received: {value!r}."
+        )
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How a stream is cut into windows.
+
+    Args:
+        clip: `ClipConfig` of the model.
+        views: string, clips x crops.
+        every: float, seconds from one window to the next.
+        rate: float, frames per second at which a window is sampled.
+        count: int, frames of a window at this rate.
+    """
+
+    clip: object
+    views: str
+    every: float
+    rate: float
+    count: int
+
+    @classmethod
+    def of(cls, config, source, every, span, views, sample_fps):
+        """Works out the windows of a model and a source."""
+        clip = config.clip
+        rate = sample_fps or clip.sample_fps or source.fps or clip.fps or FPS
+        _check_seconds("sample_fps", rate, optional=False)
+        clip = dataclasses.replace(clip, sample_fps=None)
+        if span is None and clip.sampling == "dense" and clip.frames:
+            snippets = clip.frames // clip.snippet
+            count = (snippets - 1) * clip.stride + max(clip.stride, clip.snippet)
+        else:
+            count = max(1, round((span or SECONDS.get(config.dataset, UNKNOWN)) * rate))
+        clip_indices(count, clip, parse_views(views)[0])  # checks both
+        return cls(clip, views, every, rate, count)
+
+    @property
+    def span(self):
+        """Seconds of a window."""
+        return self.count / self.rate
+
+    def needed(self):
+        """When a window needs a frame, in seconds after its start, sorted."""
+        indices = clip_indices(self._read, self.clip, parse_views(self.views)[0])
+        if self.clip.uses_flow:
+            indices = np.union1d(indices, np.minimum(indices + 1, self._read))
+        return (np.unique(indices) + 0.5) / self.rate
+
+    @property
+    def _read(self):
+        """Frames of a window that can be in a clip: flow needs the next one."""
+        return max(1, self.count - self.clip.uses_flow)
+
+
+@dataclass
+class _Cut:
+    """A window before its answer."""
+
+    start: float
+    end: float
+    views: Views
+    complete: float  # clock
+    dropped: int = 0
+
+
+class _Cutter:
+    """Collects the frames of windows, and lets go of those that no window needs."""
+
+    def __init__(self, cutting):
+        self.cutting, self._needed = cutting, cutting.needed()
+        self._kept, self._next, self._origin = deque(), 0, None
+
+    def windows(self, source):
+        """Yields a `_Cut` for each complete window."""
+        before, step = None, 1 / self.cutting.rate
+        for seconds, picture in source:
+            if before is None:
+                self._origin = seconds
+            else:
+                step = seconds - before[0]
+                self._keep(*before, until=seconds)
+                yield from self._complete(seconds)
+            before = seconds, picture
+        if before is None:
+            return
+        end = before[0] + step
+        self._keep(*before, until=end)
+        yield from self._complete(end + 0.5 * step)  # times are rounded
+        if not self._next:  # shorter than one window
+            count = round((end - self._origin) * self.cutting.rate)
+            yield self._cut(self._origin, max(1, min(count, self.cutting.count)))
+
+    def _start(self, number):
+        return self._origin + number * self.cutting.every
+
+    def _keep(self, seconds, picture, until):
+        """Keeps a frame that is shown from `seconds` to `until`, if it is needed."""
+        every, needed = self.cutting.every, self._needed
+        first = math.floor((seconds - self._origin - needed[-1]) / every)
+        last = math.ceil((until - self._origin - needed[0]) / every)
+        starts = self._start(np.arange(max(first, self._next), last + 1))
+        times = starts[:, None] + needed
+        # A short video is sampled in another way, so its first window is kept whole.
+        is_first = seconds < self._origin + self.cutting.span and not self._next
+        if is_first or np.any((times >= seconds) & (times < until)):
+            self._kept.append((seconds, picture(self.cutting.clip.short_side)))
+
+    def _complete(self, seconds):
+        """Yields the windows that end at this time at the latest."""
+        while self._start(self._next) + self.cutting.span <= seconds:
+            start = self._start(self._next)
+            self._next += 1
+            yield self._cut(start, self.cutting.count)
+            first = self._start(self._next) + self._needed[0]
+            while len(self._kept) > 1 and self._kept[1][0] <= first:
+                self._kept.popleft()
+
+    def _cut(self, start, count):
+        kept = list(self._kept)
+        times = np.array([seconds for seconds, _ in kept])
+        rate = self.cutting.rate
+
+        def fetch(indices):
+            shown = np.searchsorted(times, start + (indices + 0.5) / rate, "right") - 1
+            pictures = [kept[max(place, 0)][1] for place in shown]
+            size = pictures[-1].shape[:2]  # which can change on the way
+            return np.stack([scale(picture, *size) for picture in pictures])
+
+        video = Frames(None, count, fetch)
+        views = Views(video, self.cutting.clip, self.cutting.views)
+        return _Cut(start, start + count / rate, views, time.monotonic())
+
+
+def _classified(model, source, cutting):
+    """Yields `(window, probabilities, lag)` for each window."""
+    size = max(1, clips_at_once() // math.prod(parse_views(cutting.views)))
+    if source.is_live or cutting.clip.height is None:
+        size = 1
+    if source.is_live:  # the first call builds the graph, which takes seconds
+        shape = [side or cutting.clip.short_side for side in cutting.clip.shape]
+        count = math.prod(parse_views(cutting.views))
+        classify(model, np.zeros((count, *shape), np.uint8))
+    with _reading(source, cutting, size) as windows:
+        for batch in windows:
+            clips = np.concatenate([w.views[:] for w in batch])
+            count = len(batch[0].views)
+            if len(batch) < size:  # batches have one size
+                spare = np.repeat(clips[-count:], size - len(batch), axis=0)
+                clips = np.concatenate([clips, spare])
+            found = classify(model, clips)
+            found = found.reshape(size, count, -1)
+            now = time.monotonic()
+            for window, probabilities in zip(batch, found.mean(1), strict=False):
+                yield window, probabilities, now - window.complete
+
+
+@contextlib.contextmanager
+def _reading(source, cutting, size):
+    """Context manager that yields batches of windows, read in a thread of its own."""
+    ready = _Newest() if source.is_live else queue.Queue(2 * size)
+    stopped = threading.Event()
+
+    def put(item):
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                return ready.put(item, timeout=WAIT)
+
+    def read():
+        try:
+            for window in _Cutter(cutting).windows(source):
+                put(window)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # for the thread that waits
+            put(error)
+
+    thread = threading.Thread(target=read, name="stzoo-stream", daemon=True)
+    thread.start()
+    try:
+        yield _batches(ready, size)
+    finally:
+        stopped.set()
+        source.close()
+        thread.join(timeout=5)
+
+
+def _batches(ready, size):
+    """Yields lists of windows until there are no more."""
+    batch = []
+    while True:
+        item = ready.get()
+        if isinstance(item, _Cut):
+            batch.append(item)
+        if batch and (len(batch) == size or not isinstance(item, _Cut)):
+            yield batch
+            batch = []
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            return
+
+
+class _Newest:
+    """A queue of one window, in which a newer window replaces one that waits."""
+
+    def __init__(self):
+        self._items, self._changed = deque(), threading.Condition()
+
+    def put(self, item, timeout=None):
+        with self._changed:
+            if isinstance(item, _Cut) and self._items:
+                item.dropped = self._items.pop().dropped + 1
+            self._items.append(item)
+            self._changed.notify()
+
+    def get(self):
+        with self._changed:
+            while not self._items:
+                self._changed.wait()
+            return self._items.popleft()

@@ -1,0 +1,88 @@
+"""A picture of classes over time, drawn by matplotlib as PNG."""
+
+import io
+
+import numpy as np
+
+COLUMNS = 1200  # more than a picture has pixels
+
+
+def timeline(spans, probabilities, labels, rows=12):
+    """Draws the probabilities of the classes that are seen, over time.
+
+    Args:
+        spans: sequence of tuples `(start, end)` in seconds, in order, see
+            `stzoo.inference.events.spans`.
+        probabilities: array `(spans, classes)`.
+        labels: sequence of strings.
+        rows: int, the largest number of classes. Those are chosen that are the most
+            probable class for the longest time.
+
+    Returns:
+        Bytes.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    probabilities = np.asarray(probabilities)
+    spans = np.asarray(spans, float)
+    shown = _most_seen(spans, probabilities, rows)
+    start, end = spans[0, 0], spans[-1, 1]
+    picture = _pooled(spans, probabilities[:, shown])
+    figure = Figure((12, 1.2 + 0.3 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    extent = (start, end, len(shown) - 0.5, -0.5)
+    image = axes.imshow(
+        picture.T,
+        "Blues",
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        extent=extent,
+        interpolation="nearest",
+    )
+    names = [labels[i] if len(labels[i]) <= 40 else labels[i][:39] + "…" for i in shown]
+    axes.set_yticks(range(len(shown)), names, fontsize=9)
+    axes.set_yticks(np.arange(len(shown) - 1) + 0.5, minor=True)
+    axes.grid(axis="y", which="minor", color="0.85", linewidth=0.8)
+    axes.tick_params(which="both", length=0, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 3, 6, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, end - start)))
+    figure.colorbar(image, ax=axes, label="probability", pad=0.01, aspect=12)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()
+
+
+def clock(seconds, total):
+    """A time as people read it: 7.5 s, 1:05 or 2:01:05."""
+    if total < 20:
+        return f"{seconds:g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _most_seen(spans, probabilities, rows):
+    """Indices of the classes that are the best answer for longest, in order of time."""
+    best = probabilities.argmax(1)
+    seconds = np.bincount(best, np.diff(spans)[:, 0], probabilities.shape[1])
+    order = np.argsort(-(seconds + 1e-6 * probabilities.max(0)), kind="stable")
+    few = min(rows, max(int((seconds > 0).sum()), min(3, len(order))))
+    return sorted(order[:few], key=lambda index: probabilities[:, index].argmax())
+
+
+def _pooled(spans, probabilities):
+    """The largest probability in each column of the picture, `(columns, classes)`."""
+    edges = np.linspace(spans[0, 0], spans[-1, 1], COLUMNS + 1)
+    first = np.searchsorted(spans[:, 1], edges[:-1], side="right")
+    last = np.searchsorted(spans[:, 0], edges[1:], side="left")
+    return np.stack(
+        [
+            probabilities[min(a, len(spans) - 1) : max(b, a + 1)].max(0)
+            if a < len(spans)
+            else probabilities[-1]
+            for a, b in zip(first, last, strict=True)
+        ]
+    )

@@ -1,0 +1,257 @@
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import stzoo
+from stzoo.data import motions
+from stzoo.data.transforms import clip_views
+from stzoo.data.video import Video
+from stzoo.data.writer import write_video
+from stzoo.inference import stream as streams
+from stzoo.inference.predict import softmax
+from stzoo.inference.stream import SECONDS, stream
+from stzoo.weights.config import ClipConfig, ModelConfig
+
+
+def model(dataset="", seconds=0.0, **clip):
+    """A network that keeps its clips, and answers with their first grey."""
+    clip = {"frames": 4, "stride": 2, "height": 8, "width": 8, "short_side": 8} | clip
+    seen = []
+
+    def predict_on_batch(clips):
+        time.sleep(seconds)
+        seen.extend(clips)
+        greys = clips[:, 0, 0, 0, 0].astype("float32")
+        return np.stack([greys / 100, 1 - greys / 100], axis=1)
+
+    config = ModelConfig(
+        "fake",
+        classes=2,
+        tag="known",
+        dataset=dataset,
+        labels=("light", "dark"),
+        clip=ClipConfig(**clip),
+    )
+    return SimpleNamespace(stzoo=config, predict_on_batch=predict_on_batch, seen=seen)
+
+
+def film(count, height=8, width=12):
+    greys = np.arange(count, dtype=np.uint8)
+    return np.broadcast_to(greys[:, None, None, None], (count, height, width, 3)).copy()
+
+
+def timed(frames, fps=10, start=0.0):
+    return [(start + index / fps, frame) for index, frame in enumerate(frames)]
+
+
+def greys(clips):
+    return [clip[:, 0, 0, 0].tolist() for clip in clips]
+
+
+def test_windows_of_a_dense_clip():
+    network, frames = model(), film(40)
+    windows = list(stream(network, timed(frames), every=0.5, sample_fps=10))
+    assert [w.start for w in windows] == pytest.approx(np.arange(7) * 0.5)
+    assert [w.end - w.start for w in windows] == pytest.approx([0.8] * 7)
+    starts = [0, 5, 10, 15, 20, 25, 30]
+    assert greys(network.seen)[:7] == [[s, s + 2, s + 4, s + 6] for s in starts]
+    for window, start in zip(windows, starts, strict=True):
+        expected = softmax(np.array([start / 100, 1 - start / 100]))
+        np.testing.assert_allclose(window.probabilities, expected, rtol=1e-5)
+        label, probability = window.answers[0]
+        assert label == window.labels[expected.argmax()]
+        assert probability == pytest.approx(expected.max())
+        assert 0 <= window.lag < 5 and window.dropped == 0
+
+
+@pytest.mark.parametrize("views", ["1x1", "2x3"])
+@pytest.mark.parametrize(
+    "clip", [{"sampling": "segments"}, {"stride": 3, "snippet": 2}, {"frames": 2}]
+)
+def test_windows_are_fed_like_their_part_of_the_video(views, clip):
+    network, frames = (
+        model(**clip),
+        np.random.default_rng(0).integers(0, 256, (50, 8, 20, 3), "u1"),
+    )
+    windows = stream(network, timed(frames), 0.7, 1.6, views, sample_fps=10)
+    starts = [round(10 * window.start) for window in windows]
+    assert starts == [0, 7, 14, 21, 28]
+    parts = [frames[start : start + 16] for start in starts]
+    expected = [clip_views(part, network.stzoo.clip, views) for part in parts]
+    count = sum(map(len, expected))
+    np.testing.assert_array_equal(network.seen[:count], np.concatenate(expected))
+
+
+def test_the_times_of_frames_count_not_their_number():
+    network = model(frames=2, stride=1)
+    times = [0.0, 0.9, 1.0, 1.1, 2.5, 2.6]  # of frames 0 to 5
+    frames = zip(times, film(6), strict=True)
+    windows = list(stream(network, frames, every=1.0, sample_fps=2))
+    assert [(w.start, w.end) for w in windows] == [(0, 1), (1, 2)]
+    assert greys(network.seen)[:2] == [[0, 0], [3, 3]]  # shown at .25 .75, 1.25 1.75
+
+
+def test_times_that_do_not_start_at_zero_are_kept():
+    windows = list(stream(model(), timed(film(20), start=1e6), sample_fps=10))
+    assert [window.start for window in windows] == [1e6, 1e6 + 1]
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_a_short_video_is_one_window(count):
+    network, frames = model(), film(count)
+    (window,) = stream(network, timed(frames), sample_fps=10)
+    assert window.end == pytest.approx(count / 10)
+    np.testing.assert_array_equal(
+        network.seen[0], clip_views(frames, network.stzoo.clip)[0]
+    )
+
+
+def test_a_video_without_frames_has_no_windows():
+    assert list(stream(model(), [])) == []
+
+
+def test_the_usual_length_of_the_data_set_is_a_window():
+    for name, seconds in (("jester", 3.0), ("motions", 1.75), ("", 3.0)):
+        network = model(name, sampling="segments")
+        window = next(stream(network, timed(film(99)), sample_fps=20))
+        assert window.end == seconds == SECONDS.get(name, 3.0)
+
+
+def test_answers_are_those_of_predict_for_each_part(tmp_path):
+    network = stzoo.cost_tiny(pretrained="motions")
+    path, clip = tmp_path / "long.mp4", network.stzoo.clip
+    frames = np.concatenate([motions.render([7, i])[0] for i in range(2)])
+    write_video(path, frames, 12)
+    with Video(path) as video:
+        resized = video.read(range(len(video)), clip.short_side)
+    windows = list(stream(network, path, every=0.5, top=12))
+    assert len(windows) == 5
+    for window in windows:
+        start, end = round(12 * window.start), round(12 * window.end)
+        expected = dict(stzoo.predict(network, resized[start:end], top=12))
+        assert dict(window.answers) == pytest.approx(expected, abs=1e-5)
+
+
+def test_optical_flow_is_that_of_the_part():
+    cv2 = pytest.importorskip("cv2")
+    assert cv2
+    network = model(mean=(128.0, 128.0), std=(1.0, 1.0), height=24, short_side=24)
+    frames = np.random.default_rng(1).integers(0, 256, (30, 24, 24, 3), "u1")
+    windows = list(stream(network, timed(frames), 1.0, 1.2, sample_fps=10))
+    parts = [frames[round(10 * w.start) :][:12] for w in windows]
+    expected = [clip_views(part, network.stzoo.clip)[0] for part in parts]
+    assert len(expected) == 2
+    np.testing.assert_array_equal(network.seen[:2], expected)
+
+
+def test_smooth_averages_the_latest_windows():
+    plain = list(stream(model(), timed(film(60)), 0.5, sample_fps=10))
+    smooth = list(stream(model(), timed(film(60)), 0.5, smooth=1.1, sample_fps=10))
+    rows = np.array([window.probabilities for window in plain])
+    for index, window in enumerate(smooth):
+        expected = rows[max(0, index - 2) : index + 1].mean(0)
+        np.testing.assert_allclose(window.probabilities, expected, rtol=1e-5)
+
+
+def test_frames_are_kept_only_as_long_as_a_window_needs_them():
+    cutting = streams.Cutting.of(
+        model().stzoo, SimpleNamespace(fps=10), 0.5, None, "1x1", None
+    )
+    cutter, most, count = streams._Cutter(cutting), 0, 0
+    picture = np.zeros((8, 8, 3), np.uint8)
+    frames = ((index / 10, lambda short_side: picture) for index in range(5000))
+    for _ in cutter.windows(frames):
+        count += 1
+        most = max(most, len(cutter._kept))
+    assert count == 999 and most <= 10
+
+
+def test_frames_that_no_window_needs_are_not_converted():
+    cutting = streams.Cutting.of(
+        model(frames=1, stride=1).stzoo, SimpleNamespace(fps=10), 1.0, None, "1x1", None
+    )
+    asked = []
+
+    def frames():
+        for index in range(50):
+            yield index / 10, lambda side, i=index: asked.append(i) or film(1)[0]
+
+    list(streams._Cutter(cutting).windows(frames()))
+    assert asked == [0, 10, 20, 30, 40]
+
+
+class Live:
+    """Frames that come in real time."""
+
+    is_live = True
+
+    def __init__(self, count, fps):
+        self.count, self.fps = count, fps
+
+    def __iter__(self):
+        for index, frame in enumerate(film(self.count)):
+            time.sleep(1 / self.fps)
+            yield index / self.fps, frame
+
+
+def test_a_live_source_drops_windows_that_are_late():
+    slow, quick = model(seconds=0.2), model()
+    found = list(stream(slow, Live(100, 100), every=0.05, sample_fps=100))
+    numbers = np.rint([window.start / 0.05 for window in found]).astype(int)
+    gaps = np.diff(numbers, prepend=-1) - 1
+    assert [window.dropped for window in found] == gaps.tolist()
+    assert len(found) < 9 and sum(gaps) > 8
+    found = list(stream(quick, Live(50, 100), every=0.1, sample_fps=100))
+    assert len(found) == 5 and sum(window.dropped for window in found) == 0
+
+
+def test_a_slow_reader_of_a_file_misses_nothing():
+    found = []
+    for window in stream(model(), timed(film(60)), 0.1, sample_fps=10):
+        time.sleep(0.005)
+        found.append(window.start)
+    assert found == pytest.approx(np.arange(53) / 10)
+
+
+def test_a_stream_that_is_left_ends_its_thread():
+    def endless():
+        for index in range(10**9):
+            yield index / 10, film(1)[0]
+
+    windows = stream(model(), endless(), sample_fps=10)
+    next(windows)
+    windows.close()
+    names = {thread.name for thread in threading.enumerate()}
+    assert "stzoo-stream" not in names
+
+
+def test_an_error_of_the_source_comes_after_the_windows_before_it():
+    def broken():
+        yield from timed(film(20))
+        raise OSError("the cable was pulled")
+
+    windows = stream(model(), broken(), 0.5, sample_fps=10)
+    found = []
+    with pytest.raises(OSError, match="the cable was pulled"):
+        for window in windows:
+            found.append(window.start)
+    assert found == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"every": 0}, "every must be a number of seconds above 0. Received: 0"),
+        ({"every": None}, "every must be"),
+        ({"span": -1}, "span must be a number of seconds above 0 or None"),
+        ({"smooth": "1"}, "smooth must be"),
+        ({"sample_fps": float("nan")}, "sample_fps must be"),
+        ({"views": "3"}, "clips x crops"),
+    ],
+)
+def test_wrong_arguments(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        next(stream(model(), timed(film(9)), **wrong))
