@@ -426,7 +426,7 @@ def test_what_cannot_be_explained_is_one_line(run, video, motion_folder, tmp_pat
 
 
 def test_stream(run, tmp_path):
-    frames = np.concatenate([motions.render([9, i])[0] for i in range(3)])
+    frames = np.concatenate([motions.render([9, i], "falling")[0] for i in range(3)])
     motions.save(tmp_path / "long.mp4", frames)
     names = ("a.csv", "a.srt", "a.png", "a.mp4")
     table, subtitles, picture, film = (tmp_path / name for name in names)

@@ -275,8 +275,8 @@ class Track:
         if self.first is None:
             raise ValueError(
                 f"{self._name}: no frame of its video can be decoded "
-                f"({self._stream.codec_context.name}; at most {containers.LARGEST} pixels each). "
-                "Copy or convert it again."
+                f"({self._stream.codec_context.name}; at most {containers.LARGEST} "
+                "pixels each). Copy or convert it again."
             )
         in_order = None not in times and times == sorted(set(times))
         self.times = times if in_order else range(len(times))

@@ -23,7 +23,7 @@ class Event:
     score: float
 
 
-def find_events(windows, high=0.5, low=None, shortest=0.0, gap=0.0, only=None):
+def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None):
     """Finds what happens from when to when.
 
     A class has an event where its probability stays at `low` or above and reaches
@@ -34,8 +34,10 @@ def find_events(windows, high=0.5, low=None, shortest=0.0, gap=0.0, only=None):
         windows: iterable of `stzoo.inference.stream.Window`, in order.
         high: float from 0 to 1, probability that an event reaches.
         low: float, probability that it keeps. `None`: 0.6 of `high`.
-        shortest: float, seconds. Shorter events are left out.
-        gap: float, seconds. Events of one class with a shorter gap become one.
+        shortest: float, seconds. Shorter events are left out. `None`: the length of a
+            window, since a window that shows two events can be mistaken for a third.
+        gap: float, seconds. Events of one class with a shorter gap become one. `None`:
+            the length of a window.
         only: sequence of strings, the classes to look for. `None`: all.
 
     Returns:
@@ -60,6 +62,9 @@ def find_events(windows, high=0.5, low=None, shortest=0.0, gap=0.0, only=None):
         return []
     cells, labels = spans(windows), windows[0].labels
     chosen = check_classes(only, labels)
+    length = windows[0].end - windows[0].start
+    shortest = length if shortest is None else shortest
+    gap = length if gap is None else gap
     scores = np.stack([window.probabilities for window in windows])
     found = []
     for index in chosen:

@@ -17,6 +17,10 @@ def shares(*shares):
     return windows(*[(share, 1 - share) for share in shares])
 
 
+def find(found, high=0.5, shortest=0.0, gap=0.0, **kwargs):
+    return find_events(found, high, shortest=shortest, gap=gap, **kwargs)
+
+
 def test_spans_cover_the_video_without_overlaps():
     found = spans(windows((1, 0), (1, 0), (1, 0)))
     assert found == [(0.0, 1.5), (1.5, 2.5), (2.5, 4.0)]
@@ -24,45 +28,51 @@ def test_spans_cover_the_video_without_overlaps():
 
 def test_an_event_reaches_high_and_stays_at_low():
     found = shares(0.1, 0.4, 0.8, 0.4, 0.2, 0.45, 0.1)
-    (event,) = find_events(found, high=0.7, low=0.3, only=["run"])
+    (event,) = find(found, high=0.7, low=0.3, only=["run"])
     assert event == Event("run", 1.5, 4.5, pytest.approx((0.4 + 0.8 + 0.4) / 3))
-    assert find_events(found, high=0.81, only=["run"]) == []
-    (event,) = find_events(found, high=0.8, low=0.8 - 1e-6, only=["run"])
+    assert find(found, high=0.81, only=["run"]) == []
+    (event,) = find(found, high=0.8, low=0.8 - 1e-6, only=["run"])
     assert (event.start, event.end) == (2.5, 3.5)
 
 
 def test_low_is_a_share_of_high():
     found = shares(0.35, 0.7, 0.43)
-    (event,) = find_events(found, high=0.7, only=["run"])
+    (event,) = find(found, high=0.7, only=["run"])
     assert (event.start, event.end) == (1.5, 4.0)
 
 
 def test_short_events_are_left_out():
     found = shares(0.9, 0.9, 0.1, 0.9, 0.1)
-    assert len(find_events(found, only=["run"])) == 2
-    (event,) = find_events(found, shortest=1.5, only=["run"])
+    assert len(find(found, only=["run"])) == 2
+    (event,) = find(found, shortest=1.5, only=["run"])
     assert (event.start, event.end) == (0.0, 2.5)
 
 
 def test_events_with_a_short_gap_become_one():
     found = shares(0.9, 0.1, 0.5, 0.1, 0.1, 0.9)
-    events = find_events(found, gap=1.5, only=["run"])
+    events = find(found, gap=1.5, only=["run"])
     assert [(event.start, event.end) for event in events] == [(0, 3.5), (5.5, 7)]
     assert events[0].score == pytest.approx(0.5)
-    assert len(find_events(found, gap=1.0, only=["run"])) == 3
+    assert len(find(found, gap=1.0, only=["run"])) == 3
 
 
 def test_events_of_all_classes_are_sorted_by_time():
-    found = find_events(shares(0.9, 0.9, 0.1, 0.1))
+    found = find(shares(0.9, 0.9, 0.1, 0.1))
     assert [(e.label, e.start) for e in found] == [("run", 0.0), ("jump", 2.5)]
-    assert find_events([]) == []
+    assert find([]) == []
+
+
+def test_events_and_gaps_are_as_long_as_a_window_by_default():
+    found = windows(*[(share, 0) for share in (0.9, 0, 0, 0.9, 0, 0.9, 0.9, 0)])
+    events = find_events(found)
+    assert [(event.start, event.end) for event in events] == [(3.5, 7.5)]
 
 
 def test_wrong_thresholds_and_classes():
     with pytest.raises(ValueError, match="high=0.2, low=0.3"):
-        find_events(shares(0.5), high=0.2, low=0.3)
+        find(shares(0.5), high=0.2, low=0.3)
     with pytest.raises(ValueError, match="has no class 'fly'. It has 2: 'run', 'jump'"):
-        find_events(shares(0.5), only=["fly"])
+        find(shares(0.5), only=["fly"])
 
 
 def test_captions_change_with_the_best_class():
