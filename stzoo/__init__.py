@@ -23,6 +23,7 @@ _FUNCTIONS = {  # name: module, and the name there if it is another one
     "list_models": "zoo",
     "load": "zoo",
     "predict": "inference.predict",
+    "probe": "training.probe",
     "push_to_hub": "weights.publish",
     "read_videos": "data.datasets:read",
     "save": "weights.checkpoint",

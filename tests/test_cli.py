@@ -488,3 +488,27 @@ def test_predict_points_to_stream_for_a_long_video(run, tmp_path, caplog):
     caplog.clear()
     run("predict", tmp_path / "long.mp4", "--views", "10x1")
     assert "stzoo stream" not in caplog.text
+
+
+def test_split_and_probe(run, tmp_path):
+    for number in range(16):
+        motion = ("rising", "shaking")[number % 2]
+        folder = tmp_path / "data" / motion
+        folder.mkdir(parents=True, exist_ok=True)
+        motions.save(
+            folder / f"person{number // 2 % 4}_{number}.mp4",
+            motions.render(number, motion)[0],
+        )
+    result = run("split", tmp_path / "data", "--out", tmp_path, "--test", "0.25")
+    assert result.exit_code == 0, result.output
+    assert "(12 videos) and" in result.stdout and "(4 videos)" in result.stdout
+    assert "4 groups (person)" in result.stderr
+    lists = tmp_path / "train.csv", "--validation", tmp_path / "test.csv"
+    command = ("probe", *lists, "--model", "cost_tiny.motions")
+    result = run(*command, "--out", tmp_path / "mine", "--views", "1x1")
+    assert result.exit_code == 0, result.output
+    assert "rising: 100.0 % of 6 videos" in result.stdout
+    assert "fold cross-validation of 12 videos: 100.0 %" in result.stdout
+    assert "Accuracy on the validation videos: 100.0 %." in result.stdout
+    result = run("evaluate", tmp_path / "test.csv", "--model", tmp_path / "mine")
+    assert "Top-1: 100.00 %" in result.stdout

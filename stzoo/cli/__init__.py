@@ -12,6 +12,8 @@ COMMANDS = {  # in the order of `stzoo --help`
     "demo": "answers:demo",
     "predict": "answers:predict",
     "stream": "streaming:stream",
+    "split": "probing:split",
+    "probe": "probing:probe",
     "finetune": "training:finetune",
     "evaluate": "measuring:evaluate",
     "extract": "measuring:extract",

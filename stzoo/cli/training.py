@@ -67,7 +67,7 @@ def finetune(*, name, out, num_workers, skip, **chosen):
     data = {key: chosen[key] for key in ("source", "root", "format", "label", "split")}
     recipe = _recipe(chosen)
     with options.one_line(), options.log_shown():
-        train, validation = _videos(data, chosen, skip)
+        train, validation = read_both(data, chosen, skip)
         keras.config.set_dtype_policy(chosen["precision"])
         keras.utils.set_random_seed(chosen["seed"])
         if chosen["distributed"]:
@@ -106,7 +106,7 @@ def _callbacks(out, tensorboard):
     return [keras.callbacks.TensorBoard(Path(out) / "tensorboard")] * tensorboard
 
 
-def _videos(data, chosen, skip):
+def read_both(data, chosen, skip):
     """The videos to train on, and those to choose the best epoch by, or `None`."""
     from stzoo.data import datasets
 

@@ -72,7 +72,7 @@ def extract(
         width=network.output.shape[-1],
         clip=model.stzoo.clip,
         reading=reading,
-        run=describe(model, layer=layer, format=format),
+        run=describe(network, layer=layer, format=format),
         format=format,
     )
     return compute_parts(job, videos, folder, shard, engine, progress)

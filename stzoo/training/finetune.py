@@ -127,7 +127,7 @@ def finetune(
     model.fit(batches, steps_per_epoch=count, epochs=recipe.epochs, shuffle=False)
     ```
     """
-    _check_classes(model, train, validation)
+    check_classes(model, train, validation)
     check_floats(model, "Train it before it is quantized.")
     recipe, folder = named(recipe), Path(folder)
     reading = dataclasses.replace(
@@ -272,7 +272,7 @@ def _variables(model):
     return [*model.variables, *model.optimizer.variables]
 
 
-def _check_classes(model, train, validation):
+def check_classes(model, train, validation):
     if not train.labels:
         raise ValueError("The videos have no classes, so there is nothing to learn.")
     if len(train.classes) != model.stzoo.classes:

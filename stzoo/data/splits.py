@@ -1,0 +1,165 @@
+"""Splits videos for training and testing, with what belongs together on one side."""
+
+import csv
+import io
+import logging
+import os
+import re
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from stzoo import writer
+from stzoo.data import files
+from stzoo.data.datasets import Videos
+
+logger = logging.getLogger("stzoo")
+# What the names of videos tell of where they come from, in the order of how sure it is.
+# The group is what is in the parentheses.
+PATTERNS = {
+    "person": r"(?:^|[_\W])((?:person|subject|actor|user|signer|subj|pers)[_-]?\d+)",
+    "group of UCF101": r"_(g\d+)_c\d+$",
+    "participant": r"(?:^|[_\W])([PS]\d{1,3})(?=$|[_\W])",
+    "source of Kinetics": r"^(.{11})_\d{6}_\d{6}$",
+    "date": r"(\d{4}[-_]?(?:0[1-9]|1[0-2])[-_]?(?:0[1-9]|[12]\d|3[01]))(?!\d)",
+    "source before a number": (
+        r"^(.*?\D)[_\W]?(?:c|clip|part|seg|cut|scene)?[_\W]?\d+\W?$"
+    ),
+}
+LEAST = 0.8  # share of the names that a pattern must match
+
+
+def split(videos, by="group", test=0.2, seed=0):
+    """Splits videos into those to train on and those to test on.
+
+    Args:
+        videos: `stzoo.data.datasets.Videos`, with classes.
+        by: `"group"`: videos of one person, source or date, as their names tell, are
+            never on both sides. `"video"`: each video is on its own.
+        test: float from 0 to 1, share of the videos to test on. Groups are not cut, so
+            it is met approximately.
+        seed: int.
+
+    Returns:
+        Tuple of two `Videos`, with the classes of `videos`.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+        ValueError: the names tell no groups, or there are too few videos or groups.
+    """
+    try:
+        from sklearn.model_selection import StratifiedGroupKFold
+    except ImportError:
+        raise ImportError(
+            'Splitting needs scikit-learn: `pip install "stzoo[svm]"`.'
+        ) from None
+    if by not in ("group", "video"):
+        raise ValueError(f'by must be "group" or "video". Received: {by!r}.')
+    if not 0 < test < 1:
+        raise ValueError(f"test must be between 0 and 1. Received: {test!r}.")
+    if not videos.labels:
+        raise ValueError("The videos have no classes, so they cannot be split by them.")
+    groups = find_groups(videos) if by == "group" else list(range(len(videos)))
+    most = min(len(set(groups)), max(Counter(videos.labels).values()))
+    if most < 2:
+        raise ValueError(
+            f"At least two of each {by} and class are needed. Received: "
+            f"{len(videos)} videos of {len(set(videos.labels))} classes."
+        )
+    chosen = np.zeros(len(videos), bool)
+    folds = max(2, min(most, round(1 / min(test, 1 - test))))
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # a class with fewer videos than folds
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for _, rows in splitter.split(groups, videos.labels, groups):
+            chosen[rows] = True
+            break
+    if test > 0.5:
+        chosen = ~chosen
+    _log_missing(videos, chosen)
+    return _chosen(videos, ~chosen), _chosen(videos, chosen)
+
+
+def find_groups(videos):
+    """Tells from the names of videos which ones come from one person or source.
+
+    Args:
+        videos: `stzoo.data.datasets.Videos`.
+
+    Returns:
+        List of strings, the group of each video.
+
+    Raises:
+        ValueError: the names do not tell.
+    """
+    stems = [os.path.splitext(files.split(path)[1])[0] for path in videos.paths]
+    for kind, pattern in PATTERNS.items():
+        found = [re.search(pattern, stem, re.IGNORECASE) for stem in stems]
+        groups = [
+            match[1].lower() if match else stem
+            for match, stem in zip(found, stems, strict=True)
+        ]
+        matched, count = sum(map(bool, found)), len(set(groups))
+        is_new = count < len(stems) and _are_in_all_classes(groups, videos.labels)
+        if matched >= LEAST * len(stems) and is_new:
+            largest, size = Counter(groups).most_common(1)[0]
+            logger.info(
+                "The names tell %d groups (%s), the largest is %r with %d videos.",
+                *(count, kind, largest, size),
+            )
+            return groups
+    raise ValueError(
+        "The names of the videos do not tell which ones come from one person, source "
+        f'or date. Received, for example: {stems[0]!r}. With by="video" (--by video), '
+        "each video is on its own; clips of one recording may then be on both sides, "
+        "and the accuracy is too high."
+    )
+
+
+def _are_in_all_classes(groups, labels):
+    """Whether each class has several groups. Else the names tell the class."""
+    classes = {}
+    for group, label in zip(groups, labels, strict=True):
+        classes.setdefault(label, []).append(group)
+    return all(len(set(found)) > 1 or len(found) == 1 for found in classes.values())
+
+
+def write_list(path, videos):
+    """Writes a list that `stzoo.read_videos` reads: paths and classes, as CSV.
+
+    Paths are relative to the folder of the list, so it can be moved with the videos.
+
+    Args:
+        path: path of the CSV file.
+        videos: `stzoo.data.datasets.Videos`.
+    """
+    path, text = Path(path), io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["path", "label"])
+    for name, label in zip(videos.paths, videos.labels, strict=True):
+        if not files.is_url(name):
+            name = Path(os.path.relpath(name, path.parent)).as_posix()
+        rows.writerow([name, videos.classes[label]])
+    data = text.getvalue().encode("utf-8", "surrogateescape")
+    writer.write(path.parent, {path.name: data})
+
+
+def _chosen(videos, rows):
+    rows = np.flatnonzero(rows)
+    return Videos(
+        tuple(videos.paths[row] for row in rows),
+        tuple(videos.labels[row] for row in rows),
+        videos.classes,
+    )
+
+
+def _log_missing(videos, chosen):
+    """Logs the classes that are on one side only."""
+    labels = np.array(videos.labels)
+    for side, rows in (("train on", ~chosen), ("test on", chosen)):
+        missing = sorted(set(labels) - set(labels[rows]))
+        if missing:
+            names = ", ".join(repr(videos.classes[label]) for label in missing)
+            logger.warning("There is no video of %s to %s.", names, side)
