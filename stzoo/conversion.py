@@ -1,11 +1,10 @@
-"""Foreign checkpoints become models of the zoo.
+"""Converts checkpoints of other libraries to models of the zoo.
 
-A checkpoint is a file of PyTorch (`.pth`, `.pth.tar`, `.pt`, `.safetensors`; with the
-names of mmaction2, of torchvision, of the port of P3D), of MXNet (`.params`) or of
-Caffe (`.caffemodel`). Every tensor of the file must find its variable and every
-variable its tensor, or nothing is converted. Reading needs neither PyTorch nor MXNet
-nor Caffe (a `.caffemodel` needs protobuf, `stzoo[caffe]`), and nothing but tensors is
-unpickled.
+A checkpoint is a file of PyTorch (`.pth`, `.pth.tar`, `.pt`, `.safetensors`, with the
+names of mmaction2, torchvision, TSN, TSM, GSM or P3D), of MXNet (`.params`) or of Caffe
+(`.caffemodel`). Each tensor must have a variable and each variable a tensor, or nothing
+is converted. PyTorch, MXNet and Caffe are not needed, but a `.caffemodel` needs
+protobuf (`stzoo[caffe]`). Only tensors are unpickled.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ from stzoo.weights.convert import convert as convert_names
 from stzoo.weights.convert import dialect, rename
 from stzoo.weights.formats import caffe, mxnet, pytorch
 
-EXPANSION = 10  # times the numbers of a file: inflated kernels, two streams of one
+EXPANSION = 10  # limit for inflating kernels, and for two streams from one file
 
 READERS = {
     ".caffemodel": caffe.read,
@@ -32,21 +31,20 @@ def convert(builder, files, tag="", **options):
     """Builds a model with the weights of a checkpoint.
 
     Args:
-        builder: string, as in `stzoo.list_models()`: `"cost_resnet50"`.
+        builder: string, a name from `stzoo.list_models()`, such as `"cost_resnet50"`.
         files: path of a checkpoint, or the URL of a `.pth` whose name ends in the first
-            digits of its sha256, as PyTorch's downloads do; or a list of two, for RGB
-            and for flow, where a model has two streams.
-        tag: string, the name of the weights: `"kinetics400"`. Where the zoo has an
-            entry of this name, the options, the classes and the preparation of clips
-            are those of the entry, and what the entry allows may be missing.
+            digits of its sha256, like the downloads of PyTorch. For a model with two
+            streams, it can be a list of two, for RGB and for flow.
+        tag: string, the name of the weights, such as `"kinetics400"`. If the zoo has
+            such weights for this builder, their options, classes and clip are used.
         **options: further options of the builder.
 
     Returns:
-        `keras.Model`, to be saved with `stzoo.save`.
+        `keras.Model`. Save it with `stzoo.save`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: there is no such builder or option, the file is no checkpoint, or
+        ValueError: there is no such builder or option, the file is not a checkpoint, or
             it does not fit the model.
     """
     _check_builder(builder)
@@ -73,7 +71,7 @@ def _check_builder(builder):
 
 
 def parse_options(builder, pairs):
-    """The options of a builder from texts like `width=16`."""
+    """Parses options of a builder, such as `["width=16", "variant=a"]`."""
     _check_builder(builder)
     options = {}
     for name, _, text in (pair.partition("=") for pair in pairs):
@@ -86,7 +84,7 @@ def parse_options(builder, pairs):
 
 
 def _converted(builder, options, files, entry=None):
-    """The model with the weights of a checkpoint, or of one for each stream."""
+    """Returns the model with the weights of a checkpoint, or of one for each stream."""
     file, *more = files
     tensors = _read(file)
     family = zoo.family(builder)
@@ -105,26 +103,26 @@ def _converted(builder, options, files, entry=None):
             files = [tensors, *map(_read, more)]
             tensors = family.prepare(files, model.stzoo.options)
         elif more:
-            raise ValueError(f"{len(files)} files are too many for one model")
+            raise ValueError(f"expected 1 file, but got {len(files)}")
         tensors = convert_names(tensors, shapes, key_map)
         checkpoint.check(tensors, shapes, allow_missing, checkpoint.integers(model))
     except ValueError as error:
-        wanted = f"{builder} with {options} (other options may change that)"
+        wanted = f"{builder} with {options} (other options may fit)"
         raise ValueError(f"{file} does not fit {wanted}: {error}.") from None
     checkpoint.assign(model, tensors)
     return model
 
 
 def _classes(file, tensors, key_map):
-    """How many classes the head of a checkpoint has."""
+    """Returns the number of classes of a checkpoint."""
     for name, tensor in tensors.items():
         if rename(name, (), key_map) == "fc/kernel" and tensor.ndim:
             return len(tensor)
-    raise ValueError(f"{file} has no head, no tensor becomes fc/kernel.")
+    raise ValueError(f"{file} has no head: no tensor maps to fc/kernel.")
 
 
 def _read(file):
-    """The tensors of a checkpoint by name; nothing but tensors is unpickled."""
+    """Returns a dict from the names in a checkpoint to its tensors."""
     from safetensors.numpy import load_file
 
     try:
@@ -134,4 +132,4 @@ def _read(file):
     except FileNotFoundError:
         raise FileNotFoundError(f"{file} is missing.") from None
     except ValueError as error:
-        raise ValueError(f"{file} is no file of tensors ({error}).") from None
+        raise ValueError(f"{file} cannot be read as a checkpoint: {error}.") from None

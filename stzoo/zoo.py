@@ -1,4 +1,4 @@
-"""From a name to a model."""
+"""Lists, builds and loads models by name."""
 
 import dataclasses
 import functools
@@ -28,14 +28,14 @@ def list_models(pattern="*", pretrained=False, unavailable=False):
     """Lists the models of the zoo, or their weights.
 
     Args:
-        pattern: string with wildcards, of the builder or of `builder.tag`: `"cost*"`.
-        pretrained: bool, list weights instead of builders.
-        unavailable: bool, list the weights too that nobody has published, or that have
-            to be converted first.
+        pattern: string with wildcards, such as `"cost*"`, for the name of the builder,
+            or for `builder.tag` with `pretrained=True`.
+        pretrained: bool, whether to list weights instead of builders.
+        unavailable: bool, whether to include weights that are not published, or that
+            must be converted first.
 
     Returns:
-        List of the names of builders, sorted; or of
-        `stzoo.weights.catalogue.Weights`, sorted by name.
+        Sorted list of the names of builders, or of `stzoo.weights.catalogue.Weights`.
     """
     if not pretrained:
         return sorted(name for name in BUILDERS if fnmatch(name, pattern))
@@ -48,17 +48,22 @@ def create(name, **kwargs):
     """Builds a model by its name.
 
     Args:
-        name: string, a builder (`"cost_resnet50"`), or with the tag of its weights
-            (`"cost_resnet50.imagenet"`).
+        name: string, a builder (`"cost_resnet50"`), or a builder and the tag of its
+            weights (`"cost_resnet50.imagenet"`).
         **kwargs: arguments of the builder.
 
     Returns:
         `keras.Model`.
+
+    Raises:
+        ValueError: there is no such model, or an argument is invalid.
+        FileNotFoundError: the weights do not exist.
+        ConnectionError: the download failed.
     """
     builder, _, tag = name.partition(".")
     if builder not in BUILDERS:
         raise ValueError(
-            f"There is no model {name!r}. Known: {', '.join(list_models())}."
+            f"There is no model {name!r}. Choose one of {', '.join(list_models())}."
         )
     if tag and kwargs.setdefault("pretrained", tag) != tag:
         raise ValueError(
@@ -69,26 +74,30 @@ def create(name, **kwargs):
 
 
 def load(where, classes=None, input_shape=None, name=None):
-    """Builds the model of a folder or of a repository of the Hub.
+    """Loads a model from a folder, or from a repository of the Hub.
 
     Args:
-        where: path of a folder that `stzoo.save` has written, or
+        where: path of a folder written by `stzoo.save`, or
             `"hf://organisation/repository@revision"`.
-        classes: int, for a new head of another size.
-        input_shape: tuple `(frames, height, width, channels)`, for another input.
-        name: string, the name of the model.
+        classes: int, the number of classes of a new head. `None`: the saved head.
+        input_shape: tuple `(frames, height, width, channels)`. `None`: the saved input
+            shape.
+        name: string, the name of the model. `None`: the name of the builder.
 
     Returns:
         `keras.Model`.
+
+    Raises:
+        FileNotFoundError: the folder, the repository or a file in it does not exist.
+        ConnectionError: the download failed.
+        ValueError: the model is damaged or invalid, or an argument does not fit it.
     """
     source = checkpoint.read(where)
     builder = source.config.builder
     try:
         if builder not in BUILDERS:
             known = ", ".join(BUILDERS)
-            raise ValueError(
-                f"it names the builder {shortened(builder)}, which is none of {known}"
-            )
+            raise ValueError(f"the builder {shortened(builder)} is not one of {known}")
         options = check_options(builder, source.config.options)
     except ValueError as error:
         raise source.refuse(checkpoint.hub.CONFIG, error) from None
@@ -99,36 +108,37 @@ def load(where, classes=None, input_shape=None, name=None):
     build = functools.partial(
         *(BUILDERS[builder], classes, input_shape, source), name=name, **options
     )
-    # What the caller has chosen may be what is wrong.
+    # An error can be due to the arguments of the caller.
     chosen = (classes, input_shape, name) != (None, None, None)
     return _built(build, source, classes, chosen)
 
 
 def _built(build, source, classes, chosen):
-    """A model of the weights of a source, whose options may be nonsense."""
+    """Builds the model of a source, whose options may be invalid."""
     try:
         with at_most(*_room(source, classes)):
             return build()
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if chosen or str(error).startswith(str(source.where)):
             raise
-        problem = f"no model can be built as it says: {error}"
+        problem = f"the model cannot be built: {error}"
         raise source.refuse(checkpoint.hub.CONFIG, problem) from error
 
 
 def _room(source, classes):
-    """How many kernels and numbers a model of these weights may draw.
+    """Returns limits for the kernels of a model and for the numbers in them.
 
-    Twice what there is, so that a few missing tensors are an error that names them.
+    They are twice those of the weights, so that missing tensors still get an error with
+    their names.
     """
     kernels = [tensor.size for tensor in source.tensors.values() if tensor.ndim > 1]
-    times = 4 if source.config.fused else 2  # with and without what is folded
+    times = 4 if source.config.fused else 2  # fusing folds kernels
     head = (classes or 0) * len(source.tensors[checkpoint.HEAD + "kernel"])
     return times * len(kernels), times * sum(kernels) + 10**6 + head
 
 
 def family(name):
-    """The `Family` of a builder.
+    """Returns the `Family` of a builder.
 
     Args:
         name: string, a builder.
@@ -138,7 +148,7 @@ def family(name):
 
 
 def default_options(name):
-    """The options of a builder and their defaults, classes and sizes aside.
+    """Returns the options of a builder and their defaults, without shared arguments.
 
     Args:
         name: string, a builder.
@@ -148,30 +158,36 @@ def default_options(name):
 
 
 def check_options(name, options):
-    """Options as JSON has them, turned into those that a builder takes.
+    """Checks the options of a builder, and converts lists from JSON to tuples.
 
     Args:
         name: string, a builder.
         options: dict.
 
     Returns:
-        Dict, lists as tuples.
+        Dict.
+
+    Raises:
+        ValueError: an option is unknown or invalid.
     """
     known = default_options(name)
     if unknown := sorted(options.keys() - known.keys()):
         names = ", ".join(n if len(n) < 30 else shortened(n) for n in unknown[:6])
-        raise ValueError(f"{name} has no option {names}, but {', '.join(known)}")
+        raise ValueError(
+            f"{name} has no option {names}. Its options are {', '.join(known)}"
+        )
     options = {k: tuple(v) if type(v) is list else v for k, v in options.items()}
     for key, value in options.items():
         if value is known[key] is None:
             continue
-        default = "a text" if known[key] is None else known[key]  # that of the weights
+        default = "a text" if known[key] is None else known[key]
         pairs = [(value, default)]
         if type(default) is type(value) is tuple:
             pairs = [(item, default[0]) for item in value]
         if any(type(received) is not type(kind) for received, kind in pairs):
             raise ValueError(
-                f"option {key} must be like {default!r}, not {shortened(value)}"
+                f"option {key} must have the type of {default!r}. "
+                f"Received: {shortened(value)}"
             )
     family(name).check_choices(options)
     return options

@@ -100,7 +100,7 @@ def test_every_option_can_be_kept_in_a_file(name):
     kept = json.loads(json.dumps(options))
     assert zoo.check_options(name, kept) == zoo.default_options(name) == options
     for key in options:
-        with pytest.raises(ValueError, match=f"option {key} must be like"):
+        with pytest.raises(ValueError, match=f"option {key} must have the type of"):
             zoo.check_options(name, {**kept, key: {}})
 
 
@@ -114,7 +114,7 @@ def test_create():
 def test_create_with_a_tag(hub):
     with pytest.raises(FileNotFoundError, match="hf://timm/resnet50.tv_in1k@main/"):
         stzoo.create("c2d_resnet50.imagenet")
-    with pytest.raises(ValueError, match="'imagnet' is no tag of c2d_resnet50"):
+    with pytest.raises(ValueError, match="'imagnet' is not a tag of c2d_resnet50"):
         stzoo.create("c2d_resnet50.imagnet")
     with pytest.raises(ValueError, match="already contains a tag.*'kinetics400'"):
         stzoo.create("c2d_resnet50.imagenet", pretrained="kinetics400")
@@ -122,7 +122,9 @@ def test_create_with_a_tag(hub):
 
 @pytest.mark.parametrize("name", ["cost_resnet18", "", "cost_resnet18.imagenet"])
 def test_create_what_there_is_not(name):
-    with pytest.raises(ValueError, match=f"no model '{name}'. Known: c2d_resnet101, "):
+    with pytest.raises(
+        ValueError, match=f"no model '{name}'. Choose one of c2d_resnet101, "
+    ):
         stzoo.create(name)
 
 

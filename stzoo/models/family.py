@@ -20,21 +20,25 @@ SHARED = ("classes", "input_shape", "pretrained", "name")  # arguments of every 
 DOC = """{summary}
 
 Args:
-    classes: int, the number of logits. `None`: that of the weights, else {classes}.
-    input_shape: tuple `(frames, height, width, channels)`; frames, height and width
-        may be `None`. `None`: that of the weights, else `{shape}`.
-    pretrained: `None` or `False`: random weights. `True`: the first tag. Or a tag
-        ({tags}), the path of a folder, or `"hf://organisation/repository@revision"`.
-{options}    name: string, the name of the model. `None`: that of the builder.
+    classes: int, the number of logits. Defaults to the number of classes of the
+        weights, or to {classes} for random weights.
+    input_shape: tuple `(frames, height, width, channels)`, in which frames, height and
+        width can be `None`. Defaults to the input shape of the weights, or to
+        `{shape}` for random weights.
+    pretrained: the weights: a tag ({tags}), `True` for the first tag, the path of a
+        folder, or `"hf://organisation/repository@revision"`. `None` or `False`: random
+        weights.
+{options}    name: string, the name of the model. Defaults to the name of the builder.
 
 Returns:
-    `keras.Model` from {kind} of 0 to 255, uint8 or float, `(batch, frames, height,
-    width, channels)`, to logits `(batch, classes)` in float32.
+    `keras.Model`. The input is {kind} from 0 to 255, uint8 or float, with shape
+    `(batch, frames, height, width, channels)`. The output is float32 logits with shape
+    `(batch, classes)`.
 
 Raises:
-    ValueError: an argument is wrong, or the weights do not fit the model.
-    FileNotFoundError: there are no such weights.
-    ConnectionError: the weights did not arrive.
+    ValueError: an argument is invalid, or the weights do not fit the model.
+    FileNotFoundError: the weights do not exist.
+    ConnectionError: the download failed.
 """
 
 

@@ -1,4 +1,4 @@
-"""What Keras makes of the layers of a built model: LoRA and quantization.
+"""Handles models with LoRA or quantization of Keras.
 
 Hu et al.: LoRA, ICLR 2022. https://arxiv.org/abs/2106.09685
 """
@@ -8,14 +8,14 @@ from keras import ops
 
 
 def merged(model):
-    """The values of the variables of a model, LoRA merged into the kernels.
+    """Returns the values of the variables of a model, with LoRA merged into kernels.
 
     Args:
         model: `keras.Model`.
 
     Returns:
-        Dict from the path of each variable to an array. Those of LoRA are left out:
-        the kernels hold what they add, so a model without LoRA answers alike.
+        Dict from variable path to array, without the variables of LoRA. A model without
+        LoRA has the same outputs with these values.
     """
     values = {
         weight.path: ops.convert_to_numpy(weight.value) for weight in model.weights
@@ -49,16 +49,16 @@ def check_floats(model, advice):
 
 
 def _layers(model):
-    """All layers of a model, also those inside of layers.
+    """Returns all layers of a model, including nested ones.
 
-    Keras has no public way to ask a layer for those inside. This one is private, but
-    stands in the documentation of `keras.dtype_policies.DTypePolicyMap`.
+    Keras has no public function for this. The private one is mentioned in the
+    documentation of `keras.dtype_policies.DTypePolicyMap`.
     """
     flatten = getattr(model, "_flatten_layers", None)
     if flatten is None:
         raise RuntimeError(
-            f"Keras {keras.__version__} has no `_flatten_layers`, by which stzoo finds "
-            "layers that have LoRA or are quantized. Nothing was written. Install a "
+            f"Keras {keras.__version__} has no `_flatten_layers`, which stzoo needs to "
+            "find layers with LoRA or quantization. Nothing was written. Install a "
             "version of Keras that stzoo supports."
         )
     return flatten(include_self=False)

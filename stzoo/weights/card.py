@@ -1,7 +1,7 @@
-"""The model card: the README.md of a folder or of a repository of the Hub.
+"""Writes the model card: the README.md of a folder, or of a repository of the Hub.
 
-A card that `stzoo` writes ends with a comment that holds the hash of what stands above.
-A card whose hash does not fit was edited, so it belongs to its author and stays.
+A card that `stzoo` writes ends with a comment with the hash of its text. If the hash
+does not match, someone has edited the card, and it is kept.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ logger = logging.getLogger("stzoo")
 CARD = "README.md"
 EVALUATION = "evaluation.json"
 PICTURES = {
-    "curves.png": "The training, epoch by epoch",
-    "confusion.png": "Which class is taken for which",
+    "curves.png": "Training curves",
+    "confusion.png": "Confusion matrix",
 }
 TASK = "video-classification"
-FEW = 20  # classes that are shown at once; more are folded
+FEW = 20  # a longer list of classes is collapsed
 LICENCES = frozenset(  # huggingface.co/docs/hub/repositories-licenses
     """afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bigcode-openrail-m bigscience-openrail-m
     bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0
@@ -44,8 +44,8 @@ SPECIAL = re.compile(
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 USE = """# {title}
 
-`{builder}` names the action in a video: one of {classes} classes. It is a model of
-`stzoo`, video action recognition in Keras 3.
+`{builder}` recognises the action in a video, one of {classes} classes. It is a model of
+`stzoo`, a library for video action recognition in Keras 3.
 
 ## Use
 
@@ -64,28 +64,29 @@ for label, probability in stzoo.predict(model, "video.mp4"):
 """
 LIMITS = """## Intended use and limits
 
-The model is for research and for sorting videos that look like those of its training.
-It gives one of its classes for each video, even if the video shows none of them. The
-accuracy holds for videos like those it was measured on. Measure it on your own videos
-first: `stzoo evaluate DATA --model {where}`. It is not fit for decisions about people.
+The model is for research, and for classifying videos similar to its training videos.
+It predicts one of its classes for each video, even if the video shows none of them. The
+accuracy applies to videos similar to those it was measured on. Evaluate it on your own
+videos first: `stzoo evaluate DATA --model {where}`. Do not use it for decisions about
+people.
 
 """
 
 
 def files(config, folder, repository="", coming=()):
-    """The card of a folder, for `stzoo.writer.write`.
+    """Creates the card of a folder, for `stzoo.writer.write`.
 
     Args:
-        config: `ModelConfig`, what the folder holds or will hold.
+        config: `ModelConfig` of the model in the folder.
         folder: path.
         repository: string, `"organisation/name"` if the card is for the Hub.
-        coming: names of pictures that will be there.
+        coming: names of pictures that will be written later.
 
     Returns:
-        Dict from `"README.md"` to bytes. Empty if the card that is there was edited.
+        Dict from `"README.md"` to bytes. Empty if the existing card was edited.
     """
     if not _is_ours(folder):
-        logger.info("%s was edited, so it stays as it is.", Path(folder) / CARD)
+        logger.info("%s was edited, so it is kept.", Path(folder) / CARD)
         return {}
     pictures = [n for n in PICTURES if n in coming or (Path(folder) / n).is_file()]
     where = f"hf://{repository}" if repository else Path(folder).resolve().name
@@ -98,14 +99,14 @@ def files(config, folder, repository="", coming=()):
 
 
 def text(config, where, found, pictures=(), title=""):
-    """The text of a card.
+    """Creates the text of a card.
 
     Args:
         config: `ModelConfig`.
-        where: string, what `stzoo.load` is given.
-        found: list of `huggingface_hub.EvalResult`, what was measured.
-        pictures: names out of `PICTURES`.
-        title: string; the name of the weights by default.
+        where: string, the argument for `stzoo.load`.
+        found: list of `huggingface_hub.EvalResult`, the results.
+        pictures: names from `PICTURES`.
+        title: string. Defaults to the name of the weights.
     """
     title = title or config.name
     extras = "tensorflow,flow" if config.clip.uses_flow else "tensorflow"
@@ -122,43 +123,43 @@ def text(config, where, found, pictures=(), title=""):
     body += "".join(f"![{PICTURES[name]}]({name})\n\n" for name in pictures)
     body += LIMITS.format(where=shlex.quote(where))
     data = _metadata(config, found, title)
-    if where == f"hf://{data.base_model}":  # a model of the same name, changed
+    if where == f"hf://{data.base_model}":  # a new version in the same repository
         data.base_model = None
     front = data.to_yaml()
     return _stamped(_printable(f"---\n{front}\n---\n\n{body}"))
 
 
 def _is_ours(folder):
-    """Whether there is no card in a folder, or one that `stzoo` may replace."""
+    """Returns whether a folder has no card, or one that was not edited."""
     try:
         return is_generated(writer.read(folder, CARD))
     except FileNotFoundError:
         return True
-    except OSError:  # what cannot be read may be anything
+    except OSError:  # it cannot be read, so it may have been edited
         return False
 
 
 def is_generated(data):
-    """Whether a card is as `stzoo` wrote it.
+    """Returns whether `stzoo` wrote a card, and it was not edited.
 
     Args:
         data: bytes.
     """
-    whole = data.decode("utf-8", "replace").replace("\r\n", "\n")  # as git may have it
+    whole = data.decode("utf-8", "replace").replace("\r\n", "\n")  # git can change them
     stamp = STAMP.search(whole)
     return bool(stamp) and _digest(whole[: stamp.start()]) == stamp[1]
 
 
 def results(config, evaluation=None):
-    """What was measured of a model, as the Hub has it in its `model-index`.
+    """Returns the results of a model, for the `model-index` of the Hub.
 
     Args:
         config: `ModelConfig`.
-        evaluation: dict, the fields of `stzoo.inference.evaluate.Evaluation`, or `None`
-            for what `config.measured` says.
+        evaluation: dict, the fields of `stzoo.inference.evaluate.Evaluation`. `None`:
+            `config.measured`.
 
     Returns:
-        List of `huggingface_hub.EvalResult`. Accuracies are shares from 0 to 1.
+        List of `huggingface_hub.EvalResult`. Accuracies are fractions from 0 to 1.
     """
     found = []
     if evaluation is None:
@@ -179,7 +180,7 @@ def results(config, evaluation=None):
             found.append(_result(config, kind, name, evaluation[key], evaluation))
     chosen_by = config.training.get("validation")
     if isinstance(chosen_by, dict) and _is_number(chosen_by.get("accuracy")):
-        name = "top-1 accuracy, videos that chose the epoch"
+        name = "top-1 accuracy, validation videos"
         one = _result(config, "accuracy", name, chosen_by["accuracy"], chosen_by)
         one.dataset_split = "validation"
         found.append(one)
@@ -187,13 +188,13 @@ def results(config, evaluation=None):
 
 
 def with_results(data, new, name):
-    """A card with more results. All else in it stays.
+    """Adds results to a card. The rest of the card does not change.
 
     Args:
         data: bytes, the card.
-        new: list of `huggingface_hub.EvalResult`. They replace those of the same name
-            on the same data.
-        name: string, of the model, for a card without a `model-index`.
+        new: list of `huggingface_hub.EvalResult`. They replace results with the same
+            name and data.
+        name: string, the name of the model, for a card without a `model-index`.
 
     Returns:
         Bytes.
@@ -216,7 +217,7 @@ def with_results(data, new, name):
             for entry in eval_results_to_model_index(name, new)[0]["results"]:
                 _merge(index[0]["results"], entry)
             table = _table(model_index_to_eval_results(index)[1])
-        except Exception as error:  # of a parser, or of values of any kind
+        except Exception as error:  # the parser raises many kinds
             problem = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"its metadata cannot be read ({problem})") from None
         metadata_save(path, {**metadata, "model-index": index})
@@ -228,7 +229,7 @@ def with_results(data, new, name):
 
 
 def _merge(there, entry):
-    """Puts the metrics of an entry of a `model-index` among those that are there."""
+    """Merges an entry of a `model-index` into a list of entries."""
     for old in there:
         if (old["task"]["type"], old["dataset"]) == (TASK, entry["dataset"]):
             names = {(m["type"], m["name"]) for m in entry["metrics"]}
@@ -248,17 +249,17 @@ def _result(config, kind, name, value, measured):
     return EvalResult(
         task_type=TASK,
         task_name="Video Classification",
-        dataset_type=config.dataset or "videofolder",  # the Hub's word for it
+        dataset_type=config.dataset or "videofolder",  # a term of the Hub
         dataset_name=config.dataset or "own videos",
         metric_type=kind,
         metric_name=name,
-        metric_value=float(value),  # NumPy's are no YAML
+        metric_value=float(value),  # YAML has no NumPy floats
         metric_args=arguments or None,
     )
 
 
 def _evaluation(config, folder):
-    """What an evaluation of these weights has left in the folder, or `None`."""
+    """Returns the saved evaluation of these weights in a folder, or `None`."""
     try:
         found = json.loads(writer.read(folder, EVALUATION))
         same = bool(config.sha256) and found["sha256"] == config.sha256
@@ -269,8 +270,8 @@ def _evaluation(config, folder):
     except (KeyError, TypeError, ValueError):
         pass
     logger.info(
-        "%s is not of the weights beside it, so the card leaves it out. Evaluate the "
-        "model of the folder.",
+        "%s belongs to other weights, so it is not added to the card. Evaluate the "
+        "model in this folder.",
         Path(folder) / EVALUATION,
     )
     return None
@@ -296,9 +297,9 @@ def _metadata(config, found, title):
 
 
 def base_repository(config):
-    """The repository of the base model on the Hub, or `""` where it is not known.
+    """Returns the repository of the base model on the Hub, or `""` if it is unknown.
 
-    Weights of the zoo by their name are on the Hub under STZOO_HUB_NAMESPACE.
+    The weights of the zoo are in repositories of STZOO_HUB_NAMESPACE.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -314,10 +315,10 @@ def base_repository(config):
 
 
 def _table(found):
-    """What was measured, as a table."""
+    """Returns the results as a table."""
     if not found:
-        return "The model was not measured yet.\n"
-    rows = ["| measure | value | videos | data |", "|---|---|---|---|"]
+        return "The model has not been evaluated yet.\n"
+    rows = ["| metric | value | videos | data |", "|---|---|---|---|"]
     for result in found:
         value = result.metric_value
         if _is_number(value):
@@ -332,12 +333,12 @@ def _table(found):
         for result in found
         if isinstance(result.metric_args, dict) and result.metric_args.get("decoder")
     }
-    by = f"\nDecoded by {_plain('; '.join(sorted(decoders)))}.\n" if decoders else ""
+    by = f"\nDecoder: {_plain('; '.join(sorted(decoders)))}.\n" if decoders else ""
     return "\n".join(rows) + "\n" + by
 
 
 def _origin(config):
-    """Where the weights come from."""
+    """Returns the section about the origin of the weights."""
     lines = []
     if config.base_model:
         lines.append(f"Base model: {_plain(config.base_model)}")
@@ -351,7 +352,7 @@ def _origin(config):
         if key in ("top1", "top5") and _is_number(value)
     ]
     if reported:
-        lines.append(f"Reported by the source: {', '.join(reported)}")
+        lines.append(f"Accuracy reported by the source: {', '.join(reported)}")
     for key, value in config.training.items():
         if not isinstance(value, dict):
             name = str(key).replace("_", " ").capitalize()
@@ -364,9 +365,9 @@ def _origin(config):
 
 
 def _input(clip):
-    of = f"one frame of {clip.stride}"
+    of = f"one of every {clip.stride} frames"
     if clip.sampling == "segments":
-        of = "one frame of each segment"
+        of = "one frame from each segment"
     if clip.snippet > 1:
         of = f"snippets of {clip.snippet} frames, {of}"
     kind = "optical flow" if clip.uses_flow else "RGB"
@@ -375,7 +376,7 @@ def _input(clip):
     return (
         f"## Input\n\nClips of {frames} of {kind}, {of}; "
         f"shorter side {clip.short_side} pixels, crop {size} (height x width).\n"
-        "`stzoo.predict` prepares them.\n\n"
+        "`stzoo.predict` prepares the clips.\n\n"
     )
 
 
@@ -390,7 +391,7 @@ def _classes(config):
 
 
 def _plain(value):
-    """A text as Markdown that shows it as it is, in one line, with its links."""
+    """Escapes a text for Markdown, on one line, and keeps its links."""
 
     def shown(found):
         return f"<{found[0]}>" if found[0].startswith("http") else "\\" + found[0]

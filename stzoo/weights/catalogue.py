@@ -1,4 +1,4 @@
-"""The weights of the zoo: what there is, and what each set costs and needs."""
+"""Describes the weights of the zoo: accuracy, cost, origin and requirements."""
 
 import functools
 import json
@@ -10,25 +10,25 @@ from stzoo.weights import checkpoint, hub
 
 @dataclass(frozen=True)
 class Weights:
-    """One set of weights, as `stzoo.list_models(pretrained=True)` lists it.
+    """A set of weights, as returned by `stzoo.list_models(pretrained=True)`.
 
     Attributes:
         name: string, `builder.tag`.
-        dataset: string, the data set whose classes the logits are, or `""`.
+        dataset: string, the data set of the classes, or `""`.
         classes: int, the number of logits.
-        labels: tuple of strings, the names of the classes, empty where unknown.
-        parameters: int, numbers that can be trained.
+        labels: tuple of strings, the names of the classes, empty if unknown.
+        parameters: int, number of trainable parameters.
         gflops: float, multiply-adds for one view in 10^9.
-        reported: dict, accuracy in percent as the source reports it, `top1`, `top5`,
-            and the `protocol`.
-        measured: dict, accuracy as measured with this library, the number of `videos`
-            and `views`.
-        download: int, about how many bytes are downloaded; 0 for weights that come
-            with the package.
-        where: string, where the weights come from.
-        licence: string, or `""` where it is not known.
-        needs: string, what to install beside stzoo, or `""`.
-        is_available: bool, whether the weights can be had.
+        reported: dict, the accuracy in percent that the source reports (`top1`,
+            `top5`) and its `protocol`.
+        measured: dict, the accuracy measured with this library, the number of `videos`,
+            and the `views`.
+        download: int, approximate size of the download in bytes; 0 for weights in the
+            package.
+        where: string, the location of the weights.
+        licence: string, or `""` if it is unknown.
+        needs: string, an extra of stzoo that must be installed, or `""`.
+        is_available: bool, whether the weights are in the package or can be downloaded.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Weights:
 
 
 def describe(entry):
-    """What there is to say of an entry of the zoo.
+    """Describes an entry of the zoo.
 
     Args:
         entry: `stzoo.weights.config.ModelConfig`.
@@ -76,7 +76,7 @@ def describe(entry):
 
 
 def _place(entry, folder):
-    """Where weights come from, or what would make them."""
+    """Returns the location of weights, or how to get them."""
     if folder:
         return "in the package"
     if "://" in entry.repository:
@@ -84,11 +84,11 @@ def _place(entry, folder):
     if entry.repository:
         return f"hf://{entry.repository}"
     if "://" in entry.source:
-        return f"to be downloaded by hand and converted: {entry.source}"
+        return f"download manually and convert: {entry.source}"
     return f"not published: {entry.source}"
 
 
 @functools.cache
 def _costs():
-    """Parameters and GFLOPs by name, see `scripts/count_costs.py`."""
+    """Returns parameters and GFLOPs by name, see `scripts/count_costs.py`."""
     return json.loads((Path(__file__).parent / "costs.json").read_text())

@@ -1,8 +1,9 @@
-"""Weights on disk and on the Hub: one tensor for each variable path.
+"""Saves and loads the weights of models.
 
-A folder with `model.safetensors` and `config.json` is a model: on disk, among the
-weights that ship along, on the Hub. Nothing is unpickled, nothing named in a file is
-imported; a model is loaded whole or left as it was.
+A folder with `model.safetensors` and `config.json` is a model, on disk, in the package
+and on the Hub. The tensors have the paths of the variables as names. Nothing is
+unpickled, and nothing that a file names is imported. If loading fails, the model does
+not change.
 """
 
 import hashlib
@@ -25,21 +26,21 @@ from stzoo.weights.config import CONFIG_BYTES, ModelConfig
 from stzoo.weights.convert import convert
 
 logger = logging.getLogger("stzoo")
-HEAD = "fc/"  # variables that follow the number of classes
+HEAD = "fc/"  # the variables whose shape depends on the number of classes
 TENSORS = 10_000  # more than any model has
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights are, in a folder or on the Hub, and what is known of them.
+    """The location of weights, and their record.
 
     Args:
-        where: path, or an address of the Hub.
+        where: path of a folder, or an `"hf://..."` address or URL.
         config: `ModelConfig`.
-        form: function from the model that its builder makes to the one that the
-            weights are of; `None`: they are the same.
-        data: bytes, the file of weights of a folder, read together with its config.
-        tensors: dict from name to array, where they have been read.
+        form: function that turns the model of the builder into the one that the weights
+            belong to, such as a fused model. `None`: the model of the builder.
+        data: bytes, the weights of a folder, read together with its config, or `None`.
+        tensors: dict from name to array, or `None` if they have not been read.
     """
 
     where: str | Path
@@ -49,23 +50,23 @@ class Source:
     tensors: dict | None = field(default=None, repr=False)
 
     def refuse(self, filename, problem):
-        """The error for a file that is there and wrong."""
+        """Returns the error for an invalid file. Evicts it from a cache if damaged."""
         problem = str(problem).rstrip(".")
         if len(problem) > 1000:
             problem = problem[:1000] + " ..."
         advice = "Copy or save it again"
         if hub.evict(self.where, filename):
             advice = (
-                "It was damaged in the cache and was removed from there, so the next "
-                "call fetches it again"
+                "The damaged file was removed from the cache. The next call "
+                "downloads it again"
             )
         elif hub.is_url(self.where):
-            advice = "Nothing was removed; another revision may be right"
+            advice = "The cache was not changed. Try another revision"
         return ValueError(f"{self.where}/{filename}: {problem}. {advice}.")
 
 
 def resolve_weights(builder, pretrained, entries):
-    """Finds the weights that a builder was asked for.
+    """Finds the weights for the argument `pretrained` of a builder.
 
     Args:
         builder: string, the name of the builder.
@@ -74,12 +75,12 @@ def resolve_weights(builder, pretrained, entries):
         entries: tuple of `ModelConfig`.
 
     Returns:
-        `Source`, or `None` if no weights were asked for.
+        `Source`, or `None` for random weights.
 
     Raises:
-        FileNotFoundError: they are not there.
-        ConnectionError: they did not arrive.
-        ValueError: they are there, and wrong.
+        FileNotFoundError: the weights do not exist.
+        ConnectionError: the download failed.
+        ValueError: the weights are invalid, or belong to another model.
     """
     if pretrained is None or pretrained is False:
         return None
@@ -97,24 +98,24 @@ def resolve_weights(builder, pretrained, entries):
     else:
         known = ", ".join(map(repr, tags)) or "none"
         raise ValueError(
-            f"pretrained={pretrained!r} is no tag of {builder} (known: {known}), no "
-            'folder that is there, and not "hf://organisation/repository@revision".'
+            f"pretrained={pretrained!r} is not a tag of {builder} (tags: {known}), not "
+            'an existing folder, and not "hf://organisation/repository@revision".'
         )
     if source.config.builder != builder:
         raise ValueError(
-            f"{source.where} holds weights of {source.config.builder}, not of "
-            f"{builder}. `stzoo.load` builds what its {hub.CONFIG} says."
+            f"{source.where} has weights of {source.config.builder}, not of {builder}. "
+            "Use `stzoo.load`, which builds the right model."
         )
     if source.config.fused:
         raise ValueError(
-            f"{source.where} holds the deploy form of {builder}, which `stzoo.load` "
-            "builds."
+            f"{source.where} has the weights of a fused {builder}. Use `stzoo.load`, "
+            "which builds the fused model."
         )
     return source
 
 
 def read(where):
-    """Reads what a folder or a repository of the Hub says of its weights.
+    """Reads the config.json of a folder, or of a repository of the Hub.
 
     Args:
         where: path of a folder, or `"hf://organisation/repository@revision"`.
@@ -129,12 +130,12 @@ def read(where):
 
 
 def parse(where, text, data=None):
-    """What a config.json says of the weights beside it.
+    """Parses a config.json.
 
     Args:
-        where: path or address, where it is.
+        where: path or address of its folder or repository.
         text: bytes, the config.json.
-        data: bytes, the weights, where they have been read.
+        data: bytes, the weights, or `None` if they have not been read.
 
     Returns:
         `Source`.
@@ -142,20 +143,23 @@ def parse(where, text, data=None):
     try:
         config = ModelConfig.from_json(text)
     except ValueError as error:
-        problem = f"this does not describe a model of stzoo: {error}"
+        problem = f"this is not the config of a model of stzoo: {error}"
         raise Source(where, None).refuse(hub.CONFIG, problem) from None
     return Source(where, config, data=data)
 
 
 def read_pair(folder):
-    """Config and weights of a folder as bytes, both of the same `save`.
+    """Reads the config and the weights of a folder, both from the same `save`.
 
     Args:
         folder: `pathlib.Path`.
+
+    Returns:
+        Tuple of two bytes.
     """
     writer.recover(folder)
     last, times = None, 0
-    while times < 5:  # a pair that stays wrong is no save that is going on
+    while times < 5:  # a mismatch that stays is not a save in progress
         try:
             pair = [writer.read(folder, name) for name in (hub.CONFIG, hub.WEIGHTS)]
         except FileNotFoundError:
@@ -172,7 +176,7 @@ def read_pair(folder):
 
 
 def _belong_together(config, data):
-    """Whether a config is of these weights, or states no hash, or cannot be read."""
+    """Returns `False` only if a config has the hash of other weights."""
     try:
         expected = ModelConfig.from_json(config).sha256
     except ValueError:
@@ -181,7 +185,7 @@ def _belong_together(config, data):
 
 
 def read_tensors(source):
-    """The tensors of a safetensors file that has the hash that its record states.
+    """Reads the tensors of a source, and checks their hash.
 
     Args:
         source: `Source`.
@@ -198,7 +202,7 @@ def read_tensors(source):
     try:
         tensors = load(data)
     except (SafetensorError, KeyError, ValueError) as error:  # of a type NumPy lacks
-        problem = f"not a whole safetensors file of floats ({error})"
+        problem = f"it is not a safetensors file, or it is incomplete ({error})"
         raise source.refuse(hub.WEIGHTS, problem) from None
     if not source.config.repository:
         _check_claims(source, tensors)
@@ -206,15 +210,15 @@ def read_tensors(source):
 
 
 def _checked_data(source):
-    """The file of weights as bytes, whose hash is right where one is stated."""
+    """Returns the weights as bytes, and checks their hash if there is one."""
     data, expected = source.data, source.config.sha256
     if data is None:
         path = hub.fetch(source.where, hub.WEIGHTS)
         data, expected = path.read_bytes(), expected or hub.stated_sha256(path)
     if not expected:
         logger.warning(
-            "%s: %s states no sha256, so damage to the weights may not show. "
-            "`stzoo.save` writes it.",
+            "%s: %s has no sha256, so damaged weights may not be detected. "
+            "`stzoo.save` writes the sha256.",
             source.where,
             hub.CONFIG,
         )
@@ -223,41 +227,46 @@ def _checked_data(source):
     if found != expected:
         raise source.refuse(
             hub.WEIGHTS,
-            f"its sha256 is {found}, but should be {shortened(expected)} as "
-            f"{hub.CONFIG} says: it is damaged or of another version",
+            f"its sha256 is {found}, but {hub.CONFIG} has {shortened(expected)}. The "
+            "file is damaged, or it is another version",
         )
     return data
 
 
 def _check_claims(source, tensors):
-    """A config decides what is built, so it may claim no more than its weights hold."""
+    """Checks that a config asks for no larger head than that of its weights."""
     if len(tensors) > TENSORS:
-        raise source.refuse(hub.WEIGHTS, f"it has {len(tensors)} tensors")
+        raise source.refuse(
+            hub.WEIGHTS, f"it has {len(tensors)} tensors, more than {TENSORS}"
+        )
     classes = source.config.classes
     for name in (HEAD + "bias", HEAD + "kernel"):
         if name not in tensors:
-            problem = f"its names do not fit the model. Missing: {name}"
+            problem = f"its names do not match the model. Missing: {name}"
             raise source.refuse(hub.WEIGHTS, problem)
         if (shape := tensors[name].shape)[-1:] != (classes,):
             raise source.refuse(
                 hub.WEIGHTS,
-                f"{name} has the shape {shortened(shape)}, but {hub.CONFIG} says "
+                f"{name} has the shape {shortened(shape)}, but {hub.CONFIG} has "
                 f"{shortened(classes)} classes",
             )
 
 
 def load_weights(model, source, tensors, key_map=(), prepare=None):
-    """Puts every tensor of a file into its variable, or changes nothing.
+    """Assigns the tensors of a source to the variables of a model.
 
-    Names and shapes must be those of the model. Exceptions: another number of
-    classes leaves the head as it is, and what the record calls new may be missing.
+    Names and shapes must match, or nothing changes. There are two exceptions: the head
+    keeps its values if the number of classes differs, and variables that match
+    `allow_missing` of the config keep theirs if they are missing.
 
     Args:
         model: `keras.Model`.
         source: `Source`.
-        tensors: dict from name to array, what `source` holds.
-        key_map: pairs for `stzoo.weights.convert.convert`, for a file of foreign names.
-        prepare: function of the tensors of such a file that returns those to convert.
+        tensors: dict from name to array, the tensors of `source`.
+        key_map: pairs for `stzoo.weights.convert.convert`, used if the file has foreign
+            names.
+        prepare: function from the tensors of such a file to those to convert, or
+            `None`.
     """
     shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
     same_head = shapes.get(HEAD + "bias") == (source.config.classes,)
@@ -273,20 +282,20 @@ def load_weights(model, source, tensors, key_map=(), prepare=None):
     assign(model, tensors)
     if not same_head:
         logger.warning(
-            "%s: the weights are for %d classes, so the head of this model starts new.",
+            "%s: the weights are for %d classes, so the head of this model is random.",
             source.config.name,
             source.config.classes,
         )
 
 
 def check(tensors, shapes, allow_missing=(), whole=()):
-    """Raises a `ValueError` unless the tensors are what the variables need.
+    """Raises a `ValueError` unless the tensors match the variables.
 
     Args:
         tensors: dict from variable path to array.
         shapes: dict from variable path to shape.
-        allow_missing: tuple of strings, patterns of paths that may be missing.
-        whole: paths of the variables that hold integers.
+        allow_missing: tuple of strings, patterns of paths that can be missing.
+        whole: paths of the integer variables.
     """
     missing = [
         path
@@ -296,82 +305,68 @@ def check(tensors, shapes, allow_missing=(), whole=()):
     unknown = tensors.keys() - shapes.keys()
     if missing or unknown:
         raise ValueError(
-            f"its names do not fit the model. Missing: {_some(missing)}. "
+            f"its names do not match the model. Missing: {_some(missing)}. "
             f"Not in the model: {_some(unknown)}"
         )
     for path, tensor in tensors.items():
         if tensor.shape != shapes[path]:
             raise ValueError(
-                f"{path} has the shape {shortened(tensor.shape)}, the model needs "
+                f"{path} has the shape {shortened(tensor.shape)}, but the model needs "
                 f"{shapes[path]}"
             )
         if tensor.dtype.kind != ("i" if path in whole else "f"):
             kind = "integers" if path in whole else "floats"
-            raise ValueError(f"{path} holds {tensor.dtype}, not {kind}")
+            raise ValueError(f"{path} has the type {tensor.dtype}, not {kind}")
         if not np.isfinite(tensor).all():
-            raise ValueError(f"{path} holds NaN or infinity")
+            raise ValueError(f"{path} contains NaN or infinity")
 
 
 def integers(model):
-    """The paths of the variables of a model that hold integers."""
+    """Returns the paths of the integer variables of a model."""
     return {v.path for v in model.weights if "int" in v.dtype}
 
 
 def assign(model, tensors):
-    """Puts tensors that `check` has passed into the variables of a model."""
+    """Assigns tensors that passed `check` to the variables of a model."""
     for variable in model.weights:
         if variable.path in tensors:
             variable.assign(tensors[variable.path])
 
 
 def save(model, folder, labels=None, dtype="float32", **known):
-    """Writes a model as a folder in the Hub's layout, whole or not at all.
+    """Saves a model to a folder in the layout of the Hub.
 
-    A model that is there stays until the new one is whole, also if the process is
-    killed; who loads the folder meanwhile gets one or the other. A `README.md` says
-    what the model is, see `stzoo.weights.card`. One that was edited stays.
+    The write is atomic: an existing model is replaced only when the new one is
+    complete, even if the process is killed. The folder also gets a `README.md`, the
+    model card, see `stzoo.weights.card`. A card that was edited is kept.
+
+    LoRA weights are merged into the kernels. The loaded model has the same outputs, but
+    no LoRA.
 
     Args:
         model: a model of the zoo, trained or not.
-        folder: path; made if it is not there.
-        labels: sequence of strings, the classes in the order of the logits; those
-            the model was loaded with by default.
-        dtype: `"float32"` or `"float16"`, how tensors of floats are stored. What
-            float16 cannot hold, such as the variance of pixels, stays float32.
+        folder: path. It is created if it does not exist.
+        labels: sequence of strings, the classes in the order of the logits. Defaults to
+            the labels of the model.
+        dtype: `"float32"` or `"float16"`, the type in which floats are stored. Tensors
+            with values that are too large for float16 are stored as float32.
         **known: further fields of `stzoo.weights.config.ModelConfig`: `tag`, `licence`,
-            `source`, `reported`, `measured`, `base_model`, `training`. What the model
-            was loaded from is the `base_model` by default.
-
-    LoRA is merged into the kernels. What is loaded answers as the model does, without
-    LoRA.
+            `source`, `reported`, `measured`, `base_model`, `training`. `base_model`
+            defaults to the weights that the model was loaded from.
 
     Raises:
-        ValueError: the model is not of the zoo or is quantized, or a value of it cannot
-            be stored. Nothing is written.
+        ValueError: the model is not one of the zoo, it is quantized, or it has a value
+            that cannot be stored. Nothing is written.
     """
     from safetensors.numpy import save as serialize
 
     config = getattr(model, "stzoo", None)
     if config is None:
         raise ValueError(
-            f"The model {model.name!r} does not say which builder of stzoo made it, so "
-            "it could not be loaded again. Use `model.save` of Keras for such a model."
+            f"The model {model.name!r} was not built by stzoo, so `stzoo.load` could "
+            "not build it. Use `model.save` of Keras instead."
         )
-    check_floats(
-        model,
-        "Save it before it is quantized, or use `model.save` of Keras; nothing was "
-        "written.",
-    )
-    tensors = {}
-    for path, tensor in merged(model).items():
-        if not np.isfinite(tensor).all():
-            raise ValueError(f"{path} holds NaN or infinity; nothing was written.")
-        if "float" in tensor.dtype.name:
-            fits = np.abs(tensor).max(initial=0) <= np.finfo(dtype).max
-            tensor = tensor.astype(dtype if fits else "float32")
-        # safetensors writes memory as it lies, whatever the strides.
-        tensors[path] = np.ascontiguousarray(tensor)
-    data = serialize(tensors, {"format": "keras"})
+    data = serialize(_stored_tensors(model, dtype), {"format": "keras"})
     labels = config.labels if labels is None else tuple(labels)
     dataset = config.dataset if labels == config.labels else ""
     known = {"dataset": dataset, "base_model": config.base_model, **known}
@@ -385,14 +380,38 @@ def save(model, folder, labels=None, dtype="float32", **known):
         sha256=hashlib.sha256(data).hexdigest(),
         **known,
     )
+    new = {hub.WEIGHTS: data, hub.CONFIG: _encoded(config)}
+    writer.write(folder, {**new, **card.files(config, folder)})
+
+
+def _stored_tensors(model, dtype):
+    """Returns a dict from variable path to the array to save."""
+    check_floats(
+        model,
+        "Save it before you quantize it, or use `model.save` of Keras. Nothing was "
+        "written.",
+    )
+    tensors = {}
+    for path, tensor in merged(model).items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"{path} contains NaN or infinity. Nothing was written.")
+        if "float" in tensor.dtype.name:
+            fits = np.abs(tensor).max(initial=0) <= np.finfo(dtype).max
+            tensor = tensor.astype(dtype if fits else "float32")
+        # safetensors ignores strides.
+        tensors[path] = np.ascontiguousarray(tensor)
+    return tensors
+
+
+def _encoded(config):
+    """Returns a config as the bytes of a config.json that can be loaded."""
     text = json.dumps(config.to_config(), indent=2, ensure_ascii=False) + "\n"
     encoded = text.encode("utf-8", "backslashreplace")
     try:
         ModelConfig.from_json(encoded)
     except ValueError as error:
-        raise ValueError(f"{error}; nothing was written.") from None
-    new = {hub.WEIGHTS: data, hub.CONFIG: encoded, **card.files(config, folder)}
-    writer.write(folder, new)
+        raise ValueError(f"{error}. Nothing was written.") from None
+    return encoded
 
 
 def _without_head(named):
@@ -406,9 +425,9 @@ def _some(names, limit=6):
 
 
 def _published(entry, entries):
-    """Where the weights of an entry are.
+    """Returns the source of an entry.
 
-    An organisation on the Hub that STZOO_HUB_NAMESPACE names is asked first.
+    If STZOO_HUB_NAMESPACE names an organisation on the Hub, it is tried first.
     """
     if folder := hub.shipped(entry.name):
         return read(folder)
@@ -419,18 +438,18 @@ def _published(entry, entries):
         except (ConnectionError, FileNotFoundError) as error:
             if not entry.repository:
                 raise type(error)(f"{error} {_advice(entry, entries)}") from None
-            logger.info("%s: the original is taken instead.", error)
+            logger.info("%s: the original weights are used instead.", error)
     if "://" in entry.repository:
         return Source(entry.repository, entry)
     if entry.repository:
         return Source(f"hf://{entry.repository}@{entry.revision}", entry)
     raise FileNotFoundError(
-        f"Nobody has published the weights {entry.name}. {_advice(entry, entries)}"
+        f"The weights {entry.name} are not published. {_advice(entry, entries)}"
     )
 
 
 def _advice(entry, entries):
-    """What to do without the weights of an entry."""
+    """Returns what to do if the weights of an entry are not available."""
     near = [
         one.name
         for one in entries
@@ -439,9 +458,9 @@ def _advice(entry, entries):
     ]
     source = f"Their source is {entry.source}. " if entry.source else ""
     return (
-        f"{source}The nearest weights that can be had: "
-        f"{', '.join(near) or 'none of this family'}; `stzoo list --pretrained` shows "
-        f"all. To make them, train {entry.builder} and save it with `stzoo.save`, or "
-        f"convert a checkpoint with `stzoo convert {entry.builder} FILE --out FOLDER`; "
+        f"{source}Similar weights that are available: "
+        f"{', '.join(near) or 'none of this family'}. `stzoo list --pretrained` lists "
+        f"all weights. Or train {entry.builder} and save it with `stzoo.save`, or "
+        f"convert a checkpoint with `stzoo convert {entry.builder} FILE --out FOLDER`, "
         "then pass pretrained=FOLDER."
     )

@@ -1,4 +1,4 @@
-"""The two records of the zoo: how a model is fed, and what is known of its weights."""
+"""The records of a model: `ClipConfig` for its input, `ModelConfig` for its weights."""
 
 import dataclasses
 import json
@@ -15,12 +15,12 @@ logger = logging.getLogger("stzoo")
 FORMAT = 1  # of config.json
 RGB_MEAN = (123.675, 116.28, 103.53)  # ImageNet, in the order R, G, B, of 0..255
 RGB_STD = (58.395, 57.12, 57.375)
-# A file from elsewhere must not be able to fill the memory.
+# Limits, so that a downloaded file cannot exhaust the memory.
 LARGEST = {
     **dict(frames=4096, snippet=4096, stride=2**20),
     **dict(height=2**13, width=2**13, short_side=2**13),
 }
-PIXELS = 2**28  # of a clip: 64 frames of 2048x2048
+PIXELS = 2**28  # in a clip: 64 frames of 2048x2048
 CHANNELS = 16
 FASTEST = 100_000  # frames per second
 CONFIG_BYTES = 2**24
@@ -28,32 +28,32 @@ CONFIG_BYTES = 2**24
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What the weights of a model expect to see of a video.
+    """The clips that a model expects, and how they are made from a video.
 
     Args:
-        frames: int, frames in a clip.
-        stride: int, distance between two frames of a clip, in frames of the video
-            (`sampling="dense"`; segments have no stride).
-        height: int or `None`, height of the crop in pixels. `None`: the whole frame.
-        width: int or `None`, width of the crop in pixels.
-        short_side: int, the frame is resized (bilinear, keeping its shape) until its
-            shorter side has this many pixels; then it is cropped.
-        mean: tuple of floats, subtracted from each channel, in units of 0..255, in
-            the order of the model's input: R, G, B; or x, y of optical flow, whose
-            zero is 128; or all five.
-        std: tuple of floats, each channel is divided by it, in the same units.
-        order: `"RGB"` or `"BGR"`, the order of channels inside of the network. The
-            input of a model is RGB in either case.
+        frames: int, number of frames in a clip.
+        stride: int, distance between two frames of a clip, in frames of the video.
+            It is used for `sampling="dense"` only.
+        height: int, height of the crop in pixels. `None`: the whole frame.
+        width: int, width of the crop in pixels. `None`: the whole frame.
+        short_side: int, pixels of the shorter side of a frame after resizing (bilinear,
+            with the same aspect ratio). The resized frame is cropped.
+        mean: tuple of floats, the mean of each channel, which is subtracted. The unit
+            is that of the input, 0 to 255. The channels are R, G, B, or x, y of optical
+            flow (128 is no motion), or all five.
+        std: tuple of floats, the standard deviation of each channel, in the same unit.
+        order: `"RGB"` or `"BGR"`, the order of channels inside the network. The input
+            of a model is always RGB.
         sampling: `"dense"`, frames `stride` apart (CoST, Section 4.2), or
-            `"segments"`, one frame from each of `frames` equal parts (TSN).
-        snippet: int, so many frames follow each other, where `"dense"` and
-            `"segments"` else have one (STPN: 10); `frames` is a multiple of it.
-        flow: `"dis"` or `"tvl1"`, what computes optical flow, see `stzoo.data.flow`.
-        fps: float or `None`, the frames per second of the videos in which `stride` was
-            counted, where that is known.
-        sample_fps: float or `None`. With a number, a video is seen as if it had so
-            many frames per second, so that a clip spans the same time of any video.
-            `None`: frames are counted as they are, as in the originals.
+            `"segments"`, one frame from each of `frames` equal segments (TSN).
+        snippet: int, number of consecutive frames that are sampled together (STPN: 10).
+            `frames` must be a multiple of it.
+        flow: `"dis"` or `"tvl1"`, the algorithm of optical flow, see `stzoo.data.flow`.
+        fps: float, frames per second of the videos for which `stride` was chosen.
+            `None`: unknown.
+        sample_fps: float, the frame rate to which videos are resampled, so that a clip
+            spans the same time in all videos. `None`: videos keep their frame rate, as
+            in the papers.
     """
 
     frames: int = 8
@@ -78,7 +78,8 @@ class ClipConfig:
             ):
                 received = shortened(values)
                 raise ValueError(
-                    f"ClipConfig: {name} must be numbers. Received: {received}."
+                    f"ClipConfig: {name} must be a tuple of numbers. Received: "
+                    f"{received}."
                 )
             object.__setattr__(self, name, tuple(map(float, values)))
         problem = None
@@ -94,9 +95,9 @@ class ClipConfig:
                 )
         if not 0 < len(self.mean) == len(self.std) <= CHANNELS or min(self.std) <= 0:
             problem = (
-                "mean and std need one number for each channel, at most "
-                f"{CHANNELS}, std above 0. Received: mean={shortened(self.mean)}, "
-                f"std={shortened(self.std)}"
+                "mean and std must have one number for each of at most "
+                f"{CHANNELS} channels, and std must be positive. Received: "
+                f"mean={shortened(self.mean)}, std={shortened(self.std)}"
             )
         problem = problem or self._size_problem()
         if problem:
@@ -109,7 +110,7 @@ class ClipConfig:
                 continue
             if type(value) is not int or not 1 <= value <= most:
                 return (
-                    f"{name} must be a whole number from 1 to {most}. "
+                    f"{name} must be an integer from 1 to {most}. "
                     f"Received: {shortened(value)}"
                 )
         for name in ("fps", "sample_fps"):
@@ -119,7 +120,7 @@ class ClipConfig:
             is_number = isinstance(value, Real) and not isinstance(value, bool)
             if not is_number or not 0 < value <= FASTEST:
                 return (
-                    f"{name} must be a number above 0, at most {FASTEST}, or None. "
+                    f"{name} must be None, or a positive number up to {FASTEST}. "
                     f"Received: {shortened(value)}"
                 )
         pixels = math.prod(size or 1 for size in self.shape[:3])
@@ -137,19 +138,18 @@ class ClipConfig:
 
     @property
     def shape(self):
-        """`(frames, height, width, channels)`, the input of a model without batch."""
+        """The input shape without the batch, `(frames, height, width, channels)`."""
         return (self.frames, self.height, self.width, len(self.mean))
 
     @property
     def uses_flow(self):
-        """Whether the model takes optical flow: two channels, or five with RGB."""
+        """Whether the input has optical flow: two channels, or five with RGB."""
         return len(self.mean) in (2, 5)
 
     def resized(self, shape):
-        """The same preparation for a model of another input shape.
+        """Returns the same preparation for another input shape.
 
-        The shorter side is scaled with the crop, so that the crop keeps showing the
-        same part of the frame.
+        `short_side` is scaled with the crop, which then shows the same part of a frame.
 
         Args:
             shape: tuple `(frames, height, width, channels)`.
@@ -157,8 +157,8 @@ class ClipConfig:
         frames, height, width, channels = shape
         if channels != len(self.mean):
             raise ValueError(
-                f"input_shape={tuple(shape)} has {channels} channels, but the "
-                f"preparation is for {len(self.mean)}: mean={self.mean}."
+                f"input_shape={tuple(shape)} has {channels} channels, but the model "
+                f"has {len(self.mean)}: mean={self.mean}."
             )
         sized = dataclasses.replace(self, frames=frames, height=height, width=width)
         short_side = self.short_side
@@ -170,38 +170,39 @@ class ClipConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What is known of the weights of a model: an entry of the zoo, or a config.json.
+    """A model and its weights: an entry of the zoo, or the content of a config.json.
 
-    A model carries the record of its own as `model.stzoo`; for fresh weights, only
-    what builds and feeds the model is filled in.
+    The record of a model is `model.stzoo`. With random weights, it has only the fields
+    that build the model and prepare its input.
 
     Args:
         builder: string, the function of `stzoo` that builds the model.
-        tag: string, the name of this training: `builder.tag` is the name of the
-            weights, and of their folder or repository. Empty for a user's own.
-        dataset: string, the data set whose classes the logits are, see
-            `stzoo.weights.labels`. Empty: a user's own, or unknown.
-        options: dict, what the builder was called with, sizes aside.
+        tag: string, the name of the weights among those of the builder. `builder.tag`
+            is their full name, and the name of their folder or repository. Empty for
+            weights that are not part of the zoo.
+        dataset: string, the data set of the classes, see `stzoo.weights.labels`. Empty
+            if it is unknown or not public.
+        options: dict, the arguments of the builder, except for the classes and sizes.
         classes: int, the number of logits.
-        clip: `ClipConfig`, how to feed the model.
+        clip: `ClipConfig`, the input of the model.
         labels: tuple of strings, the classes in the order of the logits, or empty.
         licence: string, the licence of the weights.
-        source: string, where the weights or the figures come from.
-        reported: dict, accuracy as the source reports it.
-        measured: dict, accuracy as measured with this library.
-        repository: string, a Hub repository whose `model.safetensors` has the names
-            of PyTorch, or an address, see `stzoo.weights.url_cache`. Empty: our own
-            layout, under `builder.tag`.
+        source: string, the origin of the weights or of the reported accuracy.
+        reported: dict, the accuracy that the source reports.
+        measured: dict, the accuracy measured with this library.
+        repository: string, a Hub repository whose `model.safetensors` has PyTorch
+            names, or a URL, see `stzoo.weights.url_cache`. Empty: a repository
+            `builder.tag` in the layout of stzoo.
         revision: string, branch, tag or commit of the repository.
-        sha256: string, hash of `model.safetensors`, where it is known.
-        allow_missing: tuple of strings, patterns (`re.search`) of the paths of
-            variables that the file does not have and that keep their initial values.
-        fused: bool, the weights are of the deploy form, see `stzoo.fuse`.
-        base_model: string, where the weights that this training began from come from:
-            an entry of the zoo or `"hf://organisation/repository@revision"`. Empty:
-            it began from random weights, or from what is not known.
+        sha256: string, hash of `model.safetensors`, or empty if it is unknown.
+        allow_missing: tuple of strings, patterns (`re.search`) for the paths of
+            variables that can be missing in the file. They keep their initial values.
+        fused: bool, whether the weights are those of a fused model, see `stzoo.fuse`.
+        base_model: string, the weights that the training started from: an entry of the
+            zoo, or `"hf://organisation/repository@revision"`. Empty: random or unknown
+            weights.
         training: dict, how the model was trained: `recipe`, `videos`, `epochs`, ...,
-            and `validation`, a dict of the figures of the videos that chose the epoch.
+            and `validation`, a dict of the results on the validation videos.
     """
 
     builder: str
@@ -225,22 +226,21 @@ class ModelConfig:
 
     @property
     def name(self):
-        """`"builder.tag"`, or the builder alone."""
+        """The name, `"builder.tag"`, or `"builder"` without a tag."""
         return f"{self.builder}.{self.tag}" if self.tag else self.builder
 
     @property
     def class_names(self):
-        """The labels; where they are not known, "class 0", "class 1" and so on."""
+        """The labels, or `"class 0"`, `"class 1"`, ... if they are unknown."""
         return self.labels or tuple(f"class {number}" for number in range(self.classes))
 
     @property
     def new_head(self):
-        """Whether the file has no head: what it says of classes and clip is another
-        network's."""
+        """Whether the file has no head. Its classes and clip are then not used."""
         return "^fc/" in self.allow_missing
 
     def to_config(self):
-        """The record as plain values for a config.json."""
+        """Returns the record as a dict for a config.json."""
         config = {name: getattr(self, name) for name in _kinds()}
         config |= {"clip": dataclasses.asdict(self.clip), "labels": list(self.labels)}
         known = {name: value for name, value in config.items() if value}
@@ -249,7 +249,7 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, data):
-        """The record from the bytes of a config.json, see `from_config`."""
+        """Creates the record from the bytes of a config.json, see `from_config`."""
         if len(data) > CONFIG_BYTES:
             raise ValueError(f"it has more than {CONFIG_BYTES} bytes")
         try:
@@ -265,16 +265,15 @@ class ModelConfig:
 
     @classmethod
     def from_config(cls, config):
-        """The record from the values of a config.json.
+        """Creates the record from the content of a config.json.
 
-        What a newer stzoo has added is left out, and a line of the log says so.
+        Entries that a newer version of stzoo has added are ignored, with a log message.
 
         Raises:
-            ValueError: where a value is missing, unknown or not of its kind, or the
-                format is newer.
+            ValueError: an entry is missing, unknown or invalid, or the format is newer.
         """
         if not isinstance(config, dict) or config.get("library") != "stzoo":
-            raise ValueError('it does not say "library": "stzoo"')
+            raise ValueError('it does not contain "library": "stzoo"')
         config = {name: value for name, value in config.items() if name != "library"}
         is_newer = _is_newer(config.pop("format", 1), config.pop("version", "0"))
         kinds = _kinds()
@@ -282,17 +281,18 @@ class ModelConfig:
         for name, value in config.items():
             if type(value) is not kinds[name]:
                 raise ValueError(
-                    f'"{name}" must be a {kinds[name].__name__}, not {shortened(value)}'
+                    f'"{name}" must be of type {kinds[name].__name__}. '
+                    f"Received: {shortened(value)}"
                 )
         if not config.get("builder"):
-            raise ValueError('it does not name a "builder"')
+            raise ValueError('it has no "builder"')
         for name in ("builder", "tag"):
             if len(value := config.get(name, "")) > 100:
                 raise ValueError(f'"{name}" is too long: {shortened(value)}')
         labels = tuple(config.get("labels", ()))
         classes = config.get("classes", cls.classes)
         if not all(isinstance(label, str) for label in labels):
-            raise ValueError('"labels" must be strings')
+            raise ValueError('"labels" must be a list of strings')
         if classes < 1 or len(labels) not in (0, classes):
             raise ValueError(
                 f"it has {shortened(classes)} classes, but {len(labels)} labels"
@@ -314,15 +314,15 @@ def _our_version():
 
 
 def _is_newer(format, written_by):
-    """Whether a newer stzoo has written a config.json, in a format that we know."""
+    """Returns whether a newer stzoo wrote a config.json, in a supported format."""
     ours = _our_version()
     if type(format) is not int or format < 1:
         raise ValueError(
-            f'"format" must be a whole number from 1, not {shortened(format)}'
+            f'"format" must be an integer, at least 1. Received: {shortened(format)}'
         )
     if format > FORMAT:
         raise ValueError(
-            f"it is of format {shortened(format)}, written by stzoo "
+            f"it has format {shortened(format)}, written by stzoo "
             f"{shortened(written_by)}, but stzoo {ours} reads format {FORMAT}. Upgrade "
             "stzoo: `pip install --upgrade stzoo`"
         )
@@ -330,12 +330,13 @@ def _is_newer(format, written_by):
         return Version(written_by) > Version(ours)
     except (ValueError, TypeError):
         raise ValueError(
-            f'"version" must be like "{ours}", not {shortened(written_by)}'
+            f'"version" must be a version such as "{ours}". '
+            f"Received: {shortened(written_by)}"
         ) from None
 
 
 def _known(values, known, is_newer, what):
-    """The values of known names; of others only a newer stzoo may know more."""
+    """Returns the known entries. Only a newer stzoo may have written others."""
     unknown = sorted(values.keys() - known.keys())
     if not unknown:
         return values
@@ -363,14 +364,14 @@ def _without_doubles(pairs):
 def _finite(text):
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{shortened(text)} is no number of JSON")
+        raise ValueError(f"{shortened(text)} is not a JSON number")
     return value
 
 
 def _kinds():
-    """The entries of a config.json and their types in JSON."""
+    """Returns the entries of a config.json and their types."""
     kinds = {f.name: f.type for f in dataclasses.fields(ModelConfig)}
-    # Only entries of the zoo have these.
+    # These are for entries of the zoo only.
     for name in ("repository", "revision", "allow_missing"):
         del kinds[name]
     return {**kinds, "clip": dict, "labels": list}

@@ -1,40 +1,39 @@
-"""PyTorch names and axes to Keras.
+"""Converts names and axes from PyTorch to Keras.
 
-A layer is called as in its checkpoint, dots as underscores, so a foreign name is
-found by two steps: the family's key map (`re.sub` pairs, in order) rewrite the module's
-path, and the last word says which variable it is.
+A layer has the same name as in the checkpoint, with underscores instead of dots. So a
+name is converted in two steps: the key map of the family (`re.sub` pairs, in order)
+rewrites the path of the module, and the last word tells the variable.
 """
 
 import re
 
 import numpy as np
 
-# The last word of a PyTorch name, and what Keras may call that variable.
+# The last word of a PyTorch name, and the possible names of the variable in Keras.
 VARIABLES = {
     "weight": ("kernel", "gamma"),
     "bias": ("bias", "beta"),
     "running_mean": ("moving_mean",),
     "running_var": ("moving_variance",),
 }
-# How the axes of a kernel turn, by their number: linear, 2D and 3D convolution.
+# The order of axes by their number: linear layer, 2D and 3D convolution.
 AXES = {2: (1, 0), 4: (2, 3, 1, 0), 5: (2, 3, 4, 1, 0)}
 
 
 def convert(tensors, shapes, key_map=()):
-    """Renames and turns the tensors of a PyTorch checkpoint.
+    """Renames the tensors of a PyTorch checkpoint, and transposes kernels.
 
-    A 2D kernel that meets a 3D kernel is repeated in time and divided by its length,
-    so that a clip of one repeated frame gets the answer of the frame (inflation,
-    Carreira & Zisserman, CVPR 2017); a 3D kernel of length 1 serves as a 2D kernel.
+    A 2D kernel is inflated if the model has a 3D kernel: it is repeated in time and
+    divided by the length, so a clip of one repeated frame gives the output of the frame
+    (Carreira & Zisserman, CVPR 2017). A 3D kernel of length 1 can become a 2D kernel.
 
     Args:
         tensors: dict from PyTorch name to array.
-        shapes: dict from variable path to the shape it should have.
+        shapes: dict from variable path to the shape of the variable.
         key_map: pairs `(pattern, replacement)` for `re.sub`, see `dialect`.
 
     Returns:
-        Dict from variable path to array. A tensor without a variable keeps its name,
-        for the caller to report.
+        Dict from variable path to array. A tensor without a variable keeps its name.
     """
     key_map = dialect(key_map, tensors)
     converted = {}
@@ -45,7 +44,7 @@ def convert(tensors, shapes, key_map=()):
         if path not in shapes:
             path = name
         elif path in converted:
-            raise ValueError(f"{name} and another tensor both become {path}")
+            raise ValueError(f"{name} and another tensor both map to {path}")
         elif path.endswith("/kernel"):
             tensor = _turn(tensor, shapes[path])
         elif tensor.shape == (1, *shapes[path]):  # batch norms of old files
@@ -55,12 +54,13 @@ def convert(tensors, shapes, key_map=()):
 
 
 def dialect(key_map, names):
-    """The key map for a checkpoint with these names.
+    """Returns the key map for a checkpoint.
 
     Args:
-        key_map: pairs, or a dict of them where sources use one name for two things:
-            from a name that only one of the sources has. Without it, names stay.
-        names: the names of the checkpoint.
+        key_map: pairs, or a dict of pairs, if sources use the same name for different
+            things. A key of the dict is a name that only one of the sources has. If no
+            key is in the checkpoint, there are no pairs.
+        names: the names in the checkpoint.
     """
     if not isinstance(key_map, dict):
         return key_map
@@ -68,7 +68,7 @@ def dialect(key_map, names):
 
 
 def rename(name, shapes, key_map=()):
-    """The variable path of a PyTorch name: `layer1.0.bn1.bias`, `layer1_0_bn1/beta`."""
+    """Converts a PyTorch name, `layer1.0.bn1.bias`, to a path, `layer1_0_bn1/beta`."""
     for pattern, replacement in key_map:
         name = re.sub(pattern, replacement, name)
     module, _, last = name.rpartition(".")
@@ -78,7 +78,7 @@ def rename(name, shapes, key_map=()):
 
 
 def _turn(tensor, shape):
-    """A kernel with its axes as Keras has them."""
+    """Transposes a kernel to the order of axes in Keras, and inflates it if needed."""
     if tensor.ndim not in AXES:
         return tensor
     tensor = np.transpose(tensor, AXES[tensor.ndim])

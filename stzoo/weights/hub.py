@@ -1,4 +1,4 @@
-"""The files of a model: in a folder, shipped along, on the Hub, or at a URL."""
+"""Finds the files of a model: in a folder, in the package, on the Hub, or at a URL."""
 
 import hashlib
 import os
@@ -12,17 +12,18 @@ CONFIG = "config.json"
 
 
 def namespace():
-    """The organisation of the Hub that has copies of the zoo's weights, or `""`."""
+    """Returns the organisation on the Hub that has copies of the weights, or `""`."""
     return os.environ.get("STZOO_HUB_NAMESPACE", "")
 
 
 def shipped(name):
-    """The folder of weights that come with the package, or `None`.
+    """Returns the folder of weights that are part of the package, or `None`.
 
     Args:
         name: string, `"builder.tag"`.
     """
-    here = Path(__file__).parent  # in a wheel; in a clone, the folder `weights`
+    here = Path(__file__).parent
+    # The first folder exists in a wheel, the second one in a clone.
     for root in (here / "shipped", here.parents[1] / "weights" / "hub"):
         if (root / name / CONFIG).is_file():
             return root / name
@@ -30,35 +31,35 @@ def shipped(name):
 
 
 def fetch(where, filename):
-    """Finds a file of a model; from the Hub it comes through huggingface_hub's cache.
+    """Finds a file of a model, and downloads it if it is not in the cache.
 
-    The client's environment variables hold: `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`...
+    Downloads from the Hub use the cache and the environment variables of
+    huggingface_hub: `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`...
 
     Args:
         where: path of a folder, `"hf://organisation/repository@revision"`, or the
-            address of an archive of weights, see `stzoo.weights.url_cache`.
+            URL of weights, see `stzoo.weights.url_cache`.
         filename: string.
 
     Returns:
         `pathlib.Path`.
 
     Raises:
-        FileNotFoundError: the folder, the repository, the revision or the file is
-            not there.
-        ConnectionError: it may be there, but did not arrive.
-        ValueError: `where` cannot be a repository.
+        FileNotFoundError: the folder, repository, revision or file does not exist.
+        ConnectionError: the download failed.
+        ValueError: `where` is not a valid name of a repository.
     """
     if not is_url(where):
         path = Path(where) / filename
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path} is missing: a model's folder holds {CONFIG} and {WEIGHTS}, as "
-                "`stzoo.save` writes them."
+                f"{path} is missing. The folder of a model has a {CONFIG} and a "
+                f"{WEIGHTS}, written by `stzoo.save`."
             )
         return path
     if url_cache.is_url(where):
         if filename != WEIGHTS:
-            raise FileNotFoundError(f"{where} has weights only, no {filename}.")
+            raise FileNotFoundError(f"{where} has only weights, no {filename}.")
         return url_cache.fetch(where, _progress())
     from huggingface_hub import errors, hf_hub_download
 
@@ -75,33 +76,35 @@ def fetch(where, filename):
             )
         )
     except errors.HFValidationError as error:
-        raise ValueError(f"{where} is no repository's name: {error}") from None
-    except Exception as error:  # an HTTP client's; which one is not our contract
+        raise ValueError(
+            f"{where} is not a valid name of a repository: {error}"
+        ) from None
+    except Exception as error:  # the HTTP client of huggingface_hub can change
         raise _explained(error, url) from None
 
 
 def stated_sha256(path):
-    """The sha256 that a cache states of a file, by its name there, or `""`.
+    """Returns the sha256 that is the name of a cached file, or `""`.
 
     Args:
         path: `pathlib.Path`, from `fetch`.
     """
-    name = path.resolve().stem  # what a link of the Hub's cache points to
+    name = path.resolve().stem  # the cache of the Hub has links to such files
     return name if re.fullmatch("[0-9a-f]{64}", name) else ""
 
 
 def evict(where, filename):
-    """Removes a file from the Hub's cache if it is not what its name there says.
+    """Removes a file from the cache of the Hub if its hash differs from its name.
 
-    All programs share that cache, so a file that is whole stays, whatever it holds.
-    Nothing is removed offline, where nothing could replace it.
+    Other programs share the cache, so undamaged files are kept, even if they are not
+    valid. Offline, nothing is removed, since it could not be downloaded again.
 
     Args:
-        where: as of `fetch`.
+        where: see `fetch`.
         filename: string.
 
     Returns:
-        bool, whether it was removed.
+        bool, whether the file was removed.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
@@ -117,11 +120,12 @@ def evict(where, filename):
 
 
 def _is_damaged(blob):
-    """Whether a blob is surely not the one that the Hub calls by this name."""
+    """Returns whether a cached file does not have the hash in its name."""
     data = blob.read_bytes()
     if re.fullmatch("[0-9a-f]{64}", blob.name):
         return hashlib.sha256(data).hexdigest() != blob.name
-    if re.fullmatch("[0-9a-f]{40}", blob.name):  # of small files; git's, or a mirror's
+    if re.fullmatch("[0-9a-f]{40}", blob.name):
+        # Small files are named by the hash of git. Some mirrors use the plain SHA-1.
         found = (b"blob %d\0" % len(data) + data, data)
         return all(
             hashlib.sha1(whole, usedforsecurity=False).hexdigest() != blob.name
@@ -131,12 +135,12 @@ def _is_damaged(blob):
 
 
 def is_url(where):
-    """Whether this is an address, not a folder."""
+    """Returns whether this is an address, not a folder."""
     return str(where).startswith("hf://") or url_cache.is_url(where)
 
 
 def address(where):
-    """The repository of an address of the Hub, and its revision.
+    """Splits an address of the Hub into the repository and the revision.
 
     Args:
         where: string, `"hf://organisation/repository@revision"`.
@@ -146,10 +150,10 @@ def address(where):
 
 
 def _progress():
-    """A progress bar that ends a download which never ends.
+    """Returns a progress bar class that stops endless downloads.
 
-    After a cut connection the client asks for the rest. A server that sends the whole
-    file instead, and cuts again, would keep huggingface_hub 2.4 busy for ever.
+    After a lost connection, huggingface_hub 2.4 requests the rest of the file. If the
+    server sends the whole file instead and always loses the connection, it never stops.
     """
     from huggingface_hub.utils import tqdm
 
@@ -157,16 +161,16 @@ def _progress():
         restarts = 0
 
         def update(self, n=1):
-            self.restarts += n < 0  # the client takes back what it threw away
+            self.restarts += n < 0  # the client discards what it has received
             if self.restarts > 3:
-                raise ConnectionError("the connection was cut again and again")
+                raise ConnectionError("the connection was lost several times")
             return super().update(n)
 
     return Progress
 
 
 def _explained(error, url):
-    """Our error for what the client of the Hub raised."""
+    """Returns our error for an error of huggingface_hub."""
     from huggingface_hub import errors
 
     unreached = isinstance(error, errors.LocalEntryNotFoundError)
@@ -174,8 +178,8 @@ def _explained(error, url):
     status = getattr(getattr(cause, "response", None), "status_code", None)
     if isinstance(cause, errors.GatedRepoError) or status == 403:
         return FileNotFoundError(
-            f"{url} is not open to everybody: ask for access on the repository's page, "
-            "then log in with `hf auth login` or set HF_TOKEN."
+            f"{url} is not public. Request access on the page of the repository, then "
+            "log in with `hf auth login` or set HF_TOKEN."
         )
     if isinstance(cause, errors.RevisionNotFoundError):
         return FileNotFoundError(f"{url}: the repository has no such revision.")
@@ -183,15 +187,15 @@ def _explained(error, url):
         return FileNotFoundError(f"{url}: the repository has no such file.")
     if isinstance(cause, errors.RepositoryNotFoundError) or status in (401, 404):
         return FileNotFoundError(
-            f"{url}: there is no such repository, or it is private and HF_TOKEN does "
-            "not open it."
+            f"{url}: there is no such repository, or it is private and HF_TOKEN gives "
+            "no access to it."
         )
     reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
     if unreached:
         return ConnectionError(
-            f"{url} is not in the cache and the Hub did not answer: check the network, "
-            f"HF_ENDPOINT and HF_HUB_OFFLINE. ({reason}.)"
+            f"{url} is not in the cache, and the Hub cannot be reached. Check the "
+            f"network, HF_ENDPOINT and HF_HUB_OFFLINE. ({reason}.)"
         )
     return ConnectionError(
-        f"{url} did not arrive whole and nothing of it was kept: try again. ({reason}.)"
+        f"The download of {url} failed, and nothing was kept. Try again. ({reason}.)"
     )

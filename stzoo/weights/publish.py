@@ -1,4 +1,4 @@
-"""Uploads the folder of a model to the Hub, and adds results to its card."""
+"""Uploads models to the Hub, and adds results to their cards."""
 
 import dataclasses
 import logging
@@ -12,39 +12,39 @@ from stzoo.weights import card, checkpoint, hub
 logger = logging.getLogger("stzoo")
 BESIDE = (*card.PICTURES, card.EVALUATION, "classes.csv", "log.csv", "golden.npz")
 
-REFUSALS = {  # by the status of the Hub's answer
-    400: (ValueError, "was not changed: something is wrong. Mend it, then try again."),
+REFUSALS = {  # by HTTP status
+    400: (ValueError, "was not changed. Fix the error, then try again."),
     (None, 401): (
         PermissionError,
-        "was not changed: the Hub wants to know who you are. Log in with `hf auth "
-        "login`, or set HF_TOKEN to a token that may write.",
+        "was not changed: you are not logged in. Log in with `hf auth login`, or set "
+        "HF_TOKEN to a token with write access.",
     ),
     401: (
         PermissionError,
-        "was not changed: the Hub does not know the token. Log in again with `hf auth "
-        "login`, or set HF_TOKEN to a new one.",
+        "was not changed: the token is invalid. Log in again with `hf auth login`, or "
+        "set HF_TOKEN to a new token.",
     ),
     403: (
         PermissionError,
-        "was not changed: the token may not write there. Use a token that may write, "
-        "and an organisation that you belong to.",
+        "was not changed: the token has no write access to it. Use a token with write "
+        "access, and an organisation that you belong to.",
     ),
     404: (
         FileNotFoundError,
         "was not changed: there is no such repository, organisation or branch, or the "
-        "token does not open it. Check the names.",
+        "token has no access to it. Check the names.",
     ),
     409: (
         ConnectionError,
-        "was not changed: somebody else changed it meanwhile. Look at what is there, "
-        "then try again.",
+        "was not changed: someone else changed it in the meantime. Check their "
+        "changes, then try again.",
     ),
 }
 REFUSALS |= {402: REFUSALS[400], 413: REFUSALS[400], 412: REFUSALS[409]}
 CUT = (
     ConnectionError,
-    "did not get all of it, so it holds what it held before. Check the network and "
-    "HF_ENDPOINT, then try again.",
+    "was not changed: the upload failed. Check the network and HF_ENDPOINT, then try "
+    "again.",
 )
 
 
@@ -58,32 +58,32 @@ def push_to_hub(
 ):
     """Uploads a model to the Hub, with its card, in one commit.
 
-    The commit holds `model.safetensors`, `config.json`, `README.md`, and the files that
-    `evaluate` and `finetune` wrote beside them: `evaluation.json`, `classes.csv`,
-    `log.csv`, `confusion.png`, `curves.png`, and the `golden.npz` of the zoo's own. A
-    card that `stzoo` wrote is written anew for the Hub. A card that was edited is
-    uploaded unchanged.
+    The commit has `model.safetensors`, `config.json`, `README.md`, and other files in
+    the folder, written by `evaluate` and `finetune`: `evaluation.json`, `classes.csv`,
+    `log.csv`, `confusion.png`, `curves.png`, and `golden.npz`. A card that `stzoo`
+    generated is regenerated for the Hub. A card that was edited is uploaded unchanged.
 
     Args:
-        folder_or_model: path of a folder that `stzoo.save` or `stzoo.finetune` has
-            written, or a model of the zoo.
-        repository: string, `"organisation/name"`; created if it is not there.
-        private: bool, whether only you can see the repository. `None`: as it is; a new
-            one is as the Hub makes it.
-        token: string, a token of the Hub that may write. `None`: that of
-            `hf auth login` or of HF_TOKEN.
-        revision: string, a branch; created if it is not there. `None`: `"main"`.
-        commit_message: string.
+        folder_or_model: path of a folder written by `stzoo.save` or `stzoo.finetune`,
+            or a model of the zoo.
+        repository: string, `"organisation/name"`. It is created if it does not exist.
+        private: bool, whether the repository is private. `None`: an existing repository
+            does not change, a new one gets the default of the Hub.
+        token: string, a token with write access. `None`: the token of `hf auth login`
+            or HF_TOKEN.
+        revision: string, a branch. It is created if it does not exist. `None`:
+            `"main"`.
+        commit_message: string. Defaults to `"Upload ... with stzoo"`.
 
     Returns:
-        String, the address of the repository.
+        String, the URL of the repository.
 
     Raises:
-        ValueError: the folder, the model or the name is wrong.
-        FileNotFoundError: the folder or the repository is not there.
-        PermissionError: the token is missing, or may not write there.
-        ConnectionError: the Hub was not reached, or the upload was cut. A commit
-            arrives whole or not at all.
+        ValueError: the folder, the model or the name is invalid.
+        FileNotFoundError: the folder or the repository does not exist.
+        PermissionError: the token is missing, or has no write access.
+        ConnectionError: the Hub cannot be reached, or the upload failed. The repository
+            has not changed.
 
     Example:
 
@@ -102,33 +102,35 @@ def push_to_hub(
         url = str(api.create_repo(repository, private=private, exist_ok=True))
         if private is not None and api.model_info(repository).private != private:
             is_now = "public" if private else "private"
-            raise ValueError(f"it is {is_now} already. Change that on its page first")
+            raise ValueError(
+                f"the repository is {is_now}. Change that on its page first"
+            )
         if revision and not revision.startswith("refs/"):
             api.create_branch(repository, branch=revision, exist_ok=True)
         _commit(api, repository, files, message, revision=revision)
-    except Exception as error:  # an HTTP client's; which one is not our contract
+    except Exception as error:  # the HTTP client of huggingface_hub can change
         raise _refused(error, repository, token) from None
     logger.info("Uploaded %s to %s.", ", ".join(files), url)
     return f"{url}/tree/{revision}" if revision else url
 
 
 def push_evaluation(found, where):
-    """Adds what was measured to the model card of a repository on the Hub.
+    """Adds the results of an evaluation to the model card of a repository on the Hub.
 
-    Results of the same measure on the same data are replaced; all else in the card
-    stays.
+    Previous results for the same metric and data are replaced. The rest of the card
+    does not change.
 
     Args:
         found: `stzoo.inference.evaluate.Evaluation`.
         where: string, `"organisation/name"` or `"hf://organisation/name@branch"`.
 
     Returns:
-        String, the address of the repository.
+        String, the URL of the repository.
 
     Raises:
-        ValueError: the repository holds other weights than those that were measured,
-            or its card cannot be read.
-        FileNotFoundError, PermissionError, ConnectionError: as of `push_to_hub`.
+        ValueError: the repository has other weights than those that were evaluated, or
+            its card cannot be read.
+        FileNotFoundError, PermissionError, ConnectionError: see `push_to_hub`.
     """
     repository, revision = hub.address(where)
     commit, config = check_measured(found.sha256, where)
@@ -144,33 +146,36 @@ def push_evaluation(found, where):
 
 
 def _card_with(found, repository, commit, config):
-    """The card of a commit with the results of an evaluation, as bytes."""
+    """Returns the card of a commit with the results of an evaluation, as bytes."""
     name, measured = repository.rpartition("/")[2], dataclasses.asdict(found)
     try:
         data = hub.fetch(f"hf://{repository}@{commit}", card.CARD).read_bytes()
-    except FileNotFoundError:  # as config.json was found there, it has no card
+    except FileNotFoundError:  # the repository exists, but it has no card
         new = card.results(config, measured)
         return card.text(config, f"hf://{repository}", new, title=name).encode()
-    # What the training says of itself is there, or was taken out.
+    # The card has the results of the training, unless its author has removed them.
     new = card.results(dataclasses.replace(config, training={}), measured)
     try:
         return card.with_results(data, new, name)
     except ValueError as error:
         raise ValueError(
-            f"hf://{repository}/{card.CARD}: {error}. Mend it on the Hub, then try "
+            f"hf://{repository}/{card.CARD}: {error}. Fix it on the Hub, then try "
             "again."
         ) from None
 
 
 def check_measured(sha256, where):
-    """The commit and the config of a repository, which must hold certain weights.
+    """Checks that a repository has certain weights.
 
     Args:
         sha256: string, the hash of the weights.
-        where: string, as of `push_evaluation`.
+        where: string, see `push_evaluation`.
+
+    Returns:
+        Tuple of the hash of the commit and the `ModelConfig`.
 
     Raises:
-        ValueError: it holds other weights.
+        ValueError: it has other weights.
     """
     repository, revision = hub.address(where)
     check_target(repository)
@@ -181,42 +186,42 @@ def check_measured(sha256, where):
     config = checkpoint.read(f"hf://{repository}@{commit}").config
     if not sha256 or config.sha256 != sha256:
         raise ValueError(
-            f"hf://{repository} does not hold the weights that are measured, so the "
-            f"results are not added to its card. Measure hf://{repository}, or push "
-            "the model first."
+            f"hf://{repository} does not have the evaluated weights, so the results "
+            f"cannot be added to its card. Evaluate hf://{repository}, or push the "
+            "model first."
         )
     return commit, config
 
 
 def check_target(repository):
-    """Raises an error for what cannot be pushed to."""
+    """Raises an error if a name is not a valid repository, or the Hub is offline."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    problem = "" if str(repository).count("/") == 1 else "it has no or two slashes"
+    problem = "" if str(repository).count("/") == 1 else "it must have one slash"
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
         problem = str(error).rstrip(".")
     if problem:
         raise ValueError(
-            f'A repository is named "organisation/name", such as "me/my-model". '
+            f'The name of a repository is "organisation/name", such as "me/my-model". '
             f"Received: {repository!r} ({problem})."
         )
     if constants.HF_HUB_OFFLINE:
         raise ConnectionError(
-            f"hf://{repository} cannot be reached, as HF_HUB_OFFLINE is set. Nothing "
-            "was uploaded. Unset it, then try again."
+            f"hf://{repository} cannot be reached, because HF_HUB_OFFLINE is set. "
+            "Nothing was uploaded. Unset it, then try again."
         )
 
 
 def _files(folder_or_model, repository):
-    """What is uploaded of a folder or a model: dict from name to bytes."""
+    """Returns the files to upload, as a dict from name to bytes."""
     if not isinstance(folder_or_model, str | os.PathLike):
         if not hasattr(folder_or_model, "weights"):
             raise ValueError(
-                "push_to_hub takes a folder or a model of the zoo. Received: "
+                "push_to_hub needs a folder or a model of the zoo. Received: "
                 f"{folder_or_model!r}."
             )
         with tempfile.TemporaryDirectory() as folder:
@@ -249,10 +254,10 @@ def _commit(api, repository, files, message, **where):
 
 
 def _refused(error, repository, token=None):
-    """Our error for what the client of the Hub raised when it wrote."""
+    """Returns our error for an error of huggingface_hub during an upload."""
     from huggingface_hub import get_token
 
-    if type(error) is ValueError:  # of the client's own checks, or of ours
+    if type(error) is ValueError:  # huggingface_hub or stzoo has checked an argument
         kind, words = REFUSALS[400]
     else:
         error, status = _cause(error)
@@ -265,9 +270,9 @@ def _refused(error, repository, token=None):
 
 
 def _cause(error):
-    """The error that an HTTP status stands behind, and the status; or the first one."""
+    """Returns the error that has an HTTP status, and the status or `None`."""
     while True:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is not None or error.__cause__ is None:
             return error, status
-        error = error.__cause__  # the client hides what stopped an upload
+        error = error.__cause__  # huggingface_hub wraps errors during an upload

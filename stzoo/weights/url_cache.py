@@ -1,17 +1,17 @@
-"""Weights that others publish at a URL: fetched, checked, converted once, kept.
+"""Downloads, verifies, converts and caches weights that others publish at a URL.
 
-An address is one of
+The address is one of
 
-* `https://.../name-2692d16c.pth`: a checkpoint of PyTorch, with the first digits of its
-  sha256 in its name, as PyTorch's own downloads have it;
+* `https://.../name-2692d16c.pth`: a PyTorch checkpoint with the first digits of its
+  sha256 in its name, like the downloads of PyTorch;
 * `https://.../name.zip#sha1=...`: a zip with one `.params` file of MXNet, and the hash
   of that file;
-* either with mirrors after a space, which are asked in turn when the first one fails;
-  of a mirror on the Hub, `hf://organisation/repository/name-2692d16c.pth`.
+* one of them with mirrors after a space, which are tried in order if the first URL
+  fails. A mirror on the Hub is `hf://organisation/repository/name-2692d16c.pth`.
 
-It becomes a file of safetensors with the same names among the assets that
-huggingface_hub caches (`HF_HOME`, `HF_ASSETS_CACHE`). That file is called by its
-sha256, so damage shows, and such a file is fetched anew.
+The weights become a safetensors file with the same names in the assets cache of
+huggingface_hub (`HF_HOME`, `HF_ASSETS_CACHE`). The name of the file is its sha256. A
+damaged file is downloaded again.
 """
 
 import hashlib
@@ -24,28 +24,28 @@ from reprlib import repr as shortened
 from stzoo import writer
 from stzoo.weights.formats import mxnet, pytorch
 
-EXPANSION = 10  # times its bytes a zip may become; floats hardly shrink
+EXPANSION = 10  # limit for the compression of a zip; floats hardly compress
 
 
 def is_url(where):
-    """Whether this is the address of an archive."""
+    """Returns whether this is a URL of weights."""
     return str(where).startswith(("https://", "http://"))
 
 
 def fetch(where, progress=None):
-    """The weights of an archive, from the cache if they are there.
+    """Downloads and converts weights, unless they are in the cache.
 
     Args:
-        where: string, see the module.
-        progress: class, a `tqdm` for the download.
+        where: string, the address, see the module.
+        progress: class, the `tqdm` for the download.
 
     Returns:
         `pathlib.Path` of a safetensors file.
 
     Raises:
-        FileNotFoundError: there is no such file any more.
-        ConnectionError: it did not arrive; what has arrived is kept.
-        ValueError: it arrived, and is wrong; nothing is kept.
+        FileNotFoundError: the file does not exist any more.
+        ConnectionError: the download failed. The next call continues it.
+        ValueError: the file is damaged or invalid. It is removed.
     """
     from huggingface_hub.utils import WeakFileLock
 
@@ -78,23 +78,23 @@ def _clean(folder, kept=None):
 
 
 def unpack(path):
-    """The one `.params` file in a zip, as bytes.
+    """Returns the only `.params` file in a zip, as bytes.
 
     Raises:
-        ValueError: there is none, or the zip is damaged.
+        ValueError: there is none or several, or the zip is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             files = [f for f in archive.infolist() if f.filename.endswith(".params")]
             if len(files) != 1:
                 names = shortened([file.filename for file in files])
-                raise ValueError(f"it should have one .params file, but has {names}")
+                raise ValueError(f"it must have one .params file, but has {names}")
             size, compressed = files[0].file_size, os.path.getsize(path)
             if size > EXPANSION * compressed:
-                raise ValueError(f"its {compressed} bytes would become {size}")
+                raise ValueError(f"its {compressed} bytes would expand to {size} bytes")
             return archive.read(files[0])
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"it is no whole zip ({error})") from None
+        raise ValueError(f"it is not a zip, or it is damaged ({error})") from None
 
 
 def _folder(where):
@@ -104,7 +104,7 @@ def _folder(where):
 
 
 def _whole(folder):
-    """The weights in a folder of the cache, unless they are damaged; or `None`."""
+    """Returns the undamaged weights in a folder of the cache, or `None`."""
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == path.stem:
@@ -113,10 +113,10 @@ def _whole(folder):
 
 
 def _hash(where):
-    """The name of the hash that an address gives, and its digits or the first of them.
+    """Returns the kind of hash in an address, and its digits or its first digits.
 
     Raises:
-        ValueError: it gives none.
+        ValueError: the address has no hash.
     """
     url, _, fragment = where.partition("#sha1=")
     if fragment:
@@ -124,14 +124,14 @@ def _hash(where):
     digits = re.search(r"-([0-9a-f]{8,64})\.pth$", url.split()[0])
     if not digits:
         raise ValueError(
-            f"{where} cannot be checked: its name does not end in the first digits of "
-            "its sha256. Download it, and convert the file if you trust it."
+            f"{where} cannot be verified, since its name does not end in the first "
+            "digits of its sha256. If you trust the file, download it and convert it."
         )
     return "sha256", digits[1]
 
 
 def _download(where, archive, progress):
-    """The archive, whole, from the first of its addresses that has it."""
+    """Downloads the archive from the first of its URLs that works."""
     errors = []
     for number, url in enumerate(where.partition("#")[0].split()):
         try:
@@ -143,7 +143,7 @@ def _download(where, archive, progress):
 
 
 def _get(url, part, progress):
-    """A file, whole; an earlier call may have left a part of it."""
+    """Downloads a file, or the rest of it after an interrupted download."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
 
@@ -153,22 +153,24 @@ def _get(url, part, progress):
     try:
         with part.open("ab") as file:
             http_get(url, file, resume_size=file.tell(), tqdm_class=progress)
-    except Exception as error:  # an HTTP client's; which one is not our contract
+    except Exception as error:  # the HTTP client of huggingface_hub can change
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is not None:
             part.unlink()
         if status in (401, 403, 404, 410):
-            raise FileNotFoundError(f"{url} is not there (HTTP {status}).") from None
+            raise FileNotFoundError(
+                f"{url} is not available (HTTP {status})."
+            ) from None
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConnectionError(
-            f"{url} did not arrive whole: try again, and the download goes on where it "
-            f"stopped. ({reason.rstrip('.')}.)"
+            f"The download of {url} failed. Try again to continue it. "
+            f"({reason.rstrip('.')}.)"
         ) from None
     return part
 
 
 def _converted(where, archive):
-    """The weights as the bytes of a file, once the hash of the archive is right."""
+    """Verifies the hash of an archive. Returns its weights as a safetensors file."""
     from safetensors.numpy import save
 
     kind, expected = _hash(where)
@@ -176,9 +178,9 @@ def _converted(where, archive):
         data = unpack(archive) if kind == "sha1" else archive.read_bytes()
         found = hashlib.new(kind, data, usedforsecurity=False).hexdigest()
         if not found.startswith(expected):
-            raise ValueError(f"its {kind} is {found}, but should be {expected}")
+            raise ValueError(f"its {kind} is {found}, but must be {expected}")
         tensors = mxnet.read(data) if kind == "sha1" else pytorch.read(data)
     except ValueError as error:
         url = where.partition("#")[0]
-        raise ValueError(f"{url}: {error}. Nothing of it was kept.") from None
+        raise ValueError(f"{url}: {error}. The download was removed.") from None
     return save(tensors)

@@ -103,20 +103,26 @@ def test_what_is_not_converted(tmp_path):
     (tmp_path / "two.txt").write_text("a\nb\n")
     cases = [
         ("cost_tiny none.pth", "none.pth is missing"),
-        ("cost_tiny half.pth", "half.pth is no file of tensors"),
-        ("cost_tiny text.pth", "text.pth is no file of tensors"),
-        ("cost_tiny text.safetensors", "text.safetensors is no file of tensors"),
-        ("cost_tiny list.pth", "list.pth is no file of tensors"),
-        ("cost_tiny code.pth", "code.pth is no file of tensors (it names print, which"),
+        ("cost_tiny half.pth", "half.pth cannot be read as a checkpoint"),
+        ("cost_tiny text.pth", "text.pth cannot be read as a checkpoint"),
+        (
+            "cost_tiny text.safetensors",
+            "text.safetensors cannot be read as a checkpoint",
+        ),
+        ("cost_tiny list.pth", "list.pth cannot be read as a checkpoint"),
+        (
+            "cost_tiny code.pth",
+            "code.pth cannot be read as a checkpoint: it needs print",
+        ),
         ("cost_tiny headless.pth", "headless.pth has no head"),
         (
             "cost_tiny head.pth",
-            "may change that): it would have more weights",
+            "other options may fit): it would have more weights",
         ),
-        ("cost_tiny huge.pth", "huge.pth is no file of tensors (its "),
+        ("cost_tiny huge.pth", "huge.pth cannot be read as a checkpoint: its "),
         ("cost_tiny scalar.pth", "scalar.pth has no head"),
         ("cost_tiny nan.pth", "nan.pth does not fit cost_tiny"),
-        ("cost_tiny nan.pth", "bn1/beta holds NaN"),
+        ("cost_tiny nan.pth", "bn1/beta contains NaN"),
         ("cost_tiny longer.pth", "Not in the model: backbone.layer9.conv.weight."),
         ("cost_tiny shorter.pth", "Missing: bn1/beta, "),
         (
@@ -127,10 +133,16 @@ def test_what_is_not_converted(tmp_path):
         ("cost_tiny right.pth --option variant=a", "'variant': 'a'"),
         ("c2d_tiny right.pth", "Not in the model: backbone.layer1.1.conv2.conv.fc1."),
         ("cost_tiny right.pth --option width=8", "has the shape"),
-        ("cost_tiny right.pth --option width=big", "option width must be like 16"),
-        ("cost_tiny right.pth --option width", "option width must be like 16"),
+        (
+            "cost_tiny right.pth --option width=big",
+            "option width must have the type of 16",
+        ),
+        ("cost_tiny right.pth --option width", "option width must have the type of 16"),
         ("cost_tiny right.pth --option depths=3", "Missing: "),
-        ("cost_tiny right.pth --option depths=a,b", "option depths must be like"),
+        (
+            "cost_tiny right.pth --option depths=a,b",
+            "option depths must have the type of",
+        ),
         ("cost_tiny right.pth --option variant=c", "variant must be one of 'a', 'b'"),
         ("cost_tiny right.pth --option kernel=3", "cost_tiny has no option kernel"),
         ("cost_huge right.pth", "There is no model 'cost_huge'. Choose one of c2d_"),
@@ -158,7 +170,7 @@ def test_from_python(tmp_path):
     assert_alike(tmp_path / "out", reference)
     with pytest.raises(ValueError, match="no model 'cost'. Choose one of c2d_"):
         stzoo.convert("cost", tmp_path / "cost.pth")
-    with pytest.raises(ValueError, match="cost_tiny has no option depth, but"):
+    with pytest.raises(ValueError, match="cost_tiny has no option depth. Its"):
         stzoo.convert("cost_tiny", tmp_path / "cost.pth", depth=3)
 
 

@@ -101,10 +101,19 @@ def test_what_is_not_converted(tmp_path, monkeypatch):
     torch.save(state, tmp_path / "longer.pth.tar")
     cases = [
         ("none.params", "none.params is missing"),
-        ("half.params", "half.params is no file of tensors (at byte"),
-        ("text.params", "text.params is no file of tensors (it does not start as a"),
-        ("half.caffemodel", "half.caffemodel is no file of tensors (it is no protobuf"),
-        ("text.caffemodel", "text.caffemodel is no file of tensors (it is no protobuf"),
+        ("half.params", "half.params cannot be read as a checkpoint: at byte"),
+        (
+            "text.params",
+            "text.params cannot be read as a checkpoint: it does not start like",
+        ),
+        (
+            "half.caffemodel",
+            "half.caffemodel cannot be read as a checkpoint: it is not a protobuf",
+        ),
+        (
+            "text.caffemodel",
+            "text.caffemodel cannot be read as a checkpoint: it is not a protobuf",
+        ),
         ("longer.pth.tar", "Not in the model: layer1.0.conv9.weight."),
         ("p3d.params --option blocks=D", "blocks must be one of 'ABC', 'A'"),
         ("p3d.params --option modality=flow", "conv1/kernel has the shape (7, 7, 3,"),

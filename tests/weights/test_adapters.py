@@ -55,7 +55,7 @@ def test_a_quantized_model_is_not_written(model, mode, tmp_path):
         layer.quantize(mode)
     where = rf"{mode}: layer1_1_conv2/fc1, fc\)"
     for folder in ("model", "new"):
-        with pytest.raises(ValueError, match=rf"{where}.*nothing was written"):
+        with pytest.raises(ValueError, match=rf"{where}.*Nothing was written"):
             stzoo.save(model, tmp_path / folder)
     with pytest.raises(ValueError, match=rf"{where}.*Fuse it first"):
         stzoo.fuse(model)

@@ -88,10 +88,10 @@ def test_what_a_reader_sees_in_a_card(tmp_path):
         "* Base model: hf://zoo/base@v1",
         r"* Source: <https://example.org/a_b_c>, a \*table\*",
         "* Licence of the weights: Apache-2.0",
-        "* Reported by the source: top-1 74.1 %",
+        "* Accuracy reported by the source: top-1 74.1 %",
         "* Recipe: cost",
         "* Batch size: 8",
-        "Clips of 8 frames of RGB, one frame of 8; shorter side 256 pixels",
+        "Clips of 8 frames of RGB, one of every 8 frames; shorter side 256 pixels",
         "* salsa\n* tango\n",
         "](curves.png)",
         "## Intended use and limits",
@@ -112,7 +112,7 @@ def test_a_card_of_which_nothing_is_known(tmp_path):
     found = written(ModelConfig("c2d_tiny"), tmp_path / "folder")
     assert found.data.license is found.data.base_model is found.data.datasets is None
     assert found.data.eval_results is None
-    assert "The model was not measured yet." in found.text
+    assert "The model has not been evaluated yet." in found.text
     assert "# c2d_tiny\n" in found.text and 'stzoo.load("folder")' in found.text
     assert "## Origin" not in found.text and "## Classes" not in found.text
     (data,) = card.files(ModelConfig("c2d_tiny"), tmp_path / "none").values()
@@ -175,14 +175,14 @@ def test_texts_that_would_break_a_card(tmp_path):
     for line in ("* \\---", "&lt;/details&gt; \\# &lt;b&gt;", r"a \| b", r"* \- a"):
         assert line in found.text, line
     assert r"* \\udce9" in found.text or r"* \udce9" in found.text
-    assert "not measured" in found.text
+    assert "not been evaluated" in found.text
 
 
 def test_flow_needs_an_extra(tmp_path):
     clip = ClipConfig(mean=(128, 128), std=(1, 1), snippet=4, sampling="segments")
     text = written(dataclasses.replace(CONFIG, clip=clip), tmp_path).text
     assert "stzoo[tensorflow,flow]" in text
-    assert "optical flow, snippets of 4 frames, one frame of each segment" in text
+    assert "optical flow, snippets of 4 frames, one frame from each segment" in text
 
 
 def test_an_evaluation_of_these_weights_is_in_the_card(tmp_path):
@@ -193,11 +193,11 @@ def test_an_evaluation_of_these_weights_is_in_the_card(tmp_path):
         ("top-5 accuracy, views 10x3", 1.0, None),
         ("mean class accuracy, views 10x3", 0.25, None),
         ("mean average precision, views 10x3", 0.75, None),
-        ("top-1 accuracy, videos that chose the epoch", 0.9, "validation"),
+        ("top-1 accuracy, validation videos", 0.9, "validation"),
     }
     expected = {"views": "10x3", "videos": 6, "decoder": "av 18", "backend": "jax"}
     assert found.data.eval_results[0].metric_args == expected
-    assert "](confusion.png)" in found.text and "Decoded by av 18." in found.text
+    assert "](confusion.png)" in found.text and "Decoder: av 18." in found.text
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_an_evaluation_of_other_weights_is_not_in_the_card(tmp_path, caplog, cha
     found = written(CONFIG, tmp_path).data.eval_results
     assert values(found) == values(card.results(CONFIG))
     assert "confusion.png" not in written(CONFIG, tmp_path).text
-    assert "evaluation.json is not of the weights beside it" in caplog.text
+    assert "evaluation.json belongs to other weights" in caplog.text
 
 
 def test_save_writes_a_card_and_keeps_one_that_was_edited(tmp_path, caplog):
@@ -247,7 +247,7 @@ def test_save_writes_a_card_and_keeps_one_that_was_edited(tmp_path, caplog):
         stzoo.save(model, tmp_path, labels=["a", "b"])
         assert (tmp_path / CARD).read_text() == edited
         assert stzoo.load(tmp_path).stzoo.labels == ("a", "b")
-    assert "README.md was edited, so it stays" in caplog.text
+    assert "README.md was edited, so it is kept" in caplog.text
     (tmp_path / CARD).write_bytes(again.replace("\n", "\r\n").encode())  # by git
     stzoo.save(model, tmp_path, licence="MIT")
     assert (tmp_path / CARD).read_text() == text

@@ -136,7 +136,7 @@ def test_another_size_and_another_head(folder, caplog):
     assert loaded.stzoo.labels == ()
     assert loaded.stzoo.classes == 7
     assert [r.name for r in caplog.records] == ["stzoo"]
-    assert "5 classes, so the head of this model starts new" in caplog.text
+    assert "5 classes, so the head of this model is random" in caplog.text
     kernel = load((folder / WEIGHTS).read_bytes())["layer2_0_conv2/kernel"]
     found = loaded.get_layer("layer2_0_conv2").get_weights()[0]
     np.testing.assert_array_equal(found, kernel)
@@ -186,21 +186,21 @@ def test_the_names_of_folders(model, tmp_path, monkeypatch):
         (b"[]", '"library": "stzoo"'),
         (b'{"library": "transformers"}', '"library": "stzoo"'),
         (b'{"library": "stzoo"}', '"builder"'),
-        ({"builder": "os.system"}, "builder 'os.system', which is none of .*cost_tiny"),
-        ({"builder": 5}, '"builder" must be a str, not 5'),
+        ({"builder": "os.system"}, "builder 'os.system' is not one of .*cost_tiny"),
+        ({"builder": 5}, '"builder" must be of type str. Received: 5'),
         ({"new": ["kernel"]}, "unknown entries: new"),
         ({"colour": "red"}, "unknown entries: colour"),
-        ({"classes": "5"}, "\"classes\" must be a int, not '5'"),
+        ({"classes": "5"}, "\"classes\" must be of type int. Received: '5'"),
         ({"labels": ["a"]}, "5 classes, but 1 labels"),
-        ({"clip": {"frames": "2"}}, '"clip": .*frames must be a whole number'),
+        ({"clip": {"frames": "2"}}, '"clip": .*frames must be an integer'),
         ({"clip": {"hertz": 25}}, 'entries of "clip": hertz'),
-        ({"clip": {"fps": "25"}}, '"clip": .*fps must be a number above 0'),
-        ({"clip": {"sample_fps": 0}}, '"clip": .*sample_fps must be a number above'),
-        ({"clip": {"mean": "123"}}, '"clip": .*mean must be numbers'),
-        ({"options": {"depth": 50}}, "cost_tiny has no option depth, but .*width"),
-        ({"options": {"width": "4"}}, "option width must be like 16, not '4'"),
-        ({"options": {"depths": [1, "1"]}}, "option depths must be like"),
-        ({"options": {"depths": 1}}, "option depths must be like"),
+        ({"clip": {"fps": "25"}}, '"clip": .*fps must be None, or a positive'),
+        ({"clip": {"sample_fps": 0}}, '"clip": .*sample_fps must be None, or a pos'),
+        ({"clip": {"mean": "123"}}, '"clip": .*mean must be a tuple of numbers'),
+        ({"options": {"depth": 50}}, "cost_tiny has no option depth. Its .*width"),
+        ({"options": {"width": "4"}}, "option width must have the type of 16"),
+        ({"options": {"depths": [1, "1"]}}, "option depths must have the type of"),
+        ({"options": {"depths": 1}}, "option depths must have the type of"),
     ],
 )
 def test_a_config_that_is_wrong(served, changed, message):
@@ -259,30 +259,33 @@ def swap(tensors):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weights": cut}, "not a whole safetensors file"),
-        ({"weights": cut, "sha256": False}, "sha256 is .* as config.json says"),
-        ({"weights": lambda data: b""}, "not a whole safetensors file"),
-        ({"weights": lambda data: b"<html>"}, "not a whole safetensors file"),
-        ({"weights": lambda data: data.replace(b"F32", b"BF1", 1)}, "not a whole saf"),
+        ({"weights": cut}, "not a safetensors file, or it is incomplete"),
+        ({"weights": cut, "sha256": False}, "sha256 is .*, but config.json has"),
+        ({"weights": lambda data: b""}, "not a safetensors file, or it is incomplete"),
+        (
+            {"weights": lambda data: b"<html>"},
+            "not a safetensors file, or it is incomplete",
+        ),
+        ({"weights": lambda data: data.replace(b"F32", b"BF1", 1)}, "incomplete"),
         ({"config": lambda v: v.update(sha256="0" * 64)}, "sha256 is .* damaged"),
         (
             {"config": lambda v: v.update(sha256="a" * 10**5)},
-            "should be 'aaa.* damaged",
+            "but config.json has 'aaa.* damaged",
         ),
         ({"tensors": without("fc/kernel")}, "Missing: fc/kernel"),
         ({"tensors": put("a" * 10**5, 0)}, "Not in the model: 'aaaa"),
         (
             {"tensors": put("bn1/beta", np.ones([1] * 30))},
-            r"shape \(1, 1, .*\.\.\.\), the",
+            r"shape \(1, 1, .*\.\.\.\), but the model",
         ),
         ({"tensors": without("conv1/kernel")}, "Missing: conv1/kernel. .*model: none"),
         ({"tensors": without("fc/bias")}, "Missing: fc/bias"),
         ({"tensors": put("extra/bias", 0)}, "Missing: none. Not in .*: extra/bias"),
         ({"tensors": put("bn1/beta", [0] * 5)}, r"bn1/beta .* \(5,\), .* needs \(4,\)"),
         ({"tensors": put("bn1/beta", 0)}, r"bn1/beta has the shape \(\)"),
-        ({"tensors": spoil(np.nan)}, "layer1_0_bn1/moving_mean holds NaN"),
-        ({"tensors": spoil(-np.inf)}, "layer1_0_bn1/moving_mean holds NaN or infin"),
-        ({"tensors": swap}, "bn1/gamma holds int32, not floats"),
+        ({"tensors": spoil(np.nan)}, "layer1_0_bn1/moving_mean contains NaN"),
+        ({"tensors": spoil(-np.inf)}, "layer1_0_bn1/moving_mean contains NaN or infin"),
+        ({"tensors": swap}, "bn1/gamma has the type int32, not floats"),
         ({"config": lambda v: v.update(classes=6, labels=[])}, "Missing: .*fc|fc/"),
     ],
 )
@@ -290,7 +293,7 @@ def test_weights_that_are_wrong(served, changes, message, model):
     repository = served.repositories["zoo/model"]
     right = dict(repository)
     change(repository, **changes)
-    found = f"{WHERE}/{WEIGHTS}: (?s:.*)({message})(?s:.*)Nothing was removed"
+    found = f"{WHERE}/{WEIGHTS}: (?s:.*)({message})(?s:.*)The cache was not changed"
     with pytest.raises(ValueError, match=found) as info:
         stzoo.load(WHERE)
     assert len(str(info.value)) < 1300
@@ -314,7 +317,9 @@ def test_what_was_damaged_on_its_way_is_fetched_again(served, model):
     repository = served.repositories["zoo/model"]
     right = served.stated[WEIGHTS] = repository[WEIGHTS]
     repository[WEIGHTS] = flip(right)
-    with pytest.raises(ValueError, match="sha256 is (?s:.*)removed from there, so the"):
+    with pytest.raises(
+        ValueError, match="sha256 is (?s:.*)removed from the cache. The"
+    ):
         stzoo.load(WHERE)
     repository[WEIGHTS] = right  # under the same name, commit and ETag
     assert_same_weights(stzoo.load(WHERE), model)
@@ -324,7 +329,9 @@ def test_what_was_damaged_on_its_way_is_fetched_again(served, model):
 def test_what_was_damaged_in_the_cache_is_fetched_again(served, filename, model):
     path = checkpoint.hub.fetch(WHERE, filename)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match="damaged in the cache (?s:.*)next call fetch"):
+    with pytest.raises(
+        ValueError, match="damaged file was removed (?s:.*)next call downl"
+    ):
         stzoo.load(WHERE)
     assert_same_weights(stzoo.load(WHERE), model)
 
@@ -342,7 +349,7 @@ def test_an_error_deletes_nothing_of_the_cache(served, change, monkeypatch):
     before = blobs(served)
     for is_offline in (False, True):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_offline)
-        with pytest.raises(ValueError, match="Nothing was removed"):
+        with pytest.raises(ValueError, match="The cache was not changed"):
             stzoo.load(WHERE)
         assert blobs(served) == before
 
@@ -352,7 +359,7 @@ def test_damaged_files_stay_offline(served, monkeypatch):
     checkpoint.hub.fetch(WHERE, CONFIG)
     path.write_bytes(b"damaged")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="sha256 is (?s:.*)Nothing was removed"):
+    with pytest.raises(ValueError, match="sha256 is (?s:.*)The cache was not changed"):
         stzoo.load(WHERE)
     assert path.read_bytes() == b"damaged"
 
@@ -361,8 +368,8 @@ def test_a_folder_without_a_hash_says_so_once(folder, caplog):
     change_folder(folder, config=lambda values: values.pop("sha256"))
     stzoo.load(folder)
     assert [r.message for r in caplog.records] == [
-        f"{folder}: config.json states no sha256, so damage to the weights may not "
-        "show. `stzoo.save` writes it."
+        f"{folder}: config.json has no sha256, so damaged weights may not be detected. "
+        "`stzoo.save` writes the sha256."
     ]
 
 
@@ -372,7 +379,7 @@ def test_the_hub_states_a_hash_where_the_config_does_not(served, caplog):
     assert not caplog.records
     path = checkpoint.hub.fetch(WHERE, WEIGHTS)
     path.write_bytes(flip(path.read_bytes()))
-    with pytest.raises(ValueError, match="sha256 is (?s:.*)removed from there"):
+    with pytest.raises(ValueError, match="sha256 is (?s:.*)removed from the cache"):
         stzoo.load(WHERE)
 
 
@@ -568,9 +575,7 @@ def test_nothing_is_loaded_before_all_is_checked(model, folder):
 
 
 def test_weights_of_another_builder_or_option(folder):
-    with pytest.raises(
-        ValueError, match="model holds weights of cost_tiny, not of c2d"
-    ):
+    with pytest.raises(ValueError, match="model has weights of cost_tiny, not of c2d"):
         stzoo.c2d_tiny(pretrained=folder)
     with pytest.raises(ValueError, match="with variant='b'.*has variant='a'"):
         stzoo.cost_tiny(pretrained=folder, variant="a", **TINY)
@@ -581,10 +586,10 @@ def test_weights_of_another_builder_or_option(folder):
 @pytest.mark.parametrize(
     ("pretrained", "message"),
     [
-        ("imagnet", "'imagnet' is no tag of c2d_resnet50 .known: 'imagenet', 'kin"),
-        (3, "pretrained=3 is no tag"),
-        (["imagenet"], "is no tag"),
-        ("runs/none", "no folder that is there"),
+        ("imagnet", "'imagnet' is not a tag of c2d_resnet50 .tags: 'imagenet', 'kin"),
+        (3, "pretrained=3 is not a tag"),
+        (["imagenet"], "is not a tag"),
+        ("runs/none", "not an existing folder"),
     ],
 )
 def test_what_pretrained_cannot_be(pretrained, message):
@@ -593,7 +598,7 @@ def test_what_pretrained_cannot_be(pretrained, message):
 
 
 def test_a_builder_without_weights():
-    with pytest.raises(ValueError, match="True is no tag of c2d_tiny .known: none"):
+    with pytest.raises(ValueError, match="True is not a tag of c2d_tiny .tags: none"):
         stzoo.c2d_tiny(pretrained=True)
 
 
@@ -607,8 +612,8 @@ def test_a_builder_without_weights():
             r"input_shape must be \(frames, .* Received: \(8, 64, 64\)",
         ),
         ({"input_shape": 8}, "input_shape must be"),
-        ({"input_shape": (8, 64, 64, 2)}, "2 channels, but the preparation is for 3"),
-        ({"input_shape": (8, 64, 6.4, 3)}, "width must be a whole number"),
+        ({"input_shape": (8, 64, 64, 2)}, "2 channels, but the model has 3"),
+        ({"input_shape": (8, 64, 6.4, 3)}, "width must be an integer"),
         ({"input_shape": (1, 64, 64, 3)}, "2 or more"),
     ],
 )
@@ -627,19 +632,21 @@ def test_labels_that_are_not_utf_8(model, tmp_path):
 def test_what_cannot_be_saved(model, folder):
     before = files(folder)
     with pytest.raises(
-        ValueError, match="5 classes, but 2 labels.*nothing was written"
+        ValueError, match="5 classes, but 2 labels.*Nothing was written"
     ):
         stzoo.save(model, folder, labels=["a", "b"])
-    with pytest.raises(ValueError, match="must be strings.*nothing was written"):
+    with pytest.raises(
+        ValueError, match="must be a list of strings.*Nothing was written"
+    ):
         stzoo.save(model, folder, labels=range(5))
     layer = model.get_layer("bn1")
     weights = layer.get_weights()
     layer.set_weights([np.full(4, np.inf)] + weights[1:])
-    with pytest.raises(ValueError, match="bn1/gamma holds.*nothing was written"):
+    with pytest.raises(ValueError, match="bn1/gamma contains.*Nothing was written"):
         stzoo.save(model, folder)
     layer.set_weights(weights)
     plain = keras.Model(model.input, model.output)
-    with pytest.raises(ValueError, match="does not say which builder"):
+    with pytest.raises(ValueError, match="was not built by stzoo"):
         stzoo.save(plain, folder)
     assert files(folder) == before
 
@@ -692,11 +699,11 @@ def test_what_nobody_has_published(hub, tag):
     with pytest.raises(FileNotFoundError) as info:
         stzoo.cost_resnet101(pretrained=tag)
     assert str(info.value) == (
-        f"Nobody has published the weights cost_resnet101.{tag}. Their source is Li et "
-        "al., CVPR 2019. The nearest weights that can be had: cost_resnet101.imagenet; "
-        "`stzoo list --pretrained` shows all. To make them, train cost_resnet101 and "
-        "save it with `stzoo.save`, or convert a checkpoint with `stzoo convert "
-        "cost_resnet101 FILE --out FOLDER`; then pass pretrained=FOLDER."
+        f"The weights cost_resnet101.{tag} are not published. Their source is Li et "
+        "al., CVPR 2019. Similar weights that are available: cost_resnet101.imagenet. "
+        "`stzoo list --pretrained` lists all weights. Or train cost_resnet101 and save "
+        "it with `stzoo.save`, or convert a checkpoint with `stzoo convert "
+        "cost_resnet101 FILE --out FOLDER`, then pass pretrained=FOLDER."
     )
     assert not hub.requests  # so it is as fast without a network
 

@@ -1,4 +1,4 @@
-"""What is said of weights, word for word, and what becomes of them in small parts."""
+"""Tests the exact messages about weights, and the helpers of `checkpoint`."""
 
 import hashlib
 import io
@@ -107,10 +107,9 @@ def test_a_file_of_the_hub_that_is_wrong(monkeypatch, removed):
     error = Source(URL, None).refuse(WEIGHTS, "it is cut")
     assert asked == [(URL, WEIGHTS)]
     assert str(error) == f"{URL}/{WEIGHTS}: it is cut. " + (
-        "It was damaged in the cache and was removed from there, so the next call "
-        "fetches it again."
+        "The damaged file was removed from the cache. The next call downloads it again."
         if removed
-        else "Nothing was removed; another revision may be right."
+        else "The cache was not changed. Try another revision."
     )
 
 
@@ -147,20 +146,21 @@ def test_weights_that_cannot_be_found():
         ("runs/none", (), "none"),
     ]:
         assert refused(resolve, pretrained, entries) == (
-            f"pretrained={pretrained!r} is no tag of c2d_tiny (known: {known}), no "
-            'folder that is there, and not "hf://organisation/repository@revision".'
+            f"pretrained={pretrained!r} is not a tag of c2d_tiny (tags: {known}), not "
+            'an existing folder, and not "hf://organisation/repository@revision".'
         )
 
 
-def test_weights_of_another_builder_or_of_the_deploy_form(tmp_path):
+def test_weights_of_another_builder_or_of_a_fused_model(tmp_path):
     put(tmp_path, {"builder": "c3d_tiny"})
     assert refused(resolve, tmp_path) == (
-        f"{tmp_path} holds weights of c3d_tiny, not of c2d_tiny. `stzoo.load` builds "
-        "what its config.json says."
+        f"{tmp_path} has weights of c3d_tiny, not of c2d_tiny. Use `stzoo.load`, which "
+        "builds the right model."
     )
     put(tmp_path, {"fused": True})
     assert refused(resolve, tmp_path) == (
-        f"{tmp_path} holds the deploy form of c2d_tiny, which `stzoo.load` builds."
+        f"{tmp_path} has the weights of a fused c2d_tiny. Use `stzoo.load`, which "
+        "builds the fused model."
     )
 
 
@@ -178,10 +178,10 @@ def test_weights_that_are_not_published(monkeypatch):
         for tag in ("one", "two")
     ]
     assert refused(resolve, "two", entries, kind=FileNotFoundError) == (
-        "There is no such repository. Their source is a paper. The nearest weights "
-        "that can be had: none of this family; `stzoo list --pretrained` shows all. To "
-        "make them, train c2d_tiny and save it with `stzoo.save`, or convert a "
-        "checkpoint with `stzoo convert c2d_tiny FILE --out FOLDER`; then pass "
+        "There is no such repository. Their source is a paper. Similar weights that "
+        "are available: none of this family. `stzoo list --pretrained` lists all "
+        "weights. Or train c2d_tiny and save it with `stzoo.save`, or convert a "
+        "checkpoint with `stzoo convert c2d_tiny FILE --out FOLDER`, then pass "
         "pretrained=FOLDER."
     )
     assert asked == ["hf://somebody/c2d_tiny.two@v2"]
@@ -192,8 +192,8 @@ def test_weights_of_no_dataset_are_not_near_to_each_other(monkeypatch):
     entries = (ModelConfig("c2d_tiny", "mine"), ENTRIES[0])
     message = refused(resolve, "mine", entries, kind=FileNotFoundError)
     assert message.startswith(
-        "Nobody has published the weights c2d_tiny.mine. The nearest weights that can "
-        "be had: none of this family; "
+        "The weights c2d_tiny.mine are not published. Similar weights that are "
+        "available: none of this family. "
     )
 
 
@@ -206,7 +206,7 @@ def test_the_log_says_that_the_original_is_taken(monkeypatch, caplog):
     caplog.set_level("INFO", "stzoo")
     assert resolve("first").where == "hf://zoo/one@v1"
     assert caplog.messages == [
-        "There is no such repository: the original is taken instead."
+        "There is no such repository: the original weights are used instead."
     ]
 
 
@@ -225,8 +225,8 @@ def test_shipped_weights_come_before_those_of_the_hub(tmp_path, monkeypatch):
 def test_a_config_that_is_wrong_in_a_folder(tmp_path):
     put(tmp_path, {"library": "other"})
     assert refused(checkpoint.read, tmp_path) == (
-        f"{tmp_path}/{CONFIG}: this does not describe a model of stzoo: it does not "
-        'say "library": "stzoo". Copy or save it again.'
+        f"{tmp_path}/{CONFIG}: this is not the config of a model of stzoo: it does not "
+        'contain "library": "stzoo". Copy or save it again.'
     )
 
 
@@ -248,8 +248,8 @@ def test_of_a_config_of_the_hub_only_so_much_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "CONFIG_BYTES", 10)
     monkeypatch.setattr(config, "CONFIG_BYTES", 10)
     assert refused(checkpoint.read, URL) == (
-        f"{URL}/{CONFIG}: this does not describe a model of stzoo: it has more than "
-        "10 bytes. Nothing was removed; another revision may be right."
+        f"{URL}/{CONFIG}: this is not the config of a model of stzoo: it has more than "
+        "10 bytes. The cache was not changed. Try another revision."
     )
     assert places[0] == 11
 
@@ -296,7 +296,7 @@ def test_a_pair_of_which_one_is_missing(tmp_path, reads):
     (tmp_path / CONFIG).write_bytes(b"{}")
     reads.pairs = iter([b"{}", None] * 50)
     message = refused(checkpoint.read_pair, tmp_path, kind=FileNotFoundError)
-    assert message.startswith(f"{tmp_path / WEIGHTS} is missing: ")
+    assert message.startswith(f"{tmp_path / WEIGHTS} is missing. ")
     assert reads.waits == [0.01] * 5
 
 
@@ -330,7 +330,9 @@ def test_files_that_are_no_safetensors(tmp_path):
     for data in (b"", b"<html>", save(head())[:-1], bfloat):
         record = ModelConfig("a", sha256=hashlib.sha256(data).hexdigest())
         message = refused(checkpoint.read_tensors, Source(tmp_path, record, None, data))
-        start = f"{tmp_path}/{WEIGHTS}: not a whole safetensors file of floats ("
+        start = (
+            f"{tmp_path}/{WEIGHTS}: it is not a safetensors file, or it is incomplete ("
+        )
         assert message.startswith(start)
         assert message.endswith("). Copy or save it again.")
         inner = message.removeprefix(start)
@@ -343,9 +345,8 @@ def test_weights_of_another_hash(tmp_path):
         source = Source(tmp_path, ModelConfig("a", sha256=stated), None, b"data")
         told = f"'{stated[:12]}...{stated[-13:]}'"
         assert refused(checkpoint.read_tensors, source) == (
-            f"{tmp_path}/{WEIGHTS}: its sha256 is {right}, but should be {told} as "
-            "config.json says: it is damaged or of another version. Copy or save it "
-            "again."
+            f"{tmp_path}/{WEIGHTS}: its sha256 is {right}, but config.json has {told}. "
+            "The file is damaged, or it is another version. Copy or save it again."
         )
 
 
@@ -373,15 +374,15 @@ def test_the_hash_of_fetched_weights_is_that_of_the_config_or_of_the_cache(
             assert checkpoint.read_tensors(source).keys() == head().keys()
         else:
             message = refused(checkpoint.read_tensors, source)
-            assert f"its sha256 is {right}, but should be " in message
+            assert f"its sha256 is {right}, but config.json has " in message
         assert fetched.pop() == (URL, WEIGHTS)
     assert not caplog.messages
     name = WEIGHTS
     (tmp_path / name).write_bytes(data)
     checkpoint.read_tensors(Source(URL, ModelConfig("a", classes=3)))
     assert caplog.messages == [
-        f"{URL}: config.json states no sha256, so damage to the weights may not show. "
-        "`stzoo.save` writes it."
+        f"{URL}: config.json has no sha256, so damaged weights may not be detected. "
+        "`stzoo.save` writes the sha256."
     ]
 
 
@@ -404,27 +405,26 @@ def test_a_config_claims_what_its_weights_hold(tmp_path, monkeypatch):
 
     claims(tmp_path, head())
     bias, kernel = (head()[name] for name in ("fc/bias", "fc/kernel"))
-    missing = "its names do not fit the model. Missing: "
+    missing = "its names do not match the model. Missing: "
     assert told({"fc/kernel": kernel}) == missing + "fc/bias"
     assert told({"fc/bias": bias}) == missing + "fc/kernel"
     assert told(head(4)) == (
-        "fc/bias has the shape (4,), but config.json says 3 classes"
+        "fc/bias has the shape (4,), but config.json has 3 classes"
     )
     assert told(head(**{"fc/bias": np.array(1, "float32")})) == (
-        "fc/bias has the shape (), but config.json says 3 classes"
+        "fc/bias has the shape (), but config.json has 3 classes"
     )
     assert told(head(**{"fc/kernel": kernel.T.copy()})) == (
-        "fc/kernel has the shape (3, 2), but config.json says 3 classes"
+        "fc/kernel has the shape (3, 2), but config.json has 3 classes"
     )
     long = np.zeros([1] * 30, "float32")
     assert told(head(**{"fc/kernel": long})) == (
-        "fc/kernel has the shape (1, 1, 1, 1, 1, 1, ...), but config.json says 3 "
-        "classes"
+        "fc/kernel has the shape (1, 1, 1, 1, 1, 1, ...), but config.json has 3 classes"
     )
     claims(tmp_path, {"a": bias}, repository="zoo/foreign")
     monkeypatch.setattr(checkpoint, "TENSORS", 2)
     claims(tmp_path, head())
-    assert told(head(extra=bias)) == "it has 3 tensors"
+    assert told(head(extra=bias)) == "it has 3 tensors, more than 2"
 
 
 def loaded(model, tensors, key_map=(), prepare=None, **values):
@@ -450,7 +450,7 @@ def test_another_head_starts_new(caplog):
     np.testing.assert_array_equal(found["a/kernel"], [[7, 7]])
     assert caplog.messages == [
         "c2d_tiny.mine: the weights are for 5 classes, so the head of this model "
-        "starts new."
+        "is random."
     ]
 
 
@@ -475,7 +475,7 @@ def test_what_a_record_calls_new_may_be_missing():
     model = network(fc_kernel=(2, 3), fc_bias=(3,), a_alpha=(1,))
     assert loaded(model, head(), allow_missing=("alpha$",))["a/alpha"] is None
     assert refused(loaded, model, head(), allow_missing=("beta$",)) == (
-        f"folder/{WEIGHTS}: its names do not fit the model. Missing: a/alpha. "
+        f"folder/{WEIGHTS}: its names do not match the model. Missing: a/alpha. "
         "Not in the model: none. Copy or save it again."
     )
 
@@ -501,25 +501,25 @@ def test_tensors_that_do_not_fit():
 
     checkpoint.check({"a": of(2), "b": of(3, "int64")}, shapes, (), {"b"})
     checkpoint.check({"a": of(2, "float16")}, shapes, ("^x", "b"))
-    names = "its names do not fit the model. Missing: {}. Not in the model: {}"
+    names = "its names do not match the model. Missing: {}. Not in the model: {}"
     assert check() == names.format("a, b", "none")
     assert check(a=of(2)) == names.format("b", "none")
     assert check(a=of(2), b=of(3, int), c=of(1)) == names.format("none", "c")
     assert check(b=of(3, int), d=of(1), c=of(1)) == names.format("a", "c, d")
     assert check(a=of((2, 1)), b=of(3, int)) == (
-        "a has the shape (2, 1), the model needs (2,)"
+        "a has the shape (2, 1), but the model needs (2,)"
     )
     assert check(a=of([1] * 30), b=of(3, int)) == (
-        "a has the shape (1, 1, 1, 1, 1, 1, ...), the model needs (2,)"
+        "a has the shape (1, 1, 1, 1, 1, 1, ...), but the model needs (2,)"
     )
-    assert check(a=of(2, "int32"), b=of(3, int)) == "a holds int32, not floats"
-    assert check(a=of(2), b=of(3)) == "b holds float32, not integers"
-    assert check(a=of(2, bool), b=of(3, int)) == "a holds bool, not floats"
+    assert check(a=of(2, "int32"), b=of(3, int)) == "a has the type int32, not floats"
+    assert check(a=of(2), b=of(3)) == "b has the type float32, not integers"
+    assert check(a=of(2, bool), b=of(3, int)) == "a has the type bool, not floats"
     brain = of(2, ml_dtypes.bfloat16)
-    assert check(a=brain, b=of(3, int)) == "a holds bfloat16, not floats"
+    assert check(a=brain, b=of(3, int)) == "a has the type bfloat16, not floats"
     for value in (np.nan, np.inf, -np.inf):
         bad = np.array([0, value], "float32")
-        assert check(a=bad, b=of(3, int)) == "a holds NaN or infinity"
+        assert check(a=bad, b=of(3, int)) == "a contains NaN or infinity"
 
 
 def test_names_are_told_shortly():
@@ -600,16 +600,16 @@ def test_integers_and_empty_tensors_are_stored_as_they_are(
 def test_what_cannot_be_saved(model, tmp_path, monkeypatch):
     folder = tmp_path / "none"
     assert refused(checkpoint.save, keras.Sequential(name="other"), folder) == (
-        "The model 'other' does not say which builder of stzoo made it, so it could "
-        "not be loaded again. Use `model.save` of Keras for such a model."
+        "The model 'other' was not built by stzoo, so `stzoo.load` could not build it. "
+        "Use `model.save` of Keras instead."
     )
     assert refused(checkpoint.save, model, folder, ["a", "b"]).endswith(
-        "3 classes, but 2 labels; nothing was written."
+        "3 classes, but 2 labels. Nothing was written."
     )
     for value in (np.nan, np.inf):
         model.get_layer("fc").set_weights([np.ones((2, 3)), np.array([0, value, 0])])
         assert refused(checkpoint.save, model, folder) == (
-            "fc/bias holds NaN or infinity; nothing was written."
+            "fc/bias contains NaN or infinity. Nothing was written."
         )
     asked = []
     monkeypatch.setattr(checkpoint, "check_floats", lambda *args: asked.append(args))
@@ -617,7 +617,7 @@ def test_what_cannot_be_saved(model, tmp_path, monkeypatch):
     assert asked == [
         (
             model,
-            "Save it before it is quantized, or use `model.save` of Keras; nothing was "
+            "Save it before you quantize it, or use `model.save` of Keras. Nothing was "
             "written.",
         )
     ]

@@ -132,6 +132,6 @@ def test_two_tensors_for_one_variable():
     tensors = {"fc.bias": np.zeros(3), "cls_head.fc_cls.bias": np.ones(3)}
     with pytest.raises(
         ValueError,
-        match="^cls_head.fc_cls.bias and another tensor both become fc/bias$",
+        match="^cls_head.fc_cls.bias and another tensor both map to fc/bias$",
     ):
         convert(tensors, {"fc/bias": (3,)}, KEY_MAP)

@@ -41,7 +41,7 @@ def test_names_at_known_indices(dataset):
 
 
 def test_names_that_are_not_known():
-    with pytest.raises(ValueError, match="'sports1m' are not known. .* activitynet, "):
+    with pytest.raises(ValueError, match="data set 'sports1m'. .* activitynet, "):
         labels.names("sports1m")
 
 

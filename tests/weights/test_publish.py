@@ -114,9 +114,9 @@ def test_who_sees_a_repository(hub, folder):
     stzoo.push_to_hub(folder, NAME, private=True)
     stzoo.push_to_hub(folder, "me/open")
     commits = len(hub.commits)
-    with pytest.raises(ValueError, match="me/open was not .*it is public already"):
+    with pytest.raises(ValueError, match="me/open was not .*the repository is public"):
         stzoo.push_to_hub(folder, "me/open", private=True)
-    with pytest.raises(ValueError, match="it is private already"):
+    with pytest.raises(ValueError, match="the repository is private"):
         stzoo.push_to_hub(folder, NAME, private=False)
     assert len(hub.commits) == commits
 
@@ -150,7 +150,7 @@ def test_a_damaged_folder_is_not_pushed(hub, folder, tmp_path):
         ("model.safetensors", weights[:-1] + bytes([weights[-1] ^ 1]), "sha256 is"),
         ("model.safetensors", None, "model.safetensors is missing"),
         ("config.json", None, "config.json is missing"),
-        ("config.json", b"{}", "does not describe a model of stzoo"),
+        ("config.json", b"{}", "not the config of a model of stzoo"),
         ("config.json", json.dumps({**config, "sha256": "0"}).encode(), "sha256 is"),
     ):
         shutil.rmtree(tmp_path / "bad", ignore_errors=True)
@@ -163,7 +163,7 @@ def test_a_damaged_folder_is_not_pushed(hub, folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="config.json is missing"):
         stzoo.push_to_hub(tmp_path / "none", NAME)
     for what in (None, 3):
-        with pytest.raises(ValueError, match="takes a folder or a model of the zoo"):
+        with pytest.raises(ValueError, match="needs a folder or a model of the zoo"):
             stzoo.push_to_hub(what, NAME)
     assert hub.requests == []
 
@@ -187,12 +187,12 @@ def test_offline(hub, folder, monkeypatch):
 
 def test_tokens(hub, folder, monkeypatch):
     hub.tokens = {"secret": "me"}
-    with pytest.raises(PermissionError, match="wants to know who you are.*HF_TOKEN"):
+    with pytest.raises(PermissionError, match="you are not logged in.*HF_TOKEN"):
         stzoo.push_to_hub(folder, NAME)
-    with pytest.raises(PermissionError, match="does not know the token") as info:
+    with pytest.raises(PermissionError, match="the token is invalid") as info:
         stzoo.push_to_hub(folder, NAME, token="a wrong one")
     assert "a wrong one" not in str(info.value)
-    with pytest.raises(PermissionError, match="other/mine .*may not write there"):
+    with pytest.raises(PermissionError, match="other/mine .*has no write access"):
         stzoo.push_to_hub(folder, "other/mine", token="secret")
     assert hub.repositories == {}
     stzoo.push_to_hub(folder, NAME, token="secret")
@@ -204,23 +204,23 @@ def test_tokens(hub, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("part", "status", "kind", "message"),
     [
-        ("/api/repos/create", 401, PermissionError, "wants to know who you are"),
-        ("/api/repos/create", 403, PermissionError, "may not write there"),
+        ("/api/repos/create", 401, PermissionError, "you are not logged in"),
+        ("/api/repos/create", 403, PermissionError, "has no write access"),
         ("/api/repos/create", 404, FileNotFoundError, "no such repository"),
-        ("/api/repos/create", 400, ValueError, "something is wrong"),
-        ("/commit/", 413, ValueError, "something is wrong"),
-        ("/preupload/", 403, PermissionError, "may not write there"),
+        ("/api/repos/create", 400, ValueError, "Fix the error"),
+        ("/commit/", 413, ValueError, "Fix the error"),
+        ("/preupload/", 403, PermissionError, "has no write access"),
         ("/preupload/", 404, FileNotFoundError, "no such repository"),
-        ("/lfs/objects/batch", 403, PermissionError, "may not write there"),
-        ("/large", 403, PermissionError, "may not write there"),
-        ("/commit/", 403, PermissionError, "may not write there"),
-        ("/commit/", 409, ConnectionError, "somebody else changed it"),
-        ("/commit/", 412, ConnectionError, "somebody else changed it"),
-        ("/commit/", 500, ConnectionError, "holds what it held before"),
-        ("/validate-yaml", 503, ConnectionError, "holds what it held before"),
-        ("/api/repos/create", "cut", ConnectionError, "holds what it held before"),
-        ("/large", "cut", ConnectionError, "holds what it held before"),
-        ("/commit/", "cut", ConnectionError, "holds what it held before"),
+        ("/lfs/objects/batch", 403, PermissionError, "has no write access"),
+        ("/large", 403, PermissionError, "has no write access"),
+        ("/commit/", 403, PermissionError, "has no write access"),
+        ("/commit/", 409, ConnectionError, "someone else changed it"),
+        ("/commit/", 412, ConnectionError, "someone else changed it"),
+        ("/commit/", 500, ConnectionError, "the upload failed"),
+        ("/validate-yaml", 503, ConnectionError, "the upload failed"),
+        ("/api/repos/create", "cut", ConnectionError, "the upload failed"),
+        ("/large", "cut", ConnectionError, "the upload failed"),
+        ("/commit/", "cut", ConnectionError, "the upload failed"),
     ],
 )
 def test_what_the_hub_refuses_is_one_error(hub, folder, part, status, kind, message):
@@ -276,7 +276,7 @@ def test_results_keep_what_was_written_into_the_card_on_the_hub(hub, folder):
     text = hub.repositories[NAME]["README.md"].decode()
     assert text.startswith("---\nlicense: mit\nextra: 3\nmodel-index:\n- name: mine\n")
     assert text.endswith("\n---\n# My words\n")
-    assert "chose the epoch" not in text
+    assert "validation" not in text
 
 
 def test_results_for_a_repository_without_a_card(hub, folder):
@@ -290,12 +290,12 @@ def test_results_for_a_repository_without_a_card(hub, folder):
 def test_results_of_other_weights_are_refused(hub, folder):
     stzoo.push_to_hub(folder, NAME)
     for sha256 in ("", "0" * 64):
-        with pytest.raises(ValueError, match="does not hold the weights that are meas"):
+        with pytest.raises(ValueError, match="does not have the evaluated weights"):
             push_evaluation(measured(folder, sha256=sha256), NAME)
     config = json.loads(hub.repositories[NAME]["config.json"])
     del config["sha256"]  # and nobody knows what was measured either
     hub.repositories["me/unknown"] = {"config.json": json.dumps(config).encode()}
-    with pytest.raises(ValueError, match="does not hold the weights that are meas"):
+    with pytest.raises(ValueError, match="does not have the evaluated weights"):
         push_evaluation(measured(folder, sha256=""), "me/unknown")
     with pytest.raises(FileNotFoundError, match="me/none .*no such repository"):
         push_evaluation(measured(folder), "me/none")
@@ -316,7 +316,7 @@ def test_results_for_a_card_that_changed_meanwhile(hub, folder, monkeypatch):
         return path
 
     monkeypatch.setattr(files_of, "fetch", fetch)
-    with pytest.raises(ConnectionError, match="somebody else changed it"):
+    with pytest.raises(ConnectionError, match="someone else changed it"):
         push_evaluation(measured(folder), NAME)
     assert hub.repositories[NAME]["README.md"] == b"# Changed\n"
 

@@ -1,1 +1,1 @@
-"""Readers for the weight files of other frameworks, without those frameworks."""
+"""Reads weights of other frameworks, without these frameworks."""

@@ -1,8 +1,8 @@
-"""Caffe's `.caffemodel`: a protobuf, of which weights need a few fields.
+"""Reads `.caffemodel` files of Caffe, which are protobuf messages.
 
-The numbers of the fields are those of `caffe.proto`
+The field numbers are from `caffe.proto`
 (https://github.com/BVLC/caffe/blob/master/src/caffe/proto/caffe.proto).
-Needs the package `protobuf`: `pip install "stzoo[caffe]"`.
+This module needs `protobuf`: `pip install "stzoo[caffe]"`.
 """
 
 import math
@@ -10,12 +10,12 @@ from reprlib import repr as shortened
 
 import numpy as np
 
-# Message: field: (number, type). A packed list of floats is, on the wire, a string of
-# bytes, and reading it as one leaves them to NumPy.
+# Message: field: (number, type). A packed list of floats is encoded like bytes. It is
+# read as bytes, and NumPy parses the floats.
 SCHEMA = {
     "Shape": {"dim": (1, "int64 list")},
     "Blob": {
-        "num": (1, "int32"),  # the four sizes of old files
+        "num": (1, "int32"),  # old files have these four sizes
         "channels": (2, "int32"),
         "height": (3, "int32"),
         "width": (4, "int32"),
@@ -25,32 +25,32 @@ SCHEMA = {
     "Layer": {"name": (1, "string"), "type": (2, "string"), "blobs": (7, "Blob list")},
     "Net": {"layer": (100, "Layer list")},
 }
-# What the blobs of a layer are, in PyTorch's words.
+# The blobs of a layer, with the names of PyTorch.
 WORDS = {
     "Convolution": ("weight", "bias"),
     "InnerProduct": ("weight", "bias"),
-    "BN": ("weight", "bias", "running_mean", "running_var"),  # of the authors of P3D
+    "BN": ("weight", "bias", "running_mean", "running_var"),  # from the authors of P3D
 }
 
 
 def read(data):
-    """The weights of a model by name: `conv1.weight`, `bn_conv1.running_mean`.
+    """Reads the weights of a model: `conv1.weight`, `bn_conv1.running_mean`...
 
     Args:
-        data: bytes.
+        data: bytes of a file.
 
     Returns:
-        Dict from name to array; the order of axes is that of PyTorch.
+        Dict from name to array, with the order of axes of PyTorch.
 
     Raises:
         ImportError: protobuf is not installed.
-        ValueError: it is no such file, or not whole.
+        ValueError: the data is not such a file, or it is incomplete.
     """
     net, error = _parser()
     try:
         net.ParseFromString(data)
     except error as problem:
-        raise ValueError(f"it is no protobuf ({problem})") from None
+        raise ValueError(f"it is not a protobuf message ({problem})") from None
     tensors = {}
     for layer in net.layer:
         if not layer.blobs:
@@ -59,12 +59,12 @@ def read(data):
         if len(layer.blobs) > len(words):
             raise ValueError(
                 f"its layer {shortened(layer.name)} of type {shortened(layer.type)} "
-                f"has {len(layer.blobs)} blobs, where {len(words)} are known"
+                f"has {len(layer.blobs)} blobs, but stzoo expects {len(words)}"
             )
         for word, blob in zip(words, layer.blobs, strict=False):
             name = f"{layer.name}.{word}"
             if name in tensors:
-                raise ValueError(f"it has two layers {shortened(layer.name)}")
+                raise ValueError(f"it has two layers named {shortened(layer.name)}")
             tensors[name] = _tensor(blob, name, layer.type)
     if not tensors:
         raise ValueError("it has no layers with weights")
@@ -76,14 +76,14 @@ def _tensor(blob, name, kind):
     if blob.HasField("shape"):
         shape = tuple(blob.shape.dim)
     data = b"".join(blob.data)
-    fits = 0 < len(shape) <= 32 and min(shape) > 0  # the product of more takes minutes
+    fits = 0 < len(shape) <= 32 and min(shape) > 0  # a long product takes minutes
     if not fits or 4 * math.prod(shape) != len(data):
         raise ValueError(
-            f"its {shortened(name)} has the shape {shortened(shape)}, but {len(data)} "
-            "bytes"
+            f"its {shortened(name)} has the shape {shortened(shape)}, which does not "
+            f"match its {len(data)} bytes"
         )
     tensor = np.frombuffer(data, "<f4")
-    # Old files give vectors and matrices four sizes, too.
+    # In old files, vectors and matrices also have four sizes.
     if not name.endswith(".weight") or kind == "BN":
         return tensor
     if kind == "InnerProduct":
@@ -92,14 +92,14 @@ def _tensor(blob, name, kind):
 
 
 def _parser():
-    """An empty net, and the error of protobuf."""
+    """Returns an empty net, and the error class of protobuf."""
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message
         from google.protobuf.message_factory import GetMessageClass
     except ImportError:
         raise ImportError(
-            "Reading a .caffemodel needs protobuf: "
-            '`pip install "stzoo[caffe]"` installs it.'
+            "Reading a .caffemodel needs protobuf. Install it with "
+            '`pip install "stzoo[caffe]"`.'
         ) from None
     file = descriptor_pb2.FileDescriptorProto(
         name="stzoo/caffe.proto", package="stzoo", syntax="proto2"

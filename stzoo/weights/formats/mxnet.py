@@ -1,8 +1,8 @@
-"""MXNet's `.params`, as `Block.save_parameters` and `mx.nd.save` write them.
+"""Reads `.params` files of MXNet, from `Block.save_parameters` and `mx.nd.save`.
 
-All little endian: 8 bytes that say the kind of file, 8 reserved, the number of arrays
-and the arrays; the number of names and the names. What a file says of sizes is
-checked against what it holds before anything is made of it.
+The format is little-endian: 8 bytes for the kind of file, 8 reserved bytes, the number
+of arrays, the arrays, the number of names, and the names. The sizes in a file are
+checked against its length before memory is allocated.
 """
 
 import math
@@ -11,33 +11,33 @@ import struct
 import numpy as np
 
 FILE = 0x112
-# An array with a storage type (2 and 3, the latter of NumPy's shapes) or without.
+# The versions of an array, and whether they have a storage type.
 ARRAYS = {0xF993FAC8: False, 0xF993FAC9: True, 0xF993FACA: True}
 TYPES = ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8")
 
 
 def read(data):
-    """The arrays of a file by name.
+    """Reads the arrays of a file.
 
     Args:
-        data: bytes.
+        data: bytes of a file.
 
     Returns:
-        Dict from name to array; arrays are views of `data`.
+        Dict from name to array. The arrays are views of `data`.
 
     Raises:
-        ValueError: it is no such file, or not whole.
+        ValueError: the data is not such a file, or it is incomplete.
     """
     source = _Source(data)
     if source.number("Q") != FILE:
-        raise ValueError("it does not start as a file of MXNet does")
+        raise ValueError("it does not start like an MXNet file")
     source.take(8)
     arrays = [_array(source) for _ in _counted(source)]
     names = [bytes(source.take(source.number("Q"))) for _ in _counted(source)]
     try:
         names = [name.decode() for name in names]
     except UnicodeDecodeError:
-        raise ValueError("it has a name that is no text") from None
+        raise ValueError("it has a name that is not valid UTF-8") from None
     names = [name.removeprefix("arg:").removeprefix("aux:") for name in names]
     if source.left or len(names) != len(arrays) or len(set(names)) != len(names):
         raise ValueError(
@@ -48,7 +48,7 @@ def read(data):
 
 
 class _Source:
-    """Bytes that are taken one piece after the other, never more than there are."""
+    """Bytes that are read in order, never beyond their end."""
 
     def __init__(self, data):
         self.data = memoryview(data)
@@ -61,7 +61,7 @@ class _Source:
     def take(self, count):
         if not 0 <= count <= self.left:
             raise ValueError(
-                f"at byte {self.at} it needs {count} more, but {self.left} are left"
+                f"at byte {self.at}, it needs {count} more bytes, but has {self.left}"
             )
         self.at += count
         return self.data[self.at - count : self.at]
@@ -71,26 +71,26 @@ class _Source:
 
 
 def _counted(source):
-    """As many turns as the next number says; each takes bytes, so they end."""
+    """Returns a range of the next number, limited by the bytes that are left."""
     return range(min(source.number("Q"), source.left + 1))
 
 
 def _array(source):
     magic = source.number("I")
     if magic not in ARRAYS:
-        raise ValueError(f"at byte {source.at} there is no array, but {magic:#x}")
+        raise ValueError(f"at byte {source.at}, expected an array, but got {magic:#x}")
     if ARRAYS[magic] and (storage := source.number("i")):
-        raise ValueError(f"it has an array of storage type {storage}, which is sparse")
+        raise ValueError(f"it has a sparse array (storage type {storage})")
     count = source.number("I")
-    if count > 32:  # the product of very many sizes takes minutes
-        raise ValueError(f"it has an array of {count} dimensions")
+    if count > 32:  # a long product takes minutes
+        raise ValueError(f"it has an array with {count} dimensions")
     shape = struct.unpack(f"<{count}q", source.take(8 * count))
     if not shape or min(shape) < 1:
-        raise ValueError(f"it has an array of the shape {shape}")
-    source.take(8)  # the device that it was on
+        raise ValueError(f"it has an array of shape {shape}")
+    source.take(8)  # the device of the array
     kind = source.number("i")
     if not 0 <= kind < len(TYPES):
-        raise ValueError(f"it has an array of type {kind}, which is not known")
+        raise ValueError(f"it has an array of unknown type {kind}")
     dtype = np.dtype(TYPES[kind])
     numbers = np.frombuffer(source.take(math.prod(shape) * dtype.itemsize), dtype)
     return numbers.reshape(shape)

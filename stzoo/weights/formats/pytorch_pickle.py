@@ -1,13 +1,13 @@
-"""The pickles in checkpoints of PyTorch, of which nothing is run.
+"""Reads the pickles in PyTorch checkpoints, without running any code of them.
 
-In them, a storage is a persistent id `("storage", type, key, device, elements)`, and a
-tensor a call of `torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, ...)`
-(`torch/_utils.py`), both counted in elements.
+In these pickles, a storage is a persistent id `("storage", type, key, device,
+elements)`. A tensor is a call of `torch._utils._rebuild_tensor_v2(storage, offset,
+shape, strides, ...)` (`torch/_utils.py`). Sizes are in elements.
 
-A pickle can call anything that it names. So each name is looked up in `GLOBALS`, which
-has stand-ins only: for tensors, for dicts, and for what may lie beside weights, which
-is not built at all. The names are those that `torch.load(weights_only=True)` takes
-(`torch/_weights_only_unpickler.py`), and a few that training scripts keep.
+A pickle can call everything that it names. So each name is looked up in `GLOBALS`,
+which has only stand-ins: for tensors, for dicts, and for other objects in checkpoints,
+whose content is ignored. The names are those that `torch.load(weights_only=True)`
+accepts (`torch/_weights_only_unpickler.py`), and some that training scripts use.
 """
 
 import io
@@ -19,12 +19,12 @@ from reprlib import repr as shortened
 import ml_dtypes
 import numpy as np
 
-STEPS = 400_000  # of a pickle; networks of 1000 tensors take 40,000
-BYTES = 8_000_000  # of a pickle; networks of 1000 tensors take 200,000
-TUPLE = 100  # parts of a tuple and of those in it; those of a tensor are 15
-DIMENSIONS = 32  # NumPy 1 has no more
-# The operations of pickles of data. EMPTY_SET is left out, one byte of which becomes
-# 200, and EXT1, which takes a class from a registry.
+STEPS = 400_000  # limit of a pickle; a network with 1000 tensors takes 40,000
+BYTES = 8_000_000  # limit of a pickle; a network with 1000 tensors takes 200,000
+TUPLE = 100  # limit for nested items of a tuple; a tensor has 15
+DIMENSIONS = 32  # the limit of NumPy 1
+# The allowed operations. EMPTY_SET is not allowed, since it expands one byte to 200.
+# EXT1 is not allowed, since it gets a class from a registry.
 OPERATIONS = set(
     """
     PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG1
@@ -37,29 +37,29 @@ OPERATIONS = set(
 
 
 def unpickle(data, at, kinds=None):
-    """The object of a pickle, and where the pickle ends.
+    """Returns the object of a pickle, and the position of its end.
 
     Args:
         data: view of bytes.
-        at: int, where the pickle starts.
-        kinds: dict that gets the kind of numbers of each storage by its key.
+        at: int, the position of the start of the pickle.
+        kinds: dict to which the type of each storage is added by its key.
     """
     file = io.BytesIO(data[at : at + BYTES])
     check_pickle(file)
     end = file.tell()
     file.seek(0)
     found = Unpickler(file, {} if kinds is None else kinds).load()
-    if file.tell() != end:  # a frame says how much is read at once
-        raise ValueError("it is a pickle with two ends")
+    if file.tell() != end:  # a frame can hide a second pickle
+        raise ValueError("its pickle has two ends")
     return found, at + end
 
 
 def check_pickle(file):
-    """Raises an error for pickles that are short in a file and endless in memory.
+    """Raises an error for pickles that are small in a file and huge in memory.
 
-    A tuple can hold another one twice, which holds another one twice, and so on; and
-    a memo is as long as its farthest place. The steps of the pickle are followed with
-    nothing but the sizes of tuples.
+    A tuple can contain another one twice, which contains another one twice, and so on.
+    A memo is allocated up to its largest index. So the steps of the pickle are
+    simulated, with sizes of tuples instead of objects.
     """
     stack, marks, memo = [], [], {}
     for step, (operation, argument, _) in enumerate(pickletools.genops(file)):
@@ -72,7 +72,7 @@ def check_pickle(file):
             end = marks.pop() if marks else -1
             below = needs.index(pickletools.markobject)
         if end - below < (marks[-1] if marks else 0):
-            raise ValueError(f"its pickle has no mark or too little for {name}")
+            raise ValueError(f"its pickle lacks a mark or arguments for {name}")
         taken = stack[end - below :]
         del stack[end - below :]
         size = 1 + sum(taken) if "TUPLE" in name else 1
@@ -84,14 +84,14 @@ def check_pickle(file):
         stack += [size] * len(operation.stack_after)
         far = name.endswith("PUT") and argument > step
         if step > STEPS or size > TUPLE or far or name not in OPERATIONS:
-            raise ValueError(f"it is a pickle of more than tensors ({name})")
+            raise ValueError(f"its pickle has more than tensors ({name})")
 
 
 class Unpickler(pickle.Unpickler):
-    """Builds stand-ins, never what a pickle names."""
+    """Builds stand-ins instead of the objects that a pickle names."""
 
     def __init__(self, file, kinds):
-        # Python 2 wrote text and bytes alike, and only text is needed.
+        # Python 2 does not distinguish text and bytes. Only text is needed.
         super().__init__(file, encoding="utf-8", errors="surrogateescape")
         self.kinds = kinds
 
@@ -99,22 +99,22 @@ class Unpickler(pickle.Unpickler):
         name = f"{module.replace('__builtin__', 'builtins')}.{name}"
         if name not in GLOBALS:
             name = name.removeprefix("builtins.")
-            raise ValueError(f"it names {name}, which is not run")
+            raise ValueError(f"it needs {name}, which is not allowed")
         return GLOBALS[name]
 
     def persistent_load(self, pid):
         if type(pid) is not tuple or pid[0] != "storage":
-            raise ValueError(f"it refers to {shortened(pid)}, which is no storage")
+            raise ValueError(f"it refers to {shortened(pid)}, which is not a storage")
         _, kind, key, _, elements, *views = pid
         self.kinds.setdefault(key, kind)
         if not any(views):
             return Storage(kind, key, 0, elements)
-        [(_, offset, elements)] = views  # the old format: a part of a storage
+        [(_, offset, elements)] = views  # the old format has parts of a storage
         return Storage(kind, key, offset, elements)
 
 
-# The stand-ins are classes that all files share. BUILD sets attributes of objects, even
-# of classes, but not where there is a `__setstate__`: it calls that.
+# The stand-ins are shared by all files. BUILD can set attributes of objects, even of
+# classes, unless they have a `__setstate__`, which it calls instead.
 
 
 class Inert:
@@ -123,30 +123,30 @@ class Inert:
 
 
 class Other(Inert):
-    """What may lie beside weights. It is not built."""
+    """Any other object in a checkpoint. Its content is ignored."""
 
     def __new__(cls, *args):
         return super().__new__(cls)
 
 
 class First(Inert):
-    """The first part of it is enough: the tensor of a parameter."""
+    """Returns its first argument, such as the tensor of a parameter."""
 
     def __new__(cls, part, *args):
         return part
 
 
 class Subclass(Inert):
-    """A tensor of a subclass, or with attributes: the tensor of it is enough."""
+    """Returns the tensor of a subclass, or of a tensor with attributes."""
 
     def __new__(cls, rebuild, kind, args, state):
-        return rebuild(*args)  # nothing but stand-ins can be called
+        return rebuild(*args)  # only stand-ins can be called
 
 
 class Ordered(Inert, dict):
-    """An `OrderedDict`, which Python 2 makes from a list of pairs.
+    """An `OrderedDict`. In a pickle of Python 2, it has a list of pairs.
 
-    It takes the list over: a file could make a thousand dicts from one list.
+    The list is emptied, so that a file cannot create many dicts from one list.
     """
 
     def __init__(self, pairs=()):
@@ -162,24 +162,24 @@ class Storage(Inert):
 
 
 class Tensor(Inert):
-    """What a tensor takes of a storage. Everything is counted in elements."""
+    """The part of a storage that is a tensor. Sizes are in elements."""
 
     def __init__(self, storage, offset, shape, strides, *more):
         self.storage, self.dtype, self.offset = storage, storage.dtype, natural(offset)
         self.shape, self.strides = shape, strides
-        # Lists can still grow.
+        # A list could still grow.
         if not type(shape) is type(strides) is tuple or len(shape) > DIMENSIONS:
-            raise ValueError(f"it has a tensor of the shape {shortened(shape)}")
+            raise ValueError(f"it has a tensor of shape {shortened(shape)}")
         self.elements = math.prod(map(natural, shape))
         self.reach = sum(
             (length - 1) * natural(stride)
             for length, stride in zip(shape, strides, strict=True)
         )
-        if any(more[2:]):  # requires_grad, hooks, and what is still to be computed
+        if any(more[2:]):  # after requires_grad and hooks
             raise ValueError(f"it has a tensor with {shortened(more[2])}")
 
     def view(self, buffer):
-        """The array, in the bytes of the storage."""
+        """Returns the array, a view of the bytes of the storage."""
         if not self.elements:
             return np.zeros(self.shape, self.dtype)
         size, start = self.storage.dtype.itemsize, self.storage.offset
@@ -195,7 +195,7 @@ class Tensor(Inert):
 
 
 class TypedTensor(Tensor):
-    """A tensor of a storage that does not say what its numbers are."""
+    """A tensor of an untyped storage."""
 
     def __init__(self, storage, offset, shape, strides, grad, hooks, kind, *more):
         super().__init__(storage, offset, shape, strides, grad, hooks, *more)
@@ -204,13 +204,13 @@ class TypedTensor(Tensor):
 
 def natural(number):
     if type(number) is not int or not 0 <= number < 2**63:
-        raise ValueError(f"it has {shortened(number)} for a size")
+        raise ValueError(f"it has the size {shortened(number)}")
     return number
 
 
 def dtype_of(kind):
     if kind not in KINDS:
-        raise ValueError(f"it has numbers of the kind {shortened(kind)}")
+        raise ValueError(f"it has numbers of unknown type {shortened(kind)}")
     return np.dtype(getattr(ml_dtypes, kind, kind))
 
 

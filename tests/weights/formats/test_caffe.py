@@ -51,19 +51,25 @@ def blob(shape, data):
     ("data", "message"),
     [
         (b"", "no layers with weights"),
-        (b"no caffemodel", "no protobuf"),
-        (caffemodel(LAYERS)[:-9], "no protobuf"),
-        (caffemodel([LAYERS[0], LAYERS[0]]), "two layers .conv1"),
+        (b"no caffemodel", "not a protobuf message"),
+        (caffemodel(LAYERS)[:-9], "not a protobuf message"),
+        (caffemodel([LAYERS[0], LAYERS[0]]), "two layers named .conv1"),
         (
             caffemodel([("a", "LSTM", [random(2)])]),
-            "layer 'a' of type 'LSTM' has 1 blobs, where 0 are known",
+            "layer 'a' of type 'LSTM' has 1 blobs, but stzoo expects 0",
         ),
-        (blob((2, 3), bytes(20)), r"weight. has the shape \(2, 3\), but 20 bytes"),
-        (blob((2**64 - 2, 3), bytes(24)), r"the shape \(-2, 3\), but 24 bytes"),
-        (blob((10**18,), bytes(24)), "but 24 bytes"),
-        (blob((2**62,) * 200_000, bytes(24)), "but 24 bytes"),
-        (blob((1,) * 70, bytes(4)), "but 4 bytes"),
-        (blob((), bytes(4)), r"the shape \(\), but 4 bytes"),
+        (
+            blob((2, 3), bytes(20)),
+            r"weight. has the shape \(2, 3\), which does not match its 20 bytes",
+        ),
+        (
+            blob((2**64 - 2, 3), bytes(24)),
+            r"the shape \(-2, 3\), which does not match its 24 bytes",
+        ),
+        (blob((10**18,), bytes(24)), "does not match its 24 bytes"),
+        (blob((2**62,) * 200_000, bytes(24)), "does not match its 24 bytes"),
+        (blob((1,) * 70, bytes(4)), "does not match its 4 bytes"),
+        (blob((), bytes(4)), r"the shape \(\), which does not match its 4 bytes"),
     ],
 )
 def test_what_is_wrong_ends_in_one_error(data, message):
