@@ -181,7 +181,7 @@ def test_predict_with_a_folder(run, video, tmp_path):
             "cost_tiny",
             "does not say which weights. Those that can be had: cost_tiny.mot",
         ),
-        ("cost_tiny.nothing", "is no tag of cost_tiny"),
+        ("cost_tiny.nothing", "is not a tag of cost_tiny"),
         ("nothing.motions", "There is no model"),
     ],
 )
@@ -205,8 +205,8 @@ def test_demo(run, tmp_path, monkeypatch):
     assert (tmp_path / "new" / "demo.mp4").stat().st_size > 1000
     assert (tmp_path / "new" / "demo.png").read_bytes().startswith(b"\x89PNG")
     _, motion, shape = motions.render([3, 2**32 - 1])
-    rendered = f"Rendered was {shape}, {motion}. The model answers "
-    assert f"{rendered}{motion}. That is right." in result.stdout
+    rendered = f"Rendered video: {shape}, {motion}. Prediction: "
+    assert f"{rendered}{motion} (correct)." in result.stdout
     wrong = [("waving", 0.9)]
     monkeypatch.setattr(stzoo, "predict", lambda *arguments, **options: wrong)
     result = run("demo", "--out", tmp_path / "new", "--seed", 3)

@@ -1,6 +1,4 @@
-"""The `stzoo` command: thin, and quick to start, as no command imports a backend before
-it needs one.
-"""
+"""The `stzoo` command. It starts fast: a backend is imported only when it is needed."""
 
 import sys
 from importlib import import_module

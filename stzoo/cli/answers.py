@@ -1,4 +1,4 @@
-"""The commands that list models and answer for single videos."""
+"""The commands `list`, `predict` and `demo`."""
 
 import dataclasses
 import glob
@@ -16,17 +16,17 @@ from stzoo.data import files
 @click.command("list")
 @click.argument("pattern", default="*")
 @click.option("--pretrained", is_flag=True, help="List weights instead of models.")
+@click.option("--all", "unavailable", is_flag=True, help="Include unavailable weights.")
 @click.option(
-    "--all", "unavailable", is_flag=True, help="List unavailable weights too."
+    "--json", "as_json", is_flag=True, help="Print JSON, one object per line."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_models(pattern, pretrained, unavailable, as_json):
-    """List the models whose name fits PATTERN, such as "cost*".
+    """List the models whose names match PATTERN, such as "cost*".
 
-    With --pretrained, list the weights that can be had: data set and number of classes,
-    millions of parameters, GFLOPs for one view, top-1 accuracy in percent as reported
-    and as measured, megabytes to download, and where they come from. --all adds those
-    that cannot be had, and says what would make them.
+    With --pretrained, list the available weights: number of classes and data set,
+    millions of parameters, GFLOPs for one view, reported and measured top-1 accuracy in
+    percent, megabytes to download, and location. With --all, include weights that are
+    not available, and show how to get them.
     """
     import stzoo
 
@@ -51,32 +51,40 @@ def list_models(pattern, pretrained, unavailable, as_json):
     show_default=True,
     help="NAME.TAG, a folder, or hf://organisation/repository@revision.",
 )
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--top",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of classes to show.",
+)
 @options.views
 @options.sample_fps
-@click.option("--num-workers", default=4, show_default=True, type=click.IntRange(1))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@options.num_workers
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, one object per line."
+)
 def predict(videos, name, top, views, sample_fps, num_workers, as_json):
-    """Say what happens in each VIDEO.
+    """Predict the action in each VIDEO.
 
-    VIDEO is a file, a URL, a folder of videos (those in folders within it too), a
-    folder of images that are the frames of one video, or a pattern such as "*.mp4".
+    VIDEO is a file, a URL, a folder of videos (including its subfolders), a folder with
+    the frames of one video as images, or a pattern such as "*.mp4".
 
-    A file that cannot be read is reported and the others go on; the exit code is then
-    1.
+    If a file cannot be read, an error is printed and the next file follows. The exit
+    code is then 1.
     """
     from stzoo.data.reading import Reading
     from stzoo.inference.predict import predict_videos
 
     with options.one_line():
-        reading = Reading(views, num_workers, sample_fps=sample_fps)
+        reading = Reading(num_workers, sample_fps=sample_fps)
         videos = _found(videos)
         model = options.load_model(
             name, advice=options.OFFLINE if name == options.GENERAL else ""
         )
         failed = 0
         with _counted(videos) as counted:
-            answers = predict_videos(model, videos, top, reading)
+            answers = predict_videos(model, videos, top, views, reading)
             for video, (found, error) in zip(counted, answers, strict=True):
                 failed += bool(error)
                 _tell(video, model.stzoo.name, found, error, as_json)
@@ -84,7 +92,7 @@ def predict(videos, name, top, views, sample_fps, num_workers, as_json):
 
 
 def _found(videos):
-    """All videos that were asked for, those of folders and patterns too."""
+    """Returns all requested videos, including those of folders and patterns."""
     from stzoo.data import datasets
 
     found = []
@@ -99,7 +107,7 @@ def _found(videos):
 
 
 def _tell(video, name, found, error, as_json):
-    """Prints the answers for a video, or why there are none."""
+    """Prints the predictions for a video, or the error."""
     if error:
         click.secho(error, fg="red", err=True)
     if as_json:
@@ -112,7 +120,7 @@ def _tell(video, name, found, error, as_json):
 
 @contextmanager
 def _counted(videos):
-    """The videos, with a progress bar if there are several."""
+    """Returns the videos, with a progress bar if there are several."""
     if len(videos) < 2:
         yield videos
     else:
@@ -122,9 +130,11 @@ def _counted(videos):
 
 @click.command()
 @options.out(default=".", show_default=True, help="Folder for demo.mp4 and demo.png.")
-@click.option("--seed", type=click.IntRange(0), help="Of the video; random by default.")
+@click.option(
+    "--seed", type=click.IntRange(0), help="Seed of the video. Default: random."
+)
 def demo(out, seed):
-    """Render a video that no model has seen, and say what moves in it, and how."""
+    """Render a new video of a moving shape, and predict its motion."""
     import numpy as np
 
     import stzoo
@@ -141,10 +151,10 @@ def demo(out, seed):
     answers = stzoo.predict(model, out / "demo.mp4", views="3x1")
     with Video(out / "demo.mp4") as video:
         seen = clip_views(video, model.stzoo.clip)[0]
-    title = f"{options.DEMO} sees a video of: {shape}, {motion} (seed {seed})"
+    title = f"{options.DEMO}, rendered video: {shape}, {motion} (seed {seed})"
     filmstrip(seen, answers, out / "demo.png", title)
     options.show(title, answers)
     best = answers[0][0]
-    verdict = "That is right." if best == motion else f"That is wrong: it is {motion}."
-    click.echo(f"Rendered was {shape}, {motion}. The model answers {best}. {verdict}")
+    verdict = "correct" if best == motion else "wrong"
+    click.echo(f"Rendered video: {shape}, {motion}. Prediction: {best} ({verdict}).")
     click.echo(f"Saved {out / 'demo.mp4'} and {out / 'demo.png'}.")

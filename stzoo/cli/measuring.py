@@ -1,4 +1,4 @@
-"""The commands that measure, extract and explain, for many videos."""
+"""The commands `evaluate`, `extract` and `explain`."""
 
 import click
 
@@ -15,30 +15,33 @@ from stzoo.cli import options
     is_flag=False,
     flag_value="",
     metavar="[ORGANISATION/NAME]",
-    help="Add the results to the card of a repository; of that of --model by default.",
+    help="Add the results to a model card on the Hub. Default: the one of --model.",
 )
 @options.engine
 @options.sample_fps
-def evaluate(*, name, views, out, push, num_workers, skip, **chosen):
-    """Measure a model on DATA: accuracy in all, by class, and what is mistaken.
+def evaluate(*, name, views, out, push, engine, **data):
+    """Evaluate a model on DATA: accuracy, accuracy of each class, and confusion.
 
-    With --out, an evaluation that was interrupted goes on where it was. With --push,
-    the results are added to the model card on the Hub, which must hold these weights.
+    With --out, an interrupted evaluation resumes. With --push, the results are added to
+    the model card on the Hub. The repository must have the evaluated weights.
     """
     from stzoo.data import datasets
     from stzoo.inference.evaluate import evaluate
     from stzoo.weights import publish
 
     if push == "" and not name.startswith("hf://"):
-        raise click.UsageError(f"--push needs a repository. Received: --model {name}.")
+        raise click.UsageError(
+            "--push needs the name of a repository if --model is not on the Hub. "
+            f"Received: --model {name}."
+        )
     with options.one_line(), options.log_shown(), options.progress("Videos") as track:
         model = options.load_model(name)
-        if push is not None:  # an error comes before hours of work
+        if push is not None:  # raises an error before hours of work
             publish.check_measured(model.stzoo.sha256, push or name)
-        how = {key: chosen.pop(key) for key in ("engine", "sample_fps")}
-        videos = datasets.read(**chosen, skip=skip, classes=model.stzoo.labels)
+        how = {"reading": options.pop_reading(data), "engine": engine}
+        videos = datasets.read(**data, classes=model.stzoo.labels)
         parts = out and out / "parts"
-        found = evaluate(model, videos, views, parts, num_workers, track, **how)
+        found = evaluate(model, videos, views, parts, progress=track, **how)
         if out:
             found.save(out)
     _show_evaluation(found)
@@ -58,37 +61,29 @@ def evaluate(*, name, views, out, push, num_workers, skip, **chosen):
     "--shard",
     default="1/1",
     callback=options.check_shard,
-    help="Which share is done here: 3/16 is the third of sixteen.",
+    help="Shard to compute: 3/16 is the third of sixteen.",
 )
-@click.option("--parquet", is_flag=True, help="Parquet instead of npz.")
+@click.option("--parquet", is_flag=True, help="Write Parquet files instead of npz.")
 @options.engine
 @options.sample_fps
-def extract(*, name, layer, views, out, shard, parquet, skip, **chosen):
-    """Write the features of the videos of DATA, in parts of 256 videos.
+def extract(*, name, layer, views, out, shard, parquet, engine, **data):
+    """Extract features of the videos in DATA, with 256 videos per file.
 
-    An extraction that was interrupted goes on where it was.
+    An interrupted extraction resumes.
     """
     from stzoo.data import datasets
     from stzoo.inference.extract import extract
 
     with options.one_line(), options.log_shown(), options.progress("Parts") as track:
         model = options.load_model(name)
-        how = {key: chosen.pop(key) for key in ("num_workers", "engine", "sample_fps")}
-        manifest = extract(
-            model,
-            datasets.read(**chosen, skip=skip),
-            out,
-            layer,
-            views,
-            shard,
-            format="parquet" if parquet else "npz",
-            progress=track,
-            **how,
-        )
+        how = {"reading": options.pop_reading(data), "engine": engine}
+        how |= {"shard": shard, "format": "parquet" if parquet else "npz"}
+        videos = datasets.read(**data)
+        manifest = extract(model, videos, out, layer, views, progress=track, **how)
     if manifest is None:
-        return click.echo(f"This shard is done; others of {out} are not.")
+        return click.echo(f"This shard is complete. Other shards in {out} are not.")
     failed = len(manifest["failed"])
-    click.echo(f"Saved {out}: {manifest['videos']} videos, {failed} not decoded.")
+    click.echo(f"Saved {manifest['videos']} videos to {out}. {failed} not decoded.")
 
 
 @click.command()
@@ -97,27 +92,29 @@ def extract(*, name, layer, views, out, shard, parquet, skip, **chosen):
 )
 @click.option("--model", "name", default=options.MODEL, show_default=True)
 @options.out(
-    default=".", show_default=True, help="Folder for pictures, table and film."
+    default=".", show_default=True, help="Folder for pictures, table and video."
 )
-@click.option("--layer", help="VIDEO: whose maps are shown. DATA: whose channels.")
-@click.option("--class", "answer", help="VIDEO: the class; by default the likeliest.")
+@click.option("--layer", help="Layer whose maps (VIDEO) or channels (DATA) are shown.")
+@click.option(
+    "--class", "answer", help="For a VIDEO: class to explain. Default: the prediction."
+)
 def explain(*, source, name, out, layer, answer, num_workers, **data):
-    """Show what a model sees in a VIDEO, or what it leans on in DATA.
+    """Explain the prediction for a VIDEO, or what a model uses in DATA.
 
-    For a VIDEO (a file, or a folder of frames): a filmstrip and a film of what speaks
-    for a class. For DATA: how much each operator leans on space and on time, by layer
-    and by class, as a table and pictures. Without either: the same from the weights,
-    if they tell it (CoST of variant "a").
+    For a VIDEO (a file or a folder of frames), write a filmstrip and a video that show
+    the evidence for a class. For DATA, write a table and pictures of the contributions
+    of space and time, by layer and by class. Without either, compute the contributions
+    from the weights, if possible (CoST of variant "a").
     """
     from stzoo.explain import reports
 
     video = source is not None and reports.is_video(source)
     given = [f"--{option}" for option, value in data.items() if value]
-    received = f"Received: {source or 'neither'}."
+    received = f"Received: {source or 'no VIDEO or DATA'}."
     if given and (video or source is None):
-        raise click.UsageError(f"{given[0]} is for DATA. {received}")
+        raise click.UsageError(f"{given[0]} needs DATA. {received}")
     if answer and not video:
-        raise click.UsageError(f"--class is for a VIDEO. {received}")
+        raise click.UsageError(f"--class needs a VIDEO. {received}")
     with options.one_line(), options.progress("Batches") as track:
         model = options.load_model(name)
         if video:
@@ -141,7 +138,7 @@ def _show_evaluation(found):
     table = Table("Class")
     for title in ("Videos", "Accuracy", "Average precision"):
         table.add_column(title, justify="right")
-    table.add_column("Most often taken for")
+    table.add_column("Most often confused with")
     for row in found.classes:
         shares = (row["accuracy"], row["average_precision"])
         table.add_row(
@@ -160,7 +157,7 @@ def _show_evaluation(found):
     ):
         console.print(f"{name}: {100 * share:.2f} %")
     console.print(
-        f"{found.model}, {found.videos} videos, views {found.views}, {found.decoder}."
+        f"{found.model}, {found.videos} videos, {found.views} views, {found.decoder}."
     )
     for failed in found.failed:
         text = Text(f"Not decoded: {failed['error']}", "red")

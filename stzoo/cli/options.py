@@ -1,4 +1,4 @@
-"""What the commands share: options, models, errors, tables."""
+"""Shared parts of the commands: options, models, errors, tables."""
 
 import logging
 import re
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import click
 
-MODEL = "cost_tiny.motions"  # comes with the package
-DEMO = "cstm_tiny.motions"  # comes with the package too
-GENERAL = "tsm_resnet50.kinetics400"  # knows 400 everyday actions
+MODEL = "cost_tiny.motions"  # included in the package
+DEMO = "cstm_tiny.motions"  # also included
+GENERAL = "tsm_resnet50.kinetics400"  # 400 everyday actions
 OFFLINE = (
-    f"Without a network, fetch {GENERAL} on a machine that has one, with `stzoo "
-    "predict VIDEO`, and copy its cache (HF_HOME); or choose a model with --model. "
-    f"`--model {MODEL}` comes with stzoo, but knows rendered motions only."
+    f"Without a network, run `stzoo predict VIDEO` on a machine with a network, and "
+    "copy its cache (HF_HOME). Or choose another model with --model. "
+    f"`--model {MODEL}` is included in stzoo, but recognises only rendered motions."
 )
 
 
 class Known(click.ParamType):
-    """A name out of a dict of the package, which is imported when it is needed."""
+    """A key of a dict in a module that is imported only when it is needed."""
 
     name = "name"
 
@@ -50,17 +50,22 @@ def check_views(context, option, views):
 
 
 def check_shard(context, option, shard):
-    """From "3/16" to (2, 16)."""
+    """Converts "3/16" to (2, 16)."""
     number, slash, count = shard.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal()):
-        raise click.BadParameter(f'it is written as "3/16". Received: {shard!r}.')
+        raise click.BadParameter(
+            f'expected a shard and the number of shards, such as "3/16". '
+            f"Received: {shard!r}."
+        )
     if not 1 <= int(number) <= int(count):
-        raise click.BadParameter(f"shards go from 1/{count} to {count}/{count}.")
+        raise click.BadParameter(
+            f"the shard must be from 1/{count} to {count}/{count}. Received: {shard!r}."
+        )
     return int(number) - 1, int(count)
 
 
 def options(*options):
-    """Several options as one decorator."""
+    """Combines several options into one decorator."""
 
     def decorate(command):
         for option in reversed(options):
@@ -75,39 +80,54 @@ views = click.option(
     default="1x1",
     show_default=True,
     callback=check_views,
-    help="Clips x crops; the papers average 10x3.",
+    help="Clips x crops to average. The papers use 10x3.",
 )
 engine = click.option(
     "--engine",
     default="local",
     show_default=True,
     type=click.Choice(("local", "ray")),
-    help="ray: on the cluster in RAY_ADDRESS, or one that is started here.",
+    help="ray: use the cluster at RAY_ADDRESS, or start one on this machine.",
 )
 out = partial(click.option, "--out", type=click.Path(file_okay=False, path_type=Path))
+num_workers = click.option(
+    "--num-workers",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of decoding threads.",
+)
 reading = (
-    click.option("--root", help="Folder of the videos; that of the list by default."),
+    click.option("--root", help="Folder of the videos. Default: folder of the list."),
     click.option(
         "--format",
         type=Known("stzoo.data.annotations", "READERS"),
-        help="Of the list; by default what it looks like.",
+        help="Format of the list. Default: detected.",
     ),
-    click.option("--label", help="Column of the class, if a list has several."),
-    click.option("--split", help="Part of a list that has several."),
-    click.option("--skip", is_flag=True, help="Leave out what is wrong in the data."),
-    click.option("--num-workers", default=4, show_default=True, type=click.IntRange(1)),
+    click.option("--label", help="Column of the class, if the list has several."),
+    click.option("--split", help="Split to read, if the list has several."),
+    click.option("--skip", is_flag=True, help="Skip bad entries of the data."),
+    num_workers,
 )
 sample_fps = click.option(
     "--sample-fps",
     type=click.FloatRange(0, min_open=True),
-    help="See videos as if they had so many frames per second.",
+    help="Resample videos to this number of frames per second.",
 )
 data = options(click.argument("source", metavar="DATA"), *reading)
 
 
+def pop_reading(chosen):
+    """Removes the options of `Reading` from a dict, and returns the record."""
+    from stzoo.data.reading import Reading
+
+    rest = {key: chosen.pop(key) for key in ("num_workers", "sample_fps")}
+    return Reading(skip=chosen["skip"], **rest)
+
+
 @contextmanager
 def one_line():
-    """Errors of what the user gave, without a traceback."""
+    """Shows errors in the input of the user without a traceback."""
     try:
         yield
     except (ImportError, OSError, ValueError) as error:
@@ -116,7 +136,7 @@ def one_line():
 
 @contextmanager
 def log_shown():
-    """Lines of the log on stderr: how the data were understood."""
+    """Shows log messages on stderr, such as the summary of the data."""
     logger, handler = logging.getLogger("stzoo"), logging.Handler()
     handler.emit = lambda record: click.echo(record.getMessage(), err=True)
     level = logger.level
@@ -131,7 +151,7 @@ def log_shown():
 
 @contextmanager
 def progress(description):
-    """A function that yields what it is given and shows how far it is, on stderr."""
+    """Returns a function that yields items and shows a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -140,16 +160,16 @@ def progress(description):
 
 
 def load_model(name, advice="", **options):
-    """The model of a name; if it cannot be fetched, the error ends in `advice`."""
+    """Loads a model by its name. If the download fails, the error ends in `advice`."""
     import stzoo
 
     try:
         if name.startswith("hf://") or Path(name).is_dir():
             return stzoo.load(name, **options)
-        if "." not in name:  # would be a model with random weights
+        if "." not in name:  # it would have random weights
             tags = ", ".join(w.name for w in stzoo.list_models(f"{name}.*", True))
             raise ValueError(
-                f"{name!r} does not say which weights. Those that can be had: "
+                f"{name!r} has no tag for the weights. Available weights: "
                 f"{tags or 'none'}."
             )
         return stzoo.create(name, **options)
@@ -160,7 +180,7 @@ def load_model(name, advice="", **options):
 
 
 def show_weights(found):
-    """A table of `stzoo.weights.catalogue.Weights`."""
+    """Prints a table of `stzoo.weights.catalogue.Weights`."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -175,13 +195,13 @@ def show_weights(found):
     for one in found:
         table.add_row(*map(Text, weights_row(one)))
     console = Console()
-    if not console.is_terminal:  # a pipe gets whole lines
+    if not console.is_terminal:  # do not wrap lines in a pipe
         console.width = 1000
     console.print(table)
 
 
 def weights_row(one):
-    """The cells of one set of weights."""
+    """Returns the cells of the row for a set of weights."""
     views = one.measured.get("views")
     needs = f", needs {one.needs}" if one.needs else ""
     host = re.match(r"https?://([^/]+)", one.where)

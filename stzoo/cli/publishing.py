@@ -1,4 +1,4 @@
-"""The command that uploads."""
+"""The command `push`."""
 
 from pathlib import Path
 
@@ -13,15 +13,15 @@ from stzoo.cli import options
 @click.option(
     "--private/--public",
     default=None,
-    help="Who sees the repository; by default as it is, or as the Hub makes a new one.",
+    help="Visibility. Default: unchanged, or the default of the Hub if it is new.",
 )
-@click.option("--revision", help="Branch; main by default.")
-@click.option("--message", help="Of the commit.")
+@click.option("--revision", help="Branch. Default: main.")
+@click.option("--message", help="Commit message.")
 def push(folder, repository, private, revision, message):
     """Upload the model in FOLDER to the Hub, with its card, in one commit.
 
-    Log in before with `hf auth login`, or set HF_TOKEN. The model is then
-    hf://ORGANISATION/NAME for --model of the other commands.
+    First log in with `hf auth login`, or set HF_TOKEN. The other commands can then use
+    --model hf://ORGANISATION/NAME.
     """
     import stzoo
 

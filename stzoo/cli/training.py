@@ -1,4 +1,4 @@
-"""The command that trains."""
+"""The command `finetune`."""
 
 import dataclasses
 from pathlib import Path
@@ -14,58 +14,77 @@ from stzoo.cli import options
     "--model",
     "name",
     required=True,
-    help="Weights to start from: NAME.TAG, a folder, or hf://....",
+    help="Initial weights: NAME.TAG, a folder, or hf://organisation/repository.",
 )
 @click.option(
-    "--recipe", required=True, type=options.Known("stzoo.training.recipes", "RECIPES")
+    "--recipe",
+    required=True,
+    type=options.Known("stzoo.training.recipes", "RECIPES"),
+    help="Training recipe, such as small_data.",
 )
-@options.out(required=True, help="Folder of the model; a run that died goes on there.")
-@click.option("--validation", help="Other videos, to choose the best epoch by.")
-@click.option("--validation-split", help="Or another part of the same list.")
-@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
-@click.option("--batch-size", type=click.IntRange(1), help="The rate goes with it.")
-@click.option("--patience", type=click.IntRange(1), help="Epochs without a better one.")
-@click.option("--no-flip", is_flag=True, help="Mirror no clips.")
+@options.out(required=True, help="Folder for the model. An interrupted run resumes.")
+@click.option("--validation", help="Validation data, to choose the best epoch.")
+@click.option("--validation-split", help="Or a split of DATA for validation.")
+@click.option(
+    "--epochs", type=click.IntRange(1), help="Number of epochs. Default: the recipe's."
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Batch size. The learning rate is scaled with it.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Stop after this number of epochs without improvement.",
+)
+@click.option("--no-flip", is_flag=True, help="Do not mirror clips.")
 @click.option(
     "--mirror-pairs",
     type=click.Path(exists=True, dir_okay=False),
-    help="File with two classes a line that are mirror images of each other.",
+    help="File with pairs of classes that are mirror images, two names per line.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Random seed.",
+)
 @click.option(
     "--precision",
     default="float32",
     show_default=True,
     type=click.Choice(("float32", "mixed_bfloat16", "mixed_float16")),
+    help="Precision of the computation.",
 )
-@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard as well.")
+@click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard.")
 @options.sample_fps
-@click.option("--distributed", is_flag=True, help="Share batches among all devices.")
-def finetune(*, name, out, num_workers, skip, **chosen):
-    """Fit a model to the classes of DATA.
+@click.option("--distributed", is_flag=True, help="Train on all devices.")
+def finetune(*, name, out, **chosen):
+    """Fine-tune a model on DATA.
 
-    DATA is a folder with a folder of videos for each class, a list (path and class in
-    a line), or the list of a published data set. The folder that comes out is a --model
-    for the other commands, with log.csv and curves.png beside it.
+    DATA is a folder with a folder of videos for each class, a list (a path and a class
+    per line), or the list of a published data set. The output folder can be the --model
+    of other commands. It also has log.csv and curves.png.
 
-    Half of the clips are mirrored. Where the names of two classes differ in a side
-    only, such as turn_left and turn_right, a mirrored clip gets the label of the other
-    one; a class with a side and no such pair is not mirrored. What was found is
-    printed. Pairs that the names do not tell go into a file, see --mirror-pairs.
+    Half of the clips are mirrored. If the names of two classes differ only in left and
+    right, such as turn_left and turn_right, a mirrored clip gets the label of the other
+    class. A class with a side but without such a pair is not mirrored. The pairs are
+    logged. Use --mirror-pairs if the names do not show the pairs.
 
-    --distributed (JAX only) takes all devices of this machine. For several machines,
-    run the same command on each, with KERAS_DISTRIBUTION_JOB_ADDRESSES (host:port of
-    the first), KERAS_DISTRIBUTION_NUM_PROCESSES, and KERAS_DISTRIBUTION_PROCESS_ID
-    from 0; they share the folder --out.
+    --distributed (JAX only) uses all devices of this machine. For several machines, run
+    the same command on each one, with KERAS_DISTRIBUTION_JOB_ADDRESSES (host:port of
+    the first one), KERAS_DISTRIBUTION_NUM_PROCESSES, and KERAS_DISTRIBUTION_PROCESS_ID
+    (from 0). They must share the folder --out.
     """
     import keras
 
-    from stzoo.data.reading import Reading
     from stzoo.training import devices
     from stzoo.training.finetune import finetune
 
     data = {key: chosen[key] for key in ("source", "root", "format", "label", "split")}
-    recipe = _recipe(chosen)
+    recipe, skip = _recipe(chosen), chosen["skip"]
     with options.one_line(), options.log_shown():
         train, validation = read_both(data, chosen, skip)
         keras.config.set_dtype_policy(chosen["precision"])
@@ -81,17 +100,15 @@ def finetune(*, name, out, num_workers, skip, **chosen):
             seed=chosen["seed"],
             patience=chosen["patience"],
             callbacks=_callbacks(out, chosen["tensorboard"]),
-            reading=Reading(
-                num_workers=num_workers, skip=skip, sample_fps=chosen["sample_fps"]
-            ),
+            reading=options.pop_reading(chosen),
             mirror_pairs=chosen["mirror_pairs"] or (),
         )
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
-    click.echo(f"Epoch {len(history)}: {last}.\nSaved {out}.")
+    click.echo(f"Epoch {len(history)}: {last}.\nSaved the model to {out}.")
 
 
 def _recipe(chosen):
-    """The recipe, of the length and the batch that were chosen."""
+    """Returns the recipe with the chosen epochs, batch size and mirroring."""
     from stzoo.training.recipes import RECIPES
 
     if chosen["no_flip"] and chosen["mirror_pairs"]:
@@ -107,7 +124,7 @@ def _callbacks(out, tensorboard):
 
 
 def read_both(data, chosen, skip):
-    """The videos to train on, and those to choose the best epoch by, or `None`."""
+    """Returns the training videos, and the validation videos or `None`."""
     from stzoo.data import datasets
 
     train = datasets.read(**data, skip=skip)

@@ -59,7 +59,7 @@ def _video_stream(container, name):
         kinds = {stream.type for stream in container.streams} - {"video"}
         only = f", only {' and '.join(sorted(kinds))}" if kinds else ""
         raise ValueError(
-            f"{name} has no video in it{only}. Pass a file with a video stream."
+            f"{name} has no video stream{only}. Pass a file with a video stream."
         )
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]

@@ -1,8 +1,7 @@
-"""From a list of videos to batches of clips: decoded in threads, in a known order.
+"""Batches of clips for training and evaluation, decoded in threads.
 
-Which clip stands where depends on the seed, the epoch and the number of the video, and
-on nothing else: not on threads, on where a run began, or on how many processes share
-the work.
+The order is reproducible. It depends only on the seed, the epoch and the list of
+videos, not on the number of threads or processes, or on interruptions.
 """
 
 import dataclasses
@@ -20,27 +19,27 @@ from stzoo.data.reading import Reading
 from stzoo.data.transforms import Augment, clip_views, training_clip
 
 logger = logging.getLogger("stzoo")
-BLACK = None, 0, 0.0  # a clip that is not there, its class and its weight
+BLACK = None, 0, 0.0  # a missing clip, its label and its weight
 
 
 @dataclass(frozen=True)
 class Order:
-    """Which clip stands where.
+    """The order of the clips.
 
     Args:
-        seed: int from 0, of the order and of the clips.
-        start: int, number of the batch to begin with. With the number of steps that a
-            run has taken, it resumes where it ended.
-        shard: tuple of two ints, which process this is, from 0, and of how many. The
-            batches of all processes, put together in order, are those that one process
-            would have with as many times the batch.
-        repeat: bool, begin the list again at its end, as the validation of `fit` needs
-            it, with `validation_steps`: Keras warns where data ends. Training always
-            does.
-        drop_remainder: bool, leave out the videos that do not fill a batch. `False`:
-            black clips of class 0 fill it. Batches are then `(clips, labels, weights)`
-            with a weight of 0 for those: give `weighted_metrics` to `compile`.
-            `None`: `True` for training and else `False`.
+        seed: int, at least 0, the seed of the order and of random clips.
+        start: int, the index of the first batch. To resume a run, pass its number of
+            steps.
+        shard: tuple of two ints, the index of this process and the number of
+            processes. The batches of all processes, concatenated, are the larger
+            batches of a single process.
+        repeat: bool, whether to repeat the list. The validation of `fit` needs it, with
+            `validation_steps`, since Keras warns if data ends. Training always repeats.
+        drop_remainder: bool, whether to drop the last batch if it is incomplete.
+            `False`: it is filled with black clips of class 0. Batches are then
+            `(clips, labels, weights)`, with weight 0 for black clips. Pass
+            `weighted_metrics` to `compile`. `None`: `True` for training, or else
+            `False`.
     """
 
     seed: int = 0
@@ -59,30 +58,30 @@ def clips(
     order=Order(),
     reading=Reading(),
 ):
-    """Batches of clips for `fit`, `evaluate` and `predict` of Keras, on any backend.
+    """Creates batches of clips for `fit`, `evaluate` and `predict` of Keras.
 
     Args:
         videos: `stzoo.data.datasets.Videos`.
-        clip: `stzoo.weights.config.ClipConfig`, what the model expects:
+        clip: `stzoo.weights.config.ClipConfig`, the input of the model:
             `model.stzoo.clip`.
-        batch_size: int, number of clips in a batch (of this process).
-        train: bool. `True`: random clips in a random order, another one in each epoch,
-            without an end, so `fit` needs `steps_per_epoch`, see `steps`. `False`: the
+        batch_size: int, number of clips in a batch of this process.
+        train: bool. `True`: random clips in a random order, which differ in each epoch.
+            They never end, so `fit` needs `steps_per_epoch`, see `steps`. `False`: the
             middle of each video, once, in the order of the list.
-        augment: `stzoo.data.transforms.Augment`, how clips for training are varied.
-            Default: `Augment()`. If it has no `pairs`, the names of the classes tell
-            them, see `stzoo.data.mirroring.mirror_pairs`.
+        augment: `stzoo.data.transforms.Augment`, the augmentation of training clips.
+            Default: `Augment()`. If it has no `pairs`, they are found by the names of
+            the classes, see `stzoo.data.mirroring.mirror_pairs`.
         order: `Order`.
         reading: `stzoo.data.reading.Reading`.
 
     Returns:
         `grain.IterDataset` of tuples `(clips, labels)`: uint8
         `(batch_size, frames, height, width, channels)` and int32 `(batch_size,)`, or of
-        clips alone if the classes are not known. Its iterators have `get_state` and
+        clips only, if there are no labels. Its iterators have `get_state` and
         `set_state`.
 
     Raises:
-        ValueError: if an argument is not one of those, or there are too few videos.
+        ValueError: there are too few videos.
 
     Example:
 
@@ -94,7 +93,7 @@ def clips(
         clips(train, model.stzoo.clip, batch_size=8, train=True),
         steps_per_epoch=steps(train, 8),
         epochs=10,
-        shuffle=False,  # they are
+        shuffle=False,  # the clips are shuffled already
     )
     ```
     """
@@ -117,15 +116,15 @@ def clips(
 
 
 def steps(videos, batch_size, drop_remainder=True, shard=(0, 1)):
-    """The number of batches in an epoch of `clips`."""
+    """Returns the number of batches in an epoch of `clips`."""
     width = batch_size * shard[1]
     return len(videos) // width if drop_remainder else -(-len(videos) // width)
 
 
 class _Samples:
-    """The clips of a list by their number, and batches of them.
+    """Loads clips by their index, and stacks batches.
 
-    `augment` is `None` for the middle of each video, in the order of the list.
+    Without `augment`, clips are the middles of the videos, in the order of the list.
     """
 
     def __init__(self, videos, clip, batch_size, augment, order):
@@ -141,7 +140,7 @@ class _Samples:
             )
 
     def _rows(self, epoch):
-        """The videos of this process in an epoch; -1 where there are no more."""
+        """Returns the indices of the videos of this process, padded with -1."""
         order, rows = self.order, np.arange(len(self.videos))
         if self.augment:
             rows = np.random.default_rng((order.seed, epoch)).permutation(rows)
@@ -151,7 +150,7 @@ class _Samples:
         return rows.reshape(self.steps, count, self.batch_size)[:, number].ravel()
 
     def load(self, index, reading):
-        """A clip, its label and its weight; what cannot be decoded is skipped."""
+        """Returns a clip, its label and its weight. Skips undecodable videos."""
         epoch, index = divmod(index, self.steps * self.batch_size)
         first = int(self.rows(epoch)[index])
         if first < 0:
@@ -165,10 +164,10 @@ class _Samples:
                 logger.warning("Skipped: %s", error)
             if not self.order.drop_remainder:
                 return BLACK
-        raise ValueError("None of the videos can be decoded.")
+        raise ValueError("No video can be decoded.")
 
     def read(self, epoch, row, decoder):
-        """The clip of a video, its label and its weight."""
+        """Returns the clip of a video, its label and its weight."""
         label = self.videos.labels[row] if self.videos.labels else 0
         with open_video(self.videos.paths[row], decoder) as video:
             if not self.augment:
@@ -177,13 +176,14 @@ class _Samples:
             return *training_clip(video, self.clip, rng, self.augment, label), 1.0
 
     def stack(self, samples):
-        """A batch of what `load` returns."""
+        """Stacks results of `load` to a batch."""
         views, labels, weights = zip(*samples, strict=True)
         shapes = {view.shape for view in views if view is not None} or {self.clip.shape}
         if len(shapes) > 1:
             raise ValueError(
-                f"The clips of a batch must have one size. Received: {sorted(shapes)}. "
-                "Give the clip a height and a width, or use batch_size=1."
+                "The clips of a batch must have the same shape. Received: "
+                f"{sorted(shapes)}. Set a height and a width in the ClipConfig, or use "
+                "batch_size=1."
             )
         black = np.zeros(shapes.pop(), np.uint8)
         views = np.stack([black if view is None else view for view in views])
@@ -194,23 +194,23 @@ class _Samples:
 
 
 def with_layer(dataset, layer, classes, start=0):
-    """Puts batches through an image layer of Keras, all frames of a clip alike.
+    """Applies an image layer of Keras to batches, in the same way for all frames.
 
-    `MixUp`, `CutMix`, `RandAugment` and the others take images, not clips. Here each
-    frame goes through a copy of the layer that draws the same numbers.
+    `MixUp`, `CutMix`, `RandAugment` and similar layers need images, not clips. Here, a
+    copy of the layer with the same random numbers is applied to each frame of a clip.
 
     Args:
-        dataset: what `clips` returns.
-        layer: a layer such as `keras.layers.MixUp(0.2, seed=1)`; it must have a seed.
-        classes: int, number of classes. Labels become probabilities: give `compile`
-            `keras.losses.CategoricalCrossentropy(from_logits=True)`, which also knows
-            `label_smoothing`.
-        start: int, what `clips` received.
+        dataset: result of `clips`.
+        layer: a layer with a seed, such as `keras.layers.MixUp(0.2, seed=1)`.
+        classes: int, number of classes. Labels become probabilities, so compile the
+            model with `keras.losses.CategoricalCrossentropy(from_logits=True)`, which
+            also has `label_smoothing`.
+        start: int, `Order.start` of `clips`.
 
     Returns:
-        `grain.IterDataset` of tuples `(clips, probabilities)`, and weights if there
-        are any: uint8 `(batch, frames, height, width, 3)` and float32
-        `(batch, classes)`.
+        `grain.IterDataset` of tuples `(clips, probabilities)` or
+        `(clips, probabilities, weights)`: uint8 `(batch, frames, height, width, 3)` and
+        float32 `(batch, classes)`.
 
     Example:
 
@@ -225,7 +225,7 @@ def with_layer(dataset, layer, classes, start=0):
     """
     config = layer.get_config()
     if config.get("seed") is None:
-        raise ValueError(f"The layer {layer.name!r} needs a seed, to draw from.")
+        raise ValueError(f"The layer {layer.name!r} needs a seed. Pass seed=...")
 
     def apply(index, batch):
         views, labels, *weights = batch

@@ -1,4 +1,4 @@
-"""Which frames of a video make up a clip: pure functions of the number of frames."""
+"""Samples the frames of clips: pure functions of the number of frames."""
 
 import re
 
@@ -6,15 +6,16 @@ import numpy as np
 
 
 def dense(total, frames, stride, clips=1, rng=None, snippet=1):
-    """Clips of neighbouring frames, `stride` apart (CoST, Section 4.2).
+    """Samples clips of frames that are `stride` apart (CoST, Section 4.2).
 
-    A clip spans `frames * stride` frames of the video. Without `rng`, the possible
-    starts are cut into `clips` equal parts and each clip starts in the middle of its
-    part, as MMAction2 0.24 tested CoST. With `rng`, it starts anywhere in its part.
-    In a video shorter than the span, clips start at frame 0 and go round again.
+    A clip spans `frames * stride` frames of the video. The possible starts are split
+    into `clips` equal parts, with one clip in each part. Without `rng`, a clip starts
+    in the middle of its part, as in the test of CoST in MMAction2 0.24. With `rng`, the
+    start is random. If the video is shorter than the span, clips start at frame 0 and
+    continue with frame 0 after the last frame.
 
-    With `snippet`, it is snippets of so many neighbouring frames whose starts are
-    `stride` apart (STPN).
+    With `snippet`, the starts of snippets of consecutive frames are `stride` apart
+    (STPN).
 
     Args:
         total: int, number of frames of the video.
@@ -22,13 +23,13 @@ def dense(total, frames, stride, clips=1, rng=None, snippet=1):
         stride: int, distance between two frames of a clip, in frames of the video.
         clips: int, number of clips.
         rng: `np.random.Generator` for training, or `None` for evaluation.
-        snippet: int, by which `frames` is divisible.
+        snippet: int, number of consecutive frames. `frames` must be a multiple of it.
 
     Returns:
         Int array `(clips, frames)` of indices below `total`.
 
     Raises:
-        ValueError: if one of the numbers is below 1.
+        ValueError: one of the numbers is below 1.
     """
     _check_counts(total=total, frames=frames, stride=stride, clips=clips)
     count = frames // snippet
@@ -41,30 +42,30 @@ def dense(total, frames, stride, clips=1, rng=None, snippet=1):
 
 
 def segments(total, frames, clips=1, rng=None, snippet=1):
-    """One frame from each of `frames` equal segments of the whole video (TSN).
+    """Samples one frame from each of `frames` equal segments of the video (TSN).
 
-    Without `rng`, the first clip takes the middle of each segment, and further clips
-    are moved by `1 / clips` of a segment, inside of it: with `clips=2`, the middles
-    and the beginnings, which is the sampling "twice" of TSM and GSM. With `rng`,
-    every frame is drawn from anywhere in its segment. A video with fewer frames than
-    segments shows some of its frames more than once, in order.
+    Without `rng`, the first clip has the middle of each segment, and each further clip
+    is shifted by `1 / clips` of a segment, modulo the segment. With `clips=2`, these
+    are the middles and the beginnings, the "twice sample" of TSM and GSM. With `rng`,
+    each frame is random in its segment. If the video has fewer frames than segments,
+    some frames are repeated, in order.
 
-    With `snippet`, it is so many neighbouring frames from each of `frames / snippet`
-    segments; their starts are drawn as frames are, of those that leave room. Beyond
-    its end, a shorter video shows its last frame.
+    With `snippet`, consecutive frames are sampled from each of `frames / snippet`
+    segments. A snippet does not extend beyond the video. In a video shorter than a
+    snippet, the last frame is repeated.
 
     Args:
         total: int, number of frames of the video.
-        frames: int, number of segments, which is the number of frames in a clip.
+        frames: int, number of frames in a clip, which is the number of segments.
         clips: int, number of clips.
         rng: `np.random.Generator` for training, or `None` for evaluation.
-        snippet: int, by which `frames` is divisible.
+        snippet: int, number of consecutive frames. `frames` must be a multiple of it.
 
     Returns:
         Int array `(clips, frames)` of indices below `total`.
 
     Raises:
-        ValueError: if one of the numbers is below 1.
+        ValueError: one of the numbers is below 1.
     """
     _check_counts(total=total, frames=frames, clips=clips)
     count, room = frames // snippet, max(total - snippet + 1, 1)
@@ -78,21 +79,21 @@ def segments(total, frames, clips=1, rng=None, snippet=1):
 
 
 def parse_views(views):
-    """The views of an evaluation, written as clips x crops.
+    """Parses the views of an evaluation, clips x crops.
 
     Args:
-        views: string such as `"10x3"`: ten clips of a video, three crops of each.
+        views: string, such as `"10x3"` for ten clips with three crops each.
 
     Returns:
         Tuple of two ints, `(clips, crops)`.
 
     Raises:
-        ValueError: if `views` is anything else.
+        ValueError: `views` has another form.
     """
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(views))
     if not match:
         raise ValueError(
-            'views must be two whole numbers from 1, clips x crops, such as "10x3". '
+            'views must be clips x crops, two integers of at least 1, such as "10x3". '
             f"Received: {views!r}."
         )
     return int(match[1]), int(match[2])
@@ -101,4 +102,6 @@ def parse_views(views):
 def _check_counts(**counts):
     for name, count in counts.items():
         if count < 1:
-            raise ValueError(f"{name} must be a whole number from 1, got {count!r}.")
+            raise ValueError(
+                f"{name} must be an integer, at least 1. Received: {count!r}."
+            )

@@ -1,11 +1,10 @@
-"""From a video to what a model is fed: sampled, resized, cropped, as `ClipConfig` says.
+"""Prepares clips for a model: samples, resizes and crops frames.
 
-All functions work on frames `(..., height, width, 3)` of uint8, RGB. Where a video is
-asked for, it is what `stzoo.data.decoders.open_video` yields, or an array of its frames
-`(frames, height, width, 3)`. A model that takes optical flow (the channels of its
-`ClipConfig` say so) is given 2 channels, or 5, RGB and flow, see `stzoo.data.flow`; and
-of a video of N frames the N - 1 that have a next one. These functions do not
-normalise: that is the first layer of a model.
+Frames are uint8 RGB, `(..., height, width, 3)`. A video is the result of
+`stzoo.data.decoders.open_video`, or an array `(frames, height, width, 3)`. For a model
+with optical flow (see `ClipConfig.uses_flow`), clips have 2 channels, or 5: RGB and
+flow, see `stzoo.data.flow`. The last frame of a video is then not used, since its flow
+is unknown. These functions do not normalise, since the first layer of a model does.
 """
 
 from dataclasses import dataclass
@@ -18,33 +17,33 @@ from stzoo.data.frames import Resampled, as_video, scale
 from stzoo.data.video import errors_named
 
 _GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
-# Where a crop may stand, in quarters of the room above it and beside it.
+# The places of a crop, in quarters of the free space above it and left of it.
 _PLACES = [(row, column) for row in (0, 2, 4) for column in (0, 2, 4)]
 _PLACES += [(row, column) for row in (1, 3) for column in (1, 3)]
 
 
 class Views:
-    """The views of a video, cut out of its frames when they are asked for.
+    """The views of a video, which are cropped on access.
 
-    What is held is each frame that is seen, once. `views[rows]`, with a slice or an
-    int array, is a uint8 array `(rows, frames, height, width, channels)`.
+    Each sampled frame is in memory once. `views[rows]`, with a slice or an int array,
+    is a uint8 array `(rows, frames, height, width, channels)`.
 
     Args:
-        video, clip, views, rng: as of `clip_views`.
+        video, clip, views, rng: see `clip_views`.
 
     Raises:
-        ValueError: as `clip_views`.
+        ValueError: see `clip_views`.
 
     Attributes:
-        total: int, the number of frames of the video that clips can show.
+        total: int, the number of frames of the video that can be sampled.
     """
 
     def __init__(self, video, clip, views="1x1", rng=None):
         clips, crops = sampling.parse_views(views)
         if clip.height is None and crops > 1:
             raise ValueError(
-                f"views={views!r} asks for {crops} crops, but this model takes the "
-                f'whole frame. Pass views="{clips}x1".'
+                f"views={views!r} has {crops} crops, but this model uses the whole "
+                f'frame. Pass views="{clips}x1".'
             )
         places = ("center",) if crops == 1 else np.linspace(0, 1, crops)
         size = clip.height, clip.width
@@ -64,50 +63,49 @@ class Views:
 
 
 def clip_views(video, clip, views="1x1", rng=None):
-    """The views of a video on which a model is evaluated.
+    """Samples the views of a video for evaluation.
 
     Args:
         video: `Video`, or uint8 array `(frames, height, width, 3)`.
-        clip: `stzoo.weights.config.ClipConfig`, what the model expects.
-        views: string, clips x crops: `"1x1"` is the middle of the video and of the
-            frame, `"10x3"` ten clips over the length of the video and of each three
-            crops along the longer side of the frame.
-        rng: `np.random.Generator` for random clips, one from each part of the video;
-            `None` for the middle of each part.
+        clip: `stzoo.weights.config.ClipConfig`, the input of the model.
+        views: string, clips x crops. `"1x1"` is the middle of the video and the centre
+            of the frame. `"10x3"` is ten clips over the whole video, with three crops
+            each along the longer side of the frame.
+        rng: `np.random.Generator` for a random clip from each part of the video.
+            `None`: the middle of each part.
 
     Returns:
-        uint8 array `(clips * crops, frames, height, width, channels)`, the crops of
-        the first clip first. Without `clip.height` the frames are not cropped.
+        uint8 array `(clips * crops, frames, height, width, channels)`, first all crops
+        of the first clip. Without `clip.height`, frames are not cropped.
 
     Raises:
-        ValueError: if `views` cannot be read, if several crops are asked for but
-            `clip` has no height, or if the crop is larger than the resized frame.
+        ValueError: `views` is invalid, there are several crops but `clip` has no
+            height, or the crop is larger than the resized frame.
     """
     return Views(video, clip, views, rng)[:]
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How a clip is varied in training: one crop, one flip, one colour for all frames.
+    """The augmentation of training clips. It is the same for all frames of a clip.
 
     Args:
-        short_sides: tuple of ints, the smallest and the largest shorter side to which
-            frames are resized, in pixels, before a crop at a random place (CoST,
-            Section 4.2: 256 to 320 for a crop of 224). Default: from
-            `ClipConfig.short_side` to 5 / 4 of it, which is that.
-        scales: tuple of floats instead, for the crops of TSN: frames are resized to
-            `ClipConfig.short_side`, and a crop at one of 13 fixed places is resized to
-            the model's size. Its height and its width are the largest that fits, times
-            one scale or two neighbouring ones; TSN, TSM and GSM have
-            `(1, 0.875, 0.75, 0.66)`.
-        flip: bool, whether every other clip is mirrored.
-        pairs: dict from the index of a class to that of its mirror image, which is the
-            label of a mirrored clip, or to `None` where there is none: clips of such
-            a class are not mirrored. See `stzoo.data.mirroring.mirror_pairs`. Default:
-            what the names of the classes tell, where they are known, as in
-            `stzoo.data.pipeline.clips`; else no label changes.
-        jitter: float from 0 (none) to 1, how far brightness, contrast and saturation
-            are changed: each is multiplied by 1 - jitter to 1 + jitter.
+        short_sides: tuple of two ints, the range of the shorter side to which frames
+            are resized, in pixels, before a random crop. Default: from
+            `ClipConfig.short_side` to 5 / 4 of it (CoST, Section 4.2: 256 to 320 for a
+            crop of 224).
+        scales: tuple of floats for the crops of TSN, instead of `short_sides`: frames
+            are resized to `ClipConfig.short_side`, and a crop at one of 13 fixed places
+            is resized to the input size. The sides of the crop are the largest possible
+            ones, times a scale. The two scales are equal or adjacent in the tuple. TSN,
+            TSM and GSM use `(1, 0.875, 0.75, 0.66)`.
+        flip: bool, whether half of the clips are mirrored.
+        pairs: dict from the index of a class to the index of its mirror image, which is
+            the label of a mirrored clip. Clips of a class with `None` are not mirrored.
+            See `stzoo.data.mirroring.mirror_pairs`. Default: no label changes, but
+            `stzoo.data.pipeline.clips` finds the pairs by the names of the classes.
+        jitter: float from 0 to 1, the strength of the changes of brightness, contrast
+            and saturation. Their factors are from 1 - jitter to 1 + jitter.
     """
 
     short_sides: tuple[int, int] | None = None
@@ -119,33 +117,36 @@ class Augment:
     def __post_init__(self):
         if self.short_sides and self.scales:
             raise ValueError(
-                "Augment: short_sides and scales are two ways to crop. Choose one. "
+                "Augment: pass either short_sides or scales, not both. "
                 f"Received: {self.short_sides} and {self.scales}."
             )
         if not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(
-                f"Augment: scales must be above 0, and at most 1. Got {self.scales}."
+                "Augment: scales must be above 0 and at most 1. "
+                f"Received: {self.scales}."
             )
         if not 0 <= self.jitter <= 1:
-            raise ValueError(f"Augment: jitter must be in 0 to 1. Got {self.jitter}.")
+            raise ValueError(
+                f"Augment: jitter must be from 0 to 1. Received: {self.jitter}."
+            )
 
 
 def training_clip(video, clip, rng, augment=Augment(), label=None):
-    """A random clip of a video, with one crop and one flip for all of its frames.
+    """Samples a random clip of a video, with one crop and one flip for all frames.
 
     Args:
         video: `Video`, or uint8 array `(frames, height, width, 3)`.
-        clip: `stzoo.weights.config.ClipConfig`, what the model expects.
+        clip: `stzoo.weights.config.ClipConfig`, the input of the model.
         rng: `np.random.Generator`.
         augment: `Augment`.
         label: int, the class of the video, or `None`.
 
     Returns:
-        A tuple of a uint8 array `(frames, height, width, channels)` and the label,
-        which is another one where the clip is mirrored and `augment.pairs` says so.
+        A tuple of a uint8 array `(frames, height, width, channels)` and the label. A
+        mirrored clip has the label of `augment.pairs`.
 
     Raises:
-        ValueError: if the crop is larger than the resized frame.
+        ValueError: the crop is larger than the resized frame.
     """
     short_side = clip.short_side
     if not augment.scales:
@@ -169,16 +170,16 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
 
 
 def scaled_crop(frames, height, width, scales, rng):
-    """Cuts one of TSN's crops out of all frames, and resizes it.
+    """Takes a random crop of TSN from all frames, and resizes it.
 
-    Temporal Segment Networks (ECCV 2016), Section 3.3, "corner cropping" and
-    "scale-jittering", with the places of the published code: 4 corners, the middle,
-    the middles of 4 sides and 4 places between.
+    This is "corner cropping" and "scale-jittering" of Temporal Segment Networks (ECCV
+    2016), Section 3.3. The places are those of the published code: the 4 corners, the
+    centre, the middles of the 4 sides, and 4 places between them.
 
     Args:
         frames: uint8 array `(..., height, width, 3)`.
-        height: int, pixels of the result.
-        width: int, pixels.
+        height: int, height of the result in pixels.
+        width: int, width of the result in pixels.
         scales: tuple of floats, largest first.
         rng: `np.random.Generator`.
 
@@ -187,8 +188,8 @@ def scaled_crop(frames, height, width, scales, rng):
     """
     if height is None or width is None:
         raise ValueError(
-            "Crops in several scales are resized to the size of the clip, but the clip "
-            "has no height and width. Give it both, or leave out `scales`."
+            "`scales` needs a clip with a height and a width. Set both in its "
+            "ClipConfig, or omit `scales`."
         )
     full = frames.shape[-3:-1]
     largest = min(full[0] / height, full[1] / width)
@@ -210,11 +211,11 @@ def scaled_crop(frames, height, width, scales, rng):
 
 
 def jitter(frames, strength, rng):
-    """Changes brightness, contrast and saturation of all frames alike.
+    """Changes brightness, contrast and saturation, in the same way for all frames.
 
     Args:
         frames: uint8 array `(frames, height, width, 3)`.
-        strength: float, the factors are from `1 - strength` to `1 + strength`.
+        strength: float. The factors are from `1 - strength` to `1 + strength`.
         rng: `np.random.Generator`.
 
     Returns:
@@ -231,30 +232,30 @@ def jitter(frames, strength, rng):
 
 
 def crop(frames, height, width, where="center", rng=None):
-    """Cuts the same rectangle out of all frames.
+    """Crops all frames at the same place.
 
     Args:
         frames: array `(..., height, width, channels)`.
-        height: int, pixels, or `None` for the whole frame.
-        width: int, pixels, or `None`.
-        where: `"center"`; a number from 0 to 1, the place along the longer side of
-            the frame (three crops are at 0, 0.5 and 1) and the middle of the other;
-            or `"random"`.
+        height: int, pixels. `None`: the whole height.
+        width: int, pixels. `None`: the whole width.
+        where: `"center"`, `"random"`, or a number from 0 to 1, the place along the
+            longer side of the frame (three crops are at 0, 0.5 and 1), in the middle of
+            the shorter side.
         rng: `np.random.Generator` for `"random"`.
 
     Returns:
         Array `(..., height, width, channels)`, a view of `frames`.
 
     Raises:
-        ValueError: if the frames are smaller than the crop.
+        ValueError: the frames are smaller than the crop.
     """
     full = frames.shape[-3:-1]
     size = (full[0] if height is None else height, full[1] if width is None else width)
     room = (full[0] - size[0], full[1] - size[1])
     if min(room) < 0:
         raise ValueError(
-            f"A crop of {size[0]}x{size[1]} (height x width) does not fit into frames "
-            f"of {full[0]}x{full[1]}. Choose a larger short_side."
+            f"A crop of {size[0]}x{size[1]} (height x width) is larger than frames of "
+            f"{full[0]}x{full[1]}. Choose a larger short_side."
         )
     if where == "random":
         top, left = (int(rng.integers(spare + 1)) for spare in room)
@@ -269,11 +270,11 @@ def crop(frames, height, width, where="center", rng=None):
 
 
 def read_clips(video, clip, indices):
-    """Clips of resized frames, of optical flow, or of both, as the model takes them.
+    """Reads clips of given frames, resized, with the channels of the model.
 
     Args:
-        video: `Video`, or uint8 array `(frames, height, width, channels)`, of RGB, or
-            of RGB and optical flow, as `FlowVideo` reads it.
+        video: `Video`, or uint8 array `(frames, height, width, channels)` of RGB, or of
+            RGB and optical flow, see `FlowVideo`.
         clip: `stzoo.weights.config.ClipConfig`.
         indices: int array `(clips, frames)`, below `length(video, clip)`.
 
@@ -285,12 +286,12 @@ def read_clips(video, clip, indices):
 
 
 def length(video, clip):
-    """How many frames of a video a clip can show: with flow, those with a next one."""
+    """Returns the number of frames of a video that can be sampled."""
     return len(_prepared(video, clip))
 
 
 def _prepared(video, clip):
-    """A video as `read` gives it to a model: with optical flow if it takes any."""
+    """Resamples a video and adds optical flow, if the model needs it."""
     video = as_video(video)
     if clip.sample_fps:
         video = Resampled(video, clip.sample_fps)
@@ -300,7 +301,7 @@ def _prepared(video, clip):
 
 
 def _read(video, clip, indices, short_side):
-    """Each frame of some clips once, `(frames, height, width, channels)`, and where."""
+    """Reads each frame of some clips once. Returns the frames and their places."""
     wanted, places = np.unique(indices, return_inverse=True)
     channels = slice(-len(clip.mean), None) if clip.uses_flow else slice(3)
     frames = video.read(wanted, short_side)[..., channels]
@@ -320,9 +321,7 @@ def clip_indices(total, clip, clips, rng=None):
         Int array `(clips, frames)` of indices below `total`.
     """
     if clip.frames is None:
-        raise ValueError(
-            "ClipConfig.frames is None: give it the number of frames of a clip."
-        )
+        raise ValueError("ClipConfig.frames is None. Set the number of frames.")
     counts = {"clips": clips, "rng": rng, "snippet": clip.snippet}
     if clip.sampling == "segments":
         return sampling.segments(total, clip.frames, **counts)
@@ -330,5 +329,5 @@ def clip_indices(total, clip, clips, rng=None):
 
 
 def _sampled(video, clip, clips, short_side, rng=None):
-    """Each frame of so many clips once, and where it belongs, `(clips, frames)`."""
+    """Reads the frames of sampled clips, see `_read`."""
     return _read(video, clip, clip_indices(len(video), clip, clips, rng), short_side)

@@ -55,8 +55,8 @@ class Video:
 
     Attributes:
         fps: float, average number of frames per second.
-        seconds: float array, when each frame is shown, counted from the first one, or
-            `None` where the file does not tell.
+        seconds: float array, the time of each frame after the first one, or `None` if
+            the file has no times.
         size: tuple of ints `(height, width)` in pixels, after rotation.
         decoded: int, number of frames decoded so far, by opening and reading.
         path: string, path of the file, or `None` for a file object.
@@ -179,7 +179,7 @@ def scaled_size(size, short_side):
         return tuple(size)
     if short_side < 1 or short_side != int(short_side):
         raise ValueError(
-            f"short_side must be a whole number from 1, got {short_side!r}."
+            f"short_side must be an integer, at least 1. Received: {short_side!r}."
         )
     shorter = min(size)
     if shorter < 1:
@@ -292,7 +292,7 @@ def check_source(source):
             source = io.BytesIO(source.read())
         source.seek(0, os.SEEK_END)
         if not source.tell():
-            raise ValueError(f"{name} is empty: there is no video in it.")
+            raise ValueError(f"{name} is empty. Pass a file with a video.")
         return name, source
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How good a model is on videos whose classes are known."""
+"""Evaluates models on labelled videos."""
 
 import csv
 import dataclasses
@@ -38,26 +38,28 @@ def _versions():
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is on videos. Shares are from 0 to 1.
+    """The results of an evaluation. Accuracies are from 0 to 1.
 
     Args:
         model: string, the builder and the tag of the weights.
-        views: string, clips x crops whose probabilities were averaged.
-        videos: int, how many were decoded; all figures are of these.
-        failed: list of dicts with `video` and `error`: those that were not.
-        top1: float, share of videos whose most probable class is right.
-        top5: float, share of videos with the right class among five.
-        mean_class_accuracy: float, mean over classes of the share of right answers.
-        mean_average_precision: float, mean over classes of the average precision of
-            the videos, as ActivityNet has it.
+        views: string, clips x crops.
+        videos: int, number of decoded videos. The results are for these videos.
+        failed: list of dicts with `video` and `error`, the videos that could not be
+            decoded.
+        top1: float, top-1 accuracy.
+        top5: float, top-5 accuracy.
+        mean_class_accuracy: float, mean of the accuracies of the classes.
+        mean_average_precision: float, mean of the average precisions of the classes,
+            as defined by ActivityNet.
         classes: list of dicts, one for each class: `label`, `videos`, `accuracy`,
-            `average_precision` (`None` without videos), and `mistaken_for`, the most
-            frequent wrong answer, or `None`.
-        confusion: int array `(classes, classes)`: rows are classes, columns answers.
-        decoder: string, library and version that decoded.
-        backend: string, of Keras.
+            `average_precision` (both `None` without videos), and `mistaken_for`, the
+            most frequent wrong prediction, or `None`.
+        confusion: int array `(classes, classes)`. Rows are labels, columns are
+            predictions.
+        decoder: string, name and version of the decoder.
+        backend: string, the backend of Keras.
         versions: dict from package to version.
-        sha256: string, hash of the weights that the model was loaded with, or empty.
+        sha256: string, hash of the loaded weights, or empty.
     """
 
     model: str
@@ -76,11 +78,13 @@ class Evaluation:
     sha256: str = ""
 
     def save(self, folder):
-        """Writes `evaluation.json`, the table `classes.csv`, and `confusion.png`.
+        """Writes `evaluation.json`, `classes.csv` and `confusion.png` to a folder.
+
+        Without matplotlib (the extra `plots`), `confusion.png` is not written, and a
+        warning is logged.
 
         Args:
-            folder: path; made if it is not there. Without matplotlib (the extra
-                `plots`), there is no picture, and a line of the log says so.
+            folder: path. It is created if it does not exist.
         """
         values = dataclasses.asdict(self) | {"confusion": self.confusion.tolist()}
         text = json.dumps(values, indent=1, ensure_ascii=False)
@@ -96,7 +100,10 @@ class Evaluation:
             labels = [printable(row["label"]) for row in self.classes]
             files["confusion.png"] = plots.confusion(self.confusion, labels)
         else:
-            logger.warning('No confusion.png: it needs `pip install "stzoo[plots]"`.')
+            logger.warning(
+                "confusion.png was not written, because matplotlib is not installed. "
+                'Install it with `pip install "stzoo[plots]"`.'
+            )
         write(Path(folder), files)
 
 
@@ -105,49 +112,54 @@ def evaluate(
     videos,
     views="1x1",
     folder=None,
-    num_workers=4,
-    progress=iter,
+    *,
+    reading=Reading(),
     engine="local",
-    sample_fps=None,
+    progress=iter,
 ):
-    """Measures a model on videos whose classes are known.
+    """Evaluates a model on labelled videos.
 
     Args:
         model: a model of the zoo.
-        videos: `stzoo.data.datasets.Videos`. Its classes must be those of the model,
-            in its order: `datasets.read(..., classes=model.stzoo.labels)`.
-        views: string, clips x crops, whose probabilities are averaged; `"10x3"` is
-            the protocol of the papers.
-        folder: path, where the probabilities of each video are kept in parts, see
-            `stzoo.inference.extract`. An evaluation that was interrupted goes on
-            from there. `None`: they are not kept.
-        num_workers: int, number of threads that decode.
-        progress: function that takes a sequence of what is to be done and yields it,
-            for a progress bar.
-        engine: `"local"`, or `"ray"` for a Ray cluster, see
-            `stzoo.inference.extract`. That needs a folder.
-        sample_fps: float, see `stzoo.predict`.
+        videos: `stzoo.data.datasets.Videos` with the classes of the model, in the same
+            order: `stzoo.read_videos(..., classes=model.stzoo.labels)`.
+        views: string, clips x crops. Their probabilities are averaged. The papers use
+            `"10x3"`.
+        folder: path of a folder for the probabilities of each video, see
+            `stzoo.extract`. An interrupted evaluation resumes with the same folder.
+            `None`: they are not saved.
+        reading: `stzoo.data.reading.Reading`, how videos are read: the number of
+            threads, the decoder, and the frame rate.
+        engine: `"local"`, or `"ray"` for a Ray cluster, see `stzoo.extract`. Ray needs
+            a folder.
+        progress: function that takes a sequence and yields its items, for a progress
+            bar.
 
     Returns:
-        `Evaluation`. A video that cannot be decoded is counted and named in `failed`.
+        `Evaluation`. Videos that cannot be decoded are in `failed`.
 
     Raises:
-        ValueError: the classes are not those of the model, or no video could be
-            decoded.
+        ValueError: the classes are not those of the model, or no video can be decoded.
+
+    Example:
+
+    ```python
+    videos = stzoo.read_videos("videos/test", classes=model.stzoo.labels)
+    found = stzoo.evaluate(model, videos, views="10x3")
+    ```
     """
     config = record_of(model)
     _check_classes(videos, config)
-    reading = Reading(views, num_workers, sample_fps=sample_fps)
     probabilities = partial(classify, model)
     if folder is None and engine != "local":
-        raise ValueError(f"engine={engine!r} computes parts: it needs a folder.")
+        raise ValueError(f"engine={engine!r} needs a folder. Pass folder=...")
     if folder is None:
         paths = progress(videos.paths)
-        found = map_videos(probabilities, paths, config.clip, reading)
+        found = map_videos(probabilities, paths, config.clip, views, reading)
         rows, errors = zip(*found, strict=True)
     else:
         run = describe(model, layer="probabilities")
-        job = Job(probabilities, config.classes, config.clip, reading, run)
+        job = Job(probabilities, config.classes, config.clip, reading, run, views)
         compute_parts(job, videos, folder, engine=engine, progress=progress)
         rows, errors = _read_parts(folder)
     measured = _measured(config.name, views, videos, rows, errors)
@@ -157,29 +169,29 @@ def evaluate(
 def _check_classes(videos, config):
     """Raises a `ValueError` unless the videos have the classes of the model."""
     if not videos.labels:
-        raise ValueError("The videos have no classes, so nothing can be measured.")
+        raise ValueError("The videos have no labels, so a model cannot be evaluated.")
     if tuple(videos.classes) != (config.labels or tuple(videos.classes)):
         raise ValueError(
-            "The classes of the videos are not those of the model, in its order. Read "
-            "the videos with classes=model.stzoo.labels. Videos: "
+            "The classes of the videos must be those of the model, in the same order. "
+            "Read the videos with classes=model.stzoo.labels. Videos: "
             f"{_start(videos.classes)}. Model: {_start(config.labels)}."
         )
     if len(videos.classes) != config.classes:
         raise ValueError(
-            f"The videos are of {len(videos.classes)} classes, the model of "
+            f"The videos have {len(videos.classes)} classes, but the model has "
             f"{config.classes}."
         )
 
 
 def _read_parts(folder):
-    """The rows and the errors of all parts in a folder."""
+    """Reads the rows and the errors of all parts in a folder."""
     read = [read_part(part) for part in sorted(Path(folder).glob("part-*.npz"))]
     errors = [error for _, _, errors in read for error in errors]
     return np.concatenate([rows for _, rows, _ in read]), errors
 
 
 def _measured(name, views, videos, rows, errors):
-    """The evaluation of the videos that were decoded."""
+    """Computes the evaluation of the decoded videos."""
     right = [number for number, error in enumerate(errors) if not error]
     failed = [
         {"video": path, "error": error}
@@ -187,7 +199,9 @@ def _measured(name, views, videos, rows, errors):
         if error
     ]
     if not right:
-        raise ValueError(f"No video could be decoded. The first: {failed[0]['error']}")
+        raise ValueError(
+            f"No video could be decoded. The first error: {failed[0]['error']}"
+        )
     scores = np.stack([rows[number] for number in right])
     labels = np.array(videos.labels)[right]
     matrix = metrics.confusion(scores.argmax(-1), labels, len(videos.classes))
@@ -210,7 +224,7 @@ def _measured(name, views, videos, rows, errors):
 
 
 def _by_class(names, scores, labels, matrix):
-    """The rows of `Evaluation.classes`."""
+    """Computes the rows of `Evaluation.classes`."""
     accuracy = metrics.class_accuracy(matrix)
     precision = metrics.average_precision(scores, labels)
     wrong = matrix - np.diag(np.diag(matrix))

@@ -1,27 +1,30 @@
-"""How well scores fit labels: pure functions of arrays."""
+"""Metrics of classification: pure functions of arrays."""
 
 import numpy as np
 
 
 def top_k(scores, labels, k=1):
-    """The share of rows whose label is among the `k` highest scores.
+    """Computes the top-k accuracy, from 0 to 1.
 
     Args:
         scores: array `(videos, classes)`.
         labels: int array `(videos,)`.
-        k: int.
+        k: int, number of highest scores that can have the label.
     """
     best = np.argsort(-scores, axis=-1, kind="stable")[:, :k]
     return float((best == np.asarray(labels)[:, None]).any(-1).mean())
 
 
 def confusion(answers, labels, classes):
-    """Counts of answers (columns) for each class (rows): int `(classes, classes)`.
+    """Computes the confusion matrix.
 
     Args:
-        answers: int array `(videos,)`.
+        answers: int array `(videos,)`, the predicted classes.
         labels: int array `(videos,)`.
-        classes: int.
+        classes: int, number of classes.
+
+    Returns:
+        Int array `(classes, classes)`. Rows are labels, columns are predictions.
     """
     matrix = np.zeros((classes, classes), int)
     np.add.at(matrix, (labels, answers), 1)
@@ -29,7 +32,7 @@ def confusion(answers, labels, classes):
 
 
 def class_accuracy(matrix):
-    """The share of right answers in each class; NaN for a class without videos.
+    """Computes the accuracy of each class. It is NaN for a class without videos.
 
     Args:
         matrix: int array `(classes, classes)`, see `confusion`.
@@ -41,11 +44,12 @@ def class_accuracy(matrix):
 
 
 def average_precision(scores, labels):
-    """Average precision of each class over videos; NaN for a class without videos.
+    """Computes the average precision of each class. It is NaN without videos.
 
-    As ActivityNet measures classification: the area under precision over recall, where
-    the precision at a recall is the best that is reached at it or beyond. Videos with
-    the same score are found together.
+    The definition is that of ActivityNet for classification: the area under the curve
+    of precision over recall, with interpolation: the precision at a recall is the
+    highest one at this or a higher recall. Videos with equal scores are retrieved
+    together.
 
     Args:
         scores: array `(videos, classes)`.
@@ -66,7 +70,7 @@ def _average_precision(scores, relevant):
     if not relevant.any():
         return np.nan
     order = np.argsort(-scores, kind="stable")
-    last = np.append(np.diff(scores[order]) != 0, True)  # of videos with one score
+    last = np.append(np.diff(scores[order]) != 0, True)  # of equal scores
     found = np.cumsum(relevant[order])[last]
     precision = found / (np.flatnonzero(last) + 1)
     best = np.maximum.accumulate(precision[::-1])[::-1]

@@ -1,10 +1,9 @@
 """Resumable, sharded work on a list of videos.
 
-A list of videos is cut into parts of `PART` videos. A part is computed and written
-whole, or it is not there. The next run, after a crash or beside others on other shards,
-computes the parts that are missing and nothing twice. When all are there, a manifest
-says so. A part is computed in this process, or by a worker of a Ray cluster; this
-process writes it.
+A list of videos is split into parts of `PART` videos. The file of a part is written
+atomically. A run computes only missing parts, so it resumes after a crash, and several
+runs can compute different shards. The manifest is written when all parts exist. A part
+is computed in this process or by a worker of a Ray cluster. This process writes it.
 """
 
 import hashlib
@@ -31,7 +30,7 @@ logger = logging.getLogger("stzoo")
 ENGINES = ("local", "ray")
 FORMATS = ("npz", "parquet")
 PART = 256  # videos in a part
-TRIES = 4  # how often Ray computes a part whose worker dies
+TRIES = 4  # attempts to compute a part whose worker dies
 MANIFEST = "manifest.json"
 RUN = "run.json"
 _BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # as `printable` writes it
@@ -39,14 +38,16 @@ _BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # as `printable` writes it
 
 @dataclass(frozen=True)
 class Job:
-    """What is computed of each video.
+    """What is computed for each video.
 
     Args:
-        function: from `Views`, or an array of such, to an array `(views, width)`.
-        width: int.
-        clip: `stzoo.weights.config.ClipConfig`, how the model is fed.
+        function: function from `Views`, or from an array of clips, to an array
+            `(clips, width)`.
+        width: int, number of values for each video.
+        clip: `stzoo.weights.config.ClipConfig`, the input of the model.
         reading: `stzoo.data.reading.Reading`.
-        run: dict, what makes this job the one it is, see `describe`.
+        run: dict that identifies the job, see `describe`.
+        views: string, clips x crops.
         format: `"npz"` or `"parquet"`.
     """
 
@@ -55,6 +56,7 @@ class Job:
     clip: ClipConfig
     reading: Reading
     run: dict
+    views: str = "1x1"
     format: str = "npz"
 
     def __post_init__(self):
@@ -64,8 +66,10 @@ class Job:
             )
 
     def compute(self, paths):
-        """Computes a part, as the bytes of its file."""
-        rows = list(map_videos(self.function, paths, self.clip, self.reading))
+        """Computes a part. Returns its file as bytes."""
+        rows = list(
+            map_videos(self.function, paths, self.clip, self.views, self.reading)
+        )
         nothing = np.full(self.width, np.nan, "float32")
         features = np.stack([nothing if row is None else row for row, _ in rows])
         errors = [error for _, error in rows]
@@ -73,11 +77,11 @@ class Job:
 
 
 def describe(model, **what):
-    """What makes a job the one it is: the model, its weights, and what is asked of it.
+    """Returns a dict that identifies a job: the model, its weights, and other values.
 
     Args:
         model: a model of the zoo.
-        **what: further values of JSON.
+        **what: further values that JSON can represent.
     """
     weights = hashlib.sha256()
     for variable in model.weights:
@@ -86,25 +90,25 @@ def describe(model, **what):
 
 
 def compute_parts(job, videos, folder, shard=(0, 1), engine="local", progress=iter):
-    """Computes the parts of a list that are missing, see `stzoo.inference.extract`.
+    """Computes the missing parts of a list, see `stzoo.inference.extract`.
 
     Args:
         job: `Job`.
         videos: `stzoo.data.datasets.Videos`.
-        folder, shard, engine, progress: as of `stzoo.inference.extract.extract`.
+        folder, shard, engine, progress: see `stzoo.inference.extract.extract`.
 
     Returns:
         Dict, the manifest, or `None` while parts of other shards are missing.
     """
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(
-            f"shard is a number from 0 and how many there are, such as (0, 16). "
-            f"Received: {shard}."
+            "shard must be the index of a shard and the number of shards, such as "
+            f"(0, 16). Received: {shard}."
         )
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {ENGINES}. Received: {engine!r}.")
     folder = Path(folder)
-    ensure_same_run(folder, job.run | _listed(videos, job.reading))
+    ensure_same_run(folder, job.run | _listed(videos, job))
     numbers = range(-(-len(videos) // PART))
     names = [f"part-{number:06}.{job.format}" for number in numbers]
     mine = [
@@ -122,16 +126,16 @@ def compute_parts(job, videos, folder, shard=(0, 1), engine="local", progress=it
 
 
 def ensure_same_run(folder, run, kind="extraction", writes=True):
-    """Writes what a folder is for, or checks that it is for this.
+    """Writes the description of a run to a folder, or checks that it is the same run.
 
     Args:
         folder: `pathlib.Path`.
-        run: dict of values of JSON.
-        kind: string, what the run is called in the error.
-        writes: bool, whether this process is the one that writes.
+        run: dict of values that JSON can represent.
+        kind: string, the kind of run for the error message.
+        writes: bool, whether this process writes.
 
     Raises:
-        ValueError: the folder holds another run.
+        ValueError: the folder has another run.
     """
     recover(folder)
     path = folder / RUN
@@ -139,7 +143,7 @@ def ensure_same_run(folder, run, kind="extraction", writes=True):
         known = json.loads(path.read_text("utf-8"))
         if differ := [key for key in run if known.get(key) != run[key]]:
             raise ValueError(
-                f"{folder} holds another {kind}: it differs in {', '.join(differ)}. "
+                f"{folder} has another {kind}, with different {', '.join(differ)}. "
                 "Choose another folder, or delete this one."
             )
     elif writes:
@@ -147,7 +151,7 @@ def ensure_same_run(folder, run, kind="extraction", writes=True):
 
 
 def read_part(path):
-    """What a part holds: paths, features and errors, see `stzoo.inference.extract`."""
+    """Reads a part: paths, features and errors, see `stzoo.inference.extract`."""
     if Path(path).suffix == ".parquet":
         from pyarrow import parquet
 
@@ -163,13 +167,13 @@ def read_part(path):
 
 
 def compute_here(job, missing):
-    """Computes parts in this process; yields names and bytes."""
+    """Computes parts in this process. Yields their names and bytes."""
     for name, paths in missing.items():
         yield name, job.compute(paths)
 
 
 class _Worker:
-    """Holds a model on Ray, within the job."""
+    """A Ray actor with a job and its model."""
 
     def __init__(self, job):
         self.job = job
@@ -179,7 +183,7 @@ class _Worker:
 
 
 def compute_on_ray(job, missing):
-    """Computes parts on a Ray cluster; yields names and bytes, as they are ready."""
+    """Computes parts on a Ray cluster. Yields names and bytes, unordered."""
     import ray
 
     pool = _ray_pool(job, len(missing))
@@ -197,14 +201,14 @@ def compute_on_ray(job, missing):
     if left:
         first = min(left)
         raise ChildProcessError(
-            f"{len(left)} parts are missing, as each worker died that computed one "
-            f"of them; {first} begins with {missing[first][0]}. A video may be too "
-            "much for the decoder or for the memory. The next call tries them again."
+            f"{len(left)} parts are missing, because the workers that computed them "
+            f"died. The part {first} begins with {missing[first][0]}. Perhaps a video "
+            "crashes the decoder or needs too much memory. The next call tries again."
         )
 
 
 def _ray_pool(job, most):
-    """Workers on Ray, one for each GPU, or for as many cores as it decodes with."""
+    """Creates workers: one for each GPU, or for every `num_workers` cores."""
     import ray
     from ray.util import ActorPool
 
@@ -220,16 +224,17 @@ def _ray_pool(job, most):
         max_task_retries=TRIES - 1,
         runtime_env={"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
     )
-    job = ray.put(job)  # must stay: a worker that is replaced starts from it
+    job = ray.put(job)  # Ray needs it to restart a worker
     return ActorPool([worker.remote(job) for _ in range(min(max(count, 1), most))])
 
 
-def _listed(videos, reading):
-    """What a run says of its list of videos."""
+def _listed(videos, job):
+    """Returns a dict that identifies the list of videos and how they are read."""
     listed = hashlib.sha256(os.fsencode("\n".join(videos.paths)))
-    rate = {"sample_fps": reading.sample_fps} if reading.sample_fps else {}
+    fps = job.reading.sample_fps
+    rate = {"sample_fps": fps} if fps else {}
     return {
-        "views": reading.views,
+        "views": job.views,
         **rate,
         "videos": len(videos),
         "list": listed.hexdigest(),
@@ -238,7 +243,7 @@ def _listed(videos, reading):
 
 
 def _manifest(folder, names):
-    """The files in order, and the videos that failed."""
+    """Returns the manifest: the files in order, and the videos that failed."""
     videos, failed = 0, []
     for name in names:
         paths, _, errors = read_part(folder / name)
@@ -252,7 +257,7 @@ def _manifest(folder, names):
 
 
 def _serialize(paths, features, errors, format):
-    """The bytes of a part."""
+    """Returns the file of a part as bytes."""
     file = io.BytesIO()
     if format == "npz":
         np.savez(file, path=paths, features=features, error=errors)

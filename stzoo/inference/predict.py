@@ -1,4 +1,4 @@
-"""From a model and a video to the most probable classes."""
+"""Predicts the most probable classes of videos."""
 
 import dataclasses
 import functools
@@ -17,26 +17,26 @@ MUCH, SPARSE = 10, 10  # a video is long from so many clips, or segments of fram
 
 
 def predict(model, video, top=5, views="1x1", sample_fps=None):
-    """The most probable classes of a video.
+    """Predicts the most probable classes of a video.
 
     Args:
-        model: a model of the zoo. Its `stzoo` record says how videos are prepared.
+        model: a model of the zoo. Its record `model.stzoo` determines the preparation.
         video: path or URL of a video or of a folder of frames, binary file object of
             a video, or uint8 array `(frames, height, width, 3)`, RGB.
         top: int, number of classes.
-        views: string, clips x crops, whose probabilities are averaged; `"10x3"` is
-            the protocol of the papers.
-        sample_fps: float, see the video as if it had so many frames per second, so
-            that a clip spans the same time of any video. `None`: as the model says,
-            which is to count frames for most weights.
+        views: string, clips x crops. Their probabilities are averaged. The papers use
+            `"10x3"`.
+        sample_fps: float, the frame rate to which the video is resampled, so that a
+            clip spans the same time in all videos. `None`: the setting of the model.
+            For most weights, videos keep their frame rate.
 
     Returns:
-        List of tuples `(label, probability)`, the most probable first. A model whose
-        classes have no known names answers "class 217".
+        List of tuples `(label, probability)`, the most probable first. If the model has
+        no labels, they are `"class 0"`, `"class 1"`, ...
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a video that can be read.
+        ValueError: the file is not a video, or it is damaged.
 
     Example:
 
@@ -54,51 +54,51 @@ def predict(model, video, top=5, views="1x1", sample_fps=None):
     return decode_predictions(classify(model, clips).mean(0), config, top)
 
 
-def predict_videos(model, videos, top=5, reading=Reading()):
-    """The most probable classes of each of several videos.
+def predict_videos(model, videos, top=5, views="1x1", reading=Reading()):
+    """Predicts the most probable classes of several videos.
 
-    Videos are decoded in threads, ahead of the network, and clips of short videos go
-    through it in batches.
+    Threads decode the next videos meanwhile. The clips of several videos form a batch.
 
     Args:
         model: a model of the zoo.
         videos: sequence of strings, paths or URLs of videos or of folders of frames.
         top: int, number of classes.
+        views: string, see `predict`.
         reading: `stzoo.data.reading.Reading`.
 
     Yields:
-        For each video a tuple: what `predict` returns, or `None`, and the error, or
-        `""`.
+        A tuple for each video: the result of `predict` and `""`, or `None` and the
+        error message.
     """
     config = record_of(model)
     warn_without_weights(model)
     reading = _Warning(**dataclasses.asdict(reading))
     function = functools.partial(classify, model)
-    for mean, error in map_videos(function, videos, config.clip, reading):
+    for mean, error in map_videos(function, videos, config.clip, views, reading):
         yield None if error else decode_predictions(mean, config, top), error
 
 
 class _Warning(Reading):
-    """Logs what may make an answer wrong."""
+    """Logs a warning for images and short videos."""
 
-    def read(self, path, clip):
+    def read(self, path, clip, views="1x1"):
         try:
-            views, error = super().read(path, clip)
-        except ImportError as missing:  # that this video needs, and others may not
+            found, error = super().read(path, clip, views)
+        except ImportError as missing:  # other videos may not need this library
             return None, str(missing)
-        if views is not None:
-            _warn_of_short(path, views, self.timed(clip))
-            _warn_of_long(path, views, self.timed(clip))
-        return views, error
+        if found is not None:
+            _warn_of_short(path, found, self.timed(clip))
+            _warn_of_long(path, found, self.timed(clip))
+        return found, error
 
 
 def _warn_of_short(name, views, clip):
-    """Logs a line if a video is an image, or shorter than a clip."""
+    """Logs a warning if a video is an image, or shorter than a clip."""
     frames = clip.frames
     if clip.sampling == "dense":
         frames = (clip.frames // clip.snippet - 1) * clip.stride + clip.snippet
     if name and files.is_image(name):
-        logger.warning("%s is an image, but the model looks at motion.", name)
+        logger.warning("%s is an image, but the model needs a video.", name)
     elif views.total < frames:
         logger.warning(
             "%s has %d frames and a clip spans %d, so frames are repeated.",
@@ -109,7 +109,7 @@ def _warn_of_short(name, views, clip):
 
 
 def _warn_of_long(name, views, clip):
-    """Logs a line if a clip sees a small part of a video."""
+    """Logs a warning if a clip sees a small part of a video."""
     if clip.frames is None or len(views) > 1:
         return
     spanned = clip.frames * (clip.stride if clip.sampling == "dense" else SPARSE)
@@ -124,23 +124,24 @@ def _warn_of_long(name, views, clip):
 
 
 def warn_without_weights(model):
-    """Logs a line if the weights of a model are random."""
+    """Logs a warning if the weights of a model are random."""
     config, optimizer = model.stzoo, getattr(model, "optimizer", None)
     trained = optimizer is not None and int(optimizer.iterations) > 0
     if not (config.tag or config.sha256 or trained):
         logger.warning(
-            "The weights of %s may be random, and so are its answers: build it with "
-            "pretrained=..., load it, or train it.",
+            "The weights of %s may be random, so its predictions would be meaningless. "
+            "Build it with pretrained=..., load it, or train it.",
             config.name,
         )
 
 
 def classify(model, clips):
-    """Class probabilities of each clip.
+    """Computes the class probabilities of each clip.
 
     Args:
-        model: a model from clips to logits.
-        clips: `Views`, or array `(clips, frames, height, width, channels)` of 0 to 255.
+        model: a model that returns logits.
+        clips: `Views`, or array `(clips, frames, height, width, channels)`, from 0 to
+            255.
 
     Returns:
         float32 array `(clips, classes)`.
@@ -149,34 +150,33 @@ def classify(model, clips):
 
 
 def softmax(logits):
-    """Probabilities from logits, along the last axis."""
-    with np.errstate(invalid="ignore"):  # infinity is for the caller to see
+    """Computes probabilities from logits, along the last axis."""
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN
         powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
 
 def decode_predictions(probabilities, config, top=5):
-    """The most probable classes.
+    """Returns the most probable classes.
 
     Args:
         probabilities: float array `(classes,)`.
-        config: `stzoo.weights.config.ModelConfig`, which knows the labels.
+        config: `stzoo.weights.config.ModelConfig` with the labels.
         top: int, number of classes.
 
     Returns:
-        List of tuples `(label, probability)`, the most probable first. Without labels,
-        classes are called "class 0", "class 1" and so on.
+        See `predict`.
     """
     best = np.argsort(-probabilities, kind="stable")[:top]
     return [(config.class_names[i], float(probabilities[i])) for i in best]
 
 
 def record_of(model):
-    """The record of a model of the zoo."""
+    """Returns the record of a model of the zoo."""
     config = getattr(model, "stzoo", None)
     if config is None:
         raise ValueError(
-            f"The model {model.name!r} does not say how videos are prepared for it. "
-            "Build or load it with stzoo."
+            f"The model {model.name!r} was not built by stzoo, so the preparation of "
+            "its videos is unknown. Build or load it with stzoo."
         )
     return config

@@ -1,5 +1,6 @@
-"""Runs a network over the views of videos, of which the next are decoded meanwhile."""
+"""Runs a network on the views of videos, and decodes the next videos meanwhile."""
 
+import functools
 import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -8,42 +9,47 @@ import numpy as np
 from keras import ops
 
 from stzoo.backend import clips_at_once
+from stzoo.data.sampling import parse_views
 
 
-def map_videos(function, paths, clip, reading):
+def map_videos(function, paths, clip, views, reading):
     """Applies a function to the views of each video.
 
     Args:
-        function: from `Views`, or an array of such, to an array `(views, width)`.
+        function: function from `Views`, or from an array of clips, to an array
+            `(clips, width)`.
         paths: sequence of paths.
-        clip: `stzoo.weights.config.ClipConfig`, how the model is fed.
+        clip: `stzoo.weights.config.ClipConfig`, the input of the model.
+        views: string, clips x crops.
         reading: `stzoo.data.reading.Reading`.
 
     Yields:
-        For each path a tuple: float32 `(width,)`, averaged over the views, or `None`,
-        and the error, or `""`.
+        A tuple for each path: float32 array `(width,)`, averaged over the views, and
+        `""`, or `None` and the error message.
     """
-    together = max(1, clips_at_once() // reading.count)
-    if clip.height is None:  # each video may have a size of its own
+    clips, crops = parse_views(views)
+    together = max(1, clips_at_once() // (clips * crops))
+    if clip.height is None:  # videos can have different sizes
         together = 1
-    found = _read_ahead(paths, clip, reading, together)
+    read = functools.partial(reading.read, clip=clip, views=views)
+    found = _read_ahead(read, paths, reading.num_workers, together)
     while group := list(itertools.islice(found, together)):
-        seen = [views for views, _ in group if views is not None]
+        seen = [video for video, _ in group if video is not None]
         rows = iter(_mean_of_views(function, seen, together))
-        for views, error in group:
-            yield (None if views is None else next(rows)), error
+        for video, error in group:
+            yield (None if video is None else next(rows)), error
 
 
-def _read_ahead(paths, clip, reading, together):
-    """Yields the views of each video and its error, while the next are decoded."""
+def _read_ahead(read, paths, num_workers, together):
+    """Yields the results of `read` in order, while threads read the next videos."""
     paths = iter(paths)
-    with ThreadPoolExecutor(reading.num_workers) as pool:
+    with ThreadPoolExecutor(num_workers) as pool:
 
         def submit(count):
             group = itertools.islice(paths, count)
-            return [pool.submit(reading.read, path, clip) for path in group]
+            return [pool.submit(read, path) for path in group]
 
-        waiting = deque(submit(max(together, 2 * reading.num_workers)))
+        waiting = deque(submit(max(together, 2 * num_workers)))
         while waiting:
             found = waiting.popleft().result()
             waiting.extend(submit(1))
@@ -51,7 +57,7 @@ def _read_ahead(paths, clip, reading, together):
 
 
 def _mean_of_views(function, seen, together):
-    """What a function says of each video: in one batch, always of the same size."""
+    """Applies a function to several videos, in one batch of constant size."""
     if not seen:
         return ()
     batch = seen[0]
@@ -62,14 +68,19 @@ def _mean_of_views(function, seen, together):
 
 
 def predict_views(network, clips):
-    """The outputs of a network for clips: a float array, the first axis theirs.
+    """Computes the outputs of a network for clips.
 
     Args:
-        network: a model from clips to one output.
-        clips: `Views`, or array `(clips, frames, height, width, channels)` of 0 to 255.
+        network: a model with one output.
+        clips: `Views`, or array `(clips, frames, height, width, channels)`, from 0 to
+            255.
+
+    Returns:
+        Float array `(clips, ...)`.
     """
     most = min(clips_at_once(), len(clips))
-    # 30 views are five batches of 6: of 8, the last would be full of copies.
+    # 30 views become five batches of 6. With batches of 8, the last one would have
+    # copies.
     size = min(range(most, most // 2, -1), key=lambda size: -len(clips) % size)
     outputs = []
     for start in range(0, len(clips), size):

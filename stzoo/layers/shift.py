@@ -45,7 +45,7 @@ class TemporalShift(keras.layers.Layer):
         self.divisor = divisor
         if type(divisor) is not int or divisor < 2:
             raise ValueError(
-                "divisor must be a whole number from 2, since two parts are shifted. "
+                "divisor must be an integer, at least 2, since two parts are shifted. "
                 f"Received: divisor={divisor!r}."
             )
 

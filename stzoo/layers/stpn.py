@@ -54,7 +54,7 @@ class SpatiotemporalCompactBilinear(keras.layers.Layer):
         for name, value, least in (("dim", dim, 1), ("seed", seed, 0)):
             if type(value) is not int or value < least:
                 raise ValueError(
-                    f"{name} must be a whole number from {least}. Received: {value!r}."
+                    f"{name} must be an integer, at least {least}. Received: {value!r}."
                 )
 
     def build(self, input_shape):

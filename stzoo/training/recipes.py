@@ -104,7 +104,7 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(
-                    f"Recipe {self.name}: {name} must be a whole number from 1. "
+                    f"Recipe {self.name}: {name} must be an integer, at least 1. "
                     f"Received: {value!r}."
                 )
         if not all(0 < share < 1 for share in (*self.milestones, self.warmup or 0.5)):

@@ -112,11 +112,11 @@ def test_counts_below_one_are_errors(sample):
         (9, 0, 1, "frames"),
         (9, 8, 0, "clips"),
     ]:
-        message = f"^{name} must be a whole number from 1, got 0.$"
+        message = f"^{name} must be an integer, at least 1. Received: 0.$"
         with pytest.raises(ValueError, match=message):
             sample(total, frames, *stride, clips)
     if stride:
-        with pytest.raises(ValueError, match="^stride must be .* got 0.$"):
+        with pytest.raises(ValueError, match="^stride must be .* Received: 0.$"):
             sample(9, 8, 0)
 
 
@@ -128,6 +128,6 @@ def test_views():
         with pytest.raises(ValueError) as error:
             parse_views(views)
         assert str(error.value) == (
-            'views must be two whole numbers from 1, clips x crops, such as "10x3". '
+            'views must be clips x crops, two integers of at least 1, such as "10x3". '
             f"Received: {views!r}."
         )

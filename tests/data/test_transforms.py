@@ -147,7 +147,7 @@ def test_segments_and_whole_frames(frames):
     assert corner(views[1]) == (0, 0, [0, 10, 20, 30])
     for crops in (2, 3):
         assert refused(clip_views, frames, clip, f"2x{crops}") == (
-            f"views='2x{crops}' asks for {crops} crops, but this model takes the whole "
+            f"views='2x{crops}' has {crops} crops, but this model uses the whole "
             'frame. Pass views="2x1".'
         )
 
@@ -244,7 +244,7 @@ def test_crop():
     np.testing.assert_array_equal(crop(frames, None, 3), frames[:, :, 2:5])
     for size, text in [((6, 3), "6x3"), ((3, 8), "3x8"), ((6, 8), "6x8")]:
         assert refused(crop, frames, *size) == (
-            f"A crop of {text} (height x width) does not fit into frames of 5x7. "
+            f"A crop of {text} (height x width) is larger than frames of 5x7. "
             "Choose a larger short_side."
         )
 
@@ -292,7 +292,7 @@ def test_arrays_that_are_not_frames_are_refused(frames):
     with pytest.raises(ValueError, match="at least one frame and one pixel"):
         clip_views(frames[:0], clip)
     assert refused(clip_views, frames, ClipConfig(frames=None)) == (
-        "ClipConfig.frames is None: give it the number of frames of a clip."
+        "ClipConfig.frames is None. Set the number of frames."
     )
     for array in (frames[0], frames[..., :2], frames.astype("f4")):
         with pytest.raises(ValueError, match="must be a uint8 array"):
@@ -357,8 +357,8 @@ def test_crops_of_tsn_keep_the_shape_of_the_clip():
     assert scaled_crop(frames, 60, 30, (1,), rng).shape == (1, 60, 30, 3)
     for size in [(None, None), (None, 32), (32, None)]:
         assert refused(scaled_crop, frames, *size, TSN, rng) == (
-            "Crops in several scales are resized to the size of the clip, but the clip "
-            "has no height and width. Give it both, or leave out `scales`."
+            "`scales` needs a clip with a height and a width. Set both in its "
+            "ClipConfig, or omit `scales`."
         )
 
 
@@ -457,16 +457,16 @@ def test_a_mirrored_motion_has_the_label_of_its_mirror_image():
 
 def test_bad_augmentations_are_refused():
     assert refused(Augment, short_sides=(256, 320), scales=(1, 0.5)) == (
-        "Augment: short_sides and scales are two ways to crop. Choose one. "
+        "Augment: pass either short_sides or scales, not both. "
         "Received: (256, 320) and (1, 0.5)."
     )
     for scales in [(1.5,), (1, 1.01), (0.5, 0), (-0.1,)]:
         assert refused(Augment, scales=scales) == (
-            f"Augment: scales must be above 0, and at most 1. Got {scales}."
+            f"Augment: scales must be above 0 and at most 1. Received: {scales}."
         )
     for strength in (2, 1.01, -0.01):
         assert refused(Augment, jitter=strength) == (
-            f"Augment: jitter must be in 0 to 1. Got {strength}."
+            f"Augment: jitter must be from 0 to 1. Received: {strength}."
         )
     assert Augment(scales=(1, 0.01), jitter=1).jitter == 1
     assert Augment() == Augment(None, (), True, None, 0.0)

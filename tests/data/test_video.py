@@ -464,7 +464,7 @@ def test_broken_sources(tmp_path):
     cases = {
         "empty.mp4": (b"", "is empty"),
         "text.mp4": (b"no video at all\n" * 99, "cannot be read as a video"),
-        "notes.txt": (b"no video at all\n" * 99, "has no video in it"),
+        "notes.txt": (b"no video at all\n" * 99, "has no video stream"),
         "noise.avi": (np.random.default_rng(0).bytes(9999), "cannot be read"),
         "cut.mp4": (video[: len(video) // 2], "cannot be read as a video: .*damaged"),
     }
@@ -481,7 +481,7 @@ def test_broken_sources(tmp_path):
         Video(tmp_path)
     for cover in (None, picture(0)):
         path = write_sound(tmp_path / "sound.mp4", cover)
-        with pytest.raises(ValueError, match="sound.mp4 has no video in it, only aud"):
+        with pytest.raises(ValueError, match="sound.mp4 has no video stream, only aud"):
             Video(path)
     with pytest.raises(ValueError, match="reads text"):
         Video(io.StringIO("text"))

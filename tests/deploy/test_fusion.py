@@ -144,5 +144,5 @@ def test_bad_models_are_refused(model, tmp_path):
     with pytest.raises(ValueError, match="Only a model from a builder of stzoo"):
         stzoo.fuse(features)
     stzoo.save(stzoo.fuse(model), tmp_path)
-    with pytest.raises(ValueError, match="deploy form of cost_tiny, which `stzoo.load"):
+    with pytest.raises(ValueError, match="fused cost_tiny. Use `stzoo.load"):
         stzoo.cost_tiny(pretrained=tmp_path)

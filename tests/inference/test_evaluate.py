@@ -15,6 +15,7 @@ from PIL import Image
 import stzoo
 from stzoo.data import motions
 from stzoo.data.datasets import Videos
+from stzoo.data.reading import Reading
 from stzoo.data.transforms import clip_views
 from stzoo.inference import evaluate as evaluation
 from stzoo.inference import parts, views
@@ -73,8 +74,8 @@ def test_a_model_from_elsewhere_is_refused():
     with pytest.raises(ValueError) as error:
         stzoo.predict(keras.Sequential(name="mine"), "video.mp4")
     assert str(error.value) == (
-        "The model 'mine' does not say how videos are prepared for it. Build or "
-        "load it with stzoo."
+        "The model 'mine' was not built by stzoo, so the preparation of its videos is "
+        "unknown. Build or load it with stzoo."
     )
 
 
@@ -206,7 +207,8 @@ def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch, caplog):
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"evaluation.json", "classes.csv"}
     assert caplog.messages == [
-        'No confusion.png: it needs `pip install "stzoo[plots]"`.'
+        "confusion.png was not written, because matplotlib is not installed. Install "
+        'it with `pip install "stzoo[plots]"`.'
     ]
 
 
@@ -304,7 +306,12 @@ def test_evaluation_of_a_model_of_brightness(lights, tmp_path, kept):
 
     folder = tmp_path / "kept" if kept else None
     found = evaluation.evaluate(
-        model, lights, views="1x3", folder=folder, num_workers=2, progress=progress
+        model,
+        lights,
+        views="1x3",
+        folder=folder,
+        reading=Reading(num_workers=2),
+        progress=progress,
     )
     assert found.confusion.tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 1]]
     assert (found.videos, found.top1, found.views) == (5, 3 / 5, "1x3")
@@ -324,14 +331,14 @@ def test_evaluation_of_a_model_of_brightness(lights, tmp_path, kept):
 def test_videos_are_read_as_is_asked(lights, monkeypatch):
     seen = []
 
-    def map_videos(function, paths, clip, reading):
-        seen.append((reading.views, reading.num_workers, reading.sample_fps))
-        return views.map_videos(function, paths, clip, reading)
+    def map_videos(function, paths, clip, asked, reading):
+        seen.append((asked, reading.num_workers, reading.sample_fps))
+        return views.map_videos(function, paths, clip, asked, reading)
 
     monkeypatch.setattr(evaluation, "map_videos", map_videos)
     evaluation.evaluate(Bright(), lights)
-    evaluation.evaluate(Bright(), lights, views="2x1", num_workers=3)
-    message = refused(Bright(), lights, sample_fps=5)
+    evaluation.evaluate(Bright(), lights, views="2x1", reading=Reading(num_workers=3))
+    message = refused(Bright(), lights, reading=Reading(sample_fps=5))
     assert "has no frame rate" in message, "which a folder of frames does not have"
     assert seen == [("1x1", 4, None), ("2x1", 3, None), ("1x1", 4, 5)]
 
@@ -390,26 +397,26 @@ def refused(model, videos, **kwargs):
 def test_what_cannot_be_evaluated(lights, tmp_path):
     unlabelled = dataclasses.replace(lights, labels=())
     assert refused(Bright(), unlabelled) == (
-        "The videos have no classes, so nothing can be measured."
+        "The videos have no labels, so a model cannot be evaluated."
     )
     four = Bright(labels=("grey", "dark", "bright", "white"), classes=4)
     assert refused(four, lights) == (
-        "The classes of the videos are not those of the model, in its order. Read the "
-        "videos with classes=model.stzoo.labels. Videos: dark, grey, bright. "
+        "The classes of the videos must be those of the model, in the same order. Read "
+        "the videos with classes=model.stzoo.labels. Videos: dark, grey, bright. "
         "Model: grey, dark, bright, ... (4)."
     )
     assert refused(Bright(classes=4), lights) == (
-        "The videos are of 3 classes, the model of 4."
+        "The videos have 3 classes, but the model has 4."
     )
     assert refused(Bright(), lights, engine="ray") == (
-        "engine='ray' computes parts: it needs a folder."
+        "engine='ray' needs a folder. Pass folder=..."
     )
     assert refused(Bright(), lights, folder=tmp_path / "kept", engine="spark") == (
         "engine must be one of ('local', 'ray'). Received: 'spark'."
     )
     broken = Videos(lights.paths[2:3], (0,), lights.classes)
     message = refused(Bright(), broken)
-    assert message.startswith("No video could be decoded. The first: ")
+    assert message.startswith("No video could be decoded. The first error: ")
     assert "broken.mp4" in message
     assert not (tmp_path / "kept").exists()
 

@@ -191,19 +191,19 @@ def test_after_an_interruption_the_rest_is_done(model, videos, tmp_path):
 
 def test_another_extraction_is_not_mixed_in(model, videos, tmp_path):
     extract(model, videos, tmp_path)
-    with pytest.raises(ValueError, match="it differs in views"):
+    with pytest.raises(ValueError, match="with different views"):
         extract(model, videos, tmp_path, views="2x1")
     other = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
-    with pytest.raises(ValueError, match="it differs in weights"):
+    with pytest.raises(ValueError, match="with different weights"):
         extract(other, videos, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (dict(layer="pool9"), "has no layer 'pool9'. The last ones"),
+        (dict(layer="pool9"), "has no layer 'pool9'. Its last layers"),
         (dict(format="csv"), '"npz" or "parquet"'),
-        (dict(shard=(2, 2)), "shard is a number from 0"),
+        (dict(shard=(2, 2)), "shard must be the index of a shard"),
     ],
 )
 def test_what_cannot_be_done_writes_nothing(model, videos, tmp_path, wrong, message):

@@ -80,8 +80,8 @@ def means(cluster, model, videos, tmp_path):
     def means(dies):
         calls = tmp_path / f"{dies}"
         calls.mkdir()
-        reading = Reading("4x2", num_workers=2)  # one worker
-        job = Job(colours(calls, dies), 3, model.stzoo.clip, reading, run={})
+        reading = Reading(num_workers=2)  # one worker
+        job = Job(colours(calls, dies), 3, model.stzoo.clip, reading, {}, "4x2")
         return compute_parts(job, videos, tmp_path / "parts", engine="ray")
 
     return means

@@ -161,8 +161,11 @@ def test_pyramid_splits_the_clip(sizes, tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SpatiotemporalCompactBilinear(0), "dim must be a whole number from 1"),
-        (lambda: SpatiotemporalCompactBilinear(8, seed=-1), "seed must be a whole"),
+        (
+            lambda: SpatiotemporalCompactBilinear(0),
+            "dim must be an integer, at least 1",
+        ),
+        (lambda: SpatiotemporalCompactBilinear(8, seed=-1), "seed must be an integer"),
         (
             lambda: SpatiotemporalCompactBilinear(8)(arrays(4)),
             "two or more inputs.* Received: \\(2, 1, 3, 4, 4\\)",

@@ -140,7 +140,7 @@ def test_c2d_is_invariant_to_the_reversal_of_frames():
         ({"input_shape": (1, 64, 64, 3)}, "needs 2 or more"),
         ({"input_shape": (64, 64, 3)}, "frames, height, width, channels"),
         ({"input_shape": (8, 64, 64, 4)}, "has 4 channels"),
-        ({"input_shape": (0, 64, 64, 3)}, "frames must be a whole number from 1"),
+        ({"input_shape": (0, 64, 64, 3)}, "frames must be an integer from 1"),
         ({"classes": 0}, "classes must be"),
     ],
     ids=str,

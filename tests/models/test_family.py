@@ -64,7 +64,7 @@ def test_shared_arguments_are_used(name, graphs):
     assert model.name == "mine"
     assert model.stzoo.classes == 7
     assert model.stzoo.clip.shape == shape
-    with pytest.raises(ValueError, match="'nothing' is no tag of " + name):
+    with pytest.raises(ValueError, match="'nothing' is not a tag of " + name):
         zoo.BUILDERS[name](pretrained="nothing")
 
 

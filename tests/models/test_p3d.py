@@ -190,7 +190,7 @@ def test_model_satisfies_the_contract_of_keras(semantics, tmp_path):
         ({"blocks": "D"}, "blocks must be one of 'ABC', 'A', 'B', 'C'. Received: 'D'"),
         ({"modality": "sound"}, "modality must be one of 'rgb', 'flow'"),
         ({"semantics": "code"}, "semantics must be one of 'paper', 'caffe', 'port'"),
-        ({"modality": "flow"}, "has 3 channels, but the preparation is for 2"),
+        ({"modality": "flow"}, "has 3 channels, but the model has 2"),
     ],
     ids=str,
 )

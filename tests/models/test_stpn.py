@@ -234,7 +234,7 @@ def test_weights_of_other_kinds_are_refused(hub, tmp_path):
         ({"input_shape": (None, 32, 32, 5)}, "a multiple of 2 frames"),
         (
             {"input_shape": (6, 32, 32, 3)},
-            "has 3 channels, but the preparation is for 5",
+            "has 3 channels, but the model has 5",
         ),
         (
             {"fusions": ("concatenation", "compact_bilinear", "sum")},

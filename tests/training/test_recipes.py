@@ -155,7 +155,7 @@ def test_another_batch_size_keeps_the_number_of_clips():
 
 
 LENGTH = "Recipe mine: give the length in epochs or in iterations. Received: "
-COUNT = "Recipe mine: {} must be a whole number from 1. Received: {}."
+COUNT = "Recipe mine: {} must be an integer, at least 1. Received: {}."
 SHARES = (
     "Recipe mine: milestones and warmup are fractions of the training, between 0 and "
     "1. Received: {}, {}."
