@@ -1,6 +1,7 @@
-"""What every layer and every model must pass, and gradients on any backend."""
+"""Checks for all layers and models, gradients on any backend, and helpers for files."""
 
 import contextlib
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -167,3 +168,16 @@ def close(answer, expected, tolerance=1e-5):
 
 def numpy(tensor):
     return np.array(ops.convert_to_numpy(tensor))
+
+
+def touch(folder, *names):
+    """Creates empty files for videos, since their content is not read."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"a video")
+
+
+def names(videos, folder):
+    """Returns the paths of videos relative to a folder."""
+    return [Path(path).relative_to(folder).as_posix() for path in videos.paths]

@@ -93,14 +93,14 @@ def predict(videos, name, top, views, sample_fps, num_workers, as_json):
 
 def _found(videos):
     """Returns all requested videos, including those of folders and patterns."""
-    from stzoo.data import datasets
+    from stzoo.data import folders
 
     found = []
     for video in videos:
         if not files.is_url(video) and not os.path.lexists(video):
             found += sorted(glob.glob(video, recursive=True)) or [video]
-        elif not files.is_video(video) and datasets.videos_within(video):
-            found += datasets.videos_within(video)
+        elif not files.is_video(video) and folders.videos_within(video):
+            found += folders.videos_within(video)
         else:
             found.append(video)
     return found

@@ -5,17 +5,13 @@ of each line, and a dict from the names of the classes to their numbers if a fil
 to the list has them, or `None`. `stzoo.data.datasets.read` checks the entries.
 """
 
-import codecs
-import csv
 import fnmatch
 import functools
-import io
-import json
 import posixpath
 import re
 from typing import NamedTuple
 
-from stzoo.data import files
+from stzoo.data import files, tables
 
 # Names of the column of videos. `file_name` is from Hugging Face's VideoFolder,
 # `video_id` from Jester as Qualcomm distributes it.
@@ -23,12 +19,6 @@ HEADER = (
     *("path", "video", "file", "filename", "video_path"),
     *("file_name", "file_path", "filepath", "video_name", "video_id"),
 )
-MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark is its prefix
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 NUMBERED = re.compile(r"\d+(;.*)?")  # Jester, Something-Something v1
 RAWFRAMES = re.compile(r"(.*?\S)((\s+\d+){2,})")
 SUFFIX = "|".join(map(re.escape, files.VIDEOS))
@@ -68,7 +58,7 @@ def detect(path):
     if re.search(r"_test_split[\d*?]\.txt$", path):
         return "hmdb51"
     if path.endswith(".json"):
-        _, first = next(_records(path), ("", {"id": None}))
+        _, first = next(tables.records(path), ("", {"id": None}))
         if "vid_name" not in first and "id" not in first:
             keys = ", ".join(list(first)[:5]) or "nothing"
             raise ValueError(
@@ -77,7 +67,7 @@ def detect(path):
                 f"{keys}. Write a CSV with the columns path and label instead."
             )
         return "diving48" if "vid_name" in first else "something_v2"
-    _, first = next(lines(path), (0, ""))
+    _, first = next(tables.lines(path), (0, ""))
     if "youtube_id" in first and "time_start" in first:
         return "kinetics"
     if NUMBERED.fullmatch(first):
@@ -99,13 +89,13 @@ def read_list(path, label=None):
         path: string, path or URL of the file.
         label: string, the column of the class, if there are several candidates.
     """
-    _, first = next(lines(path), (0, ""))
+    _, first = next(tables.lines(path), (0, ""))
     separator = next((mark for mark in "\t,;" if mark in first), None)
     if separator is None or SPACED.fullmatch(first):
-        rows = ((number, _split_at_space(line)) for number, line in lines(path))
+        rows = ((number, _split_at_space(line)) for number, line in tables.lines(path))
         return (_entry(path, row, 0, 1) for row in rows), None
-    rows = _rows(path, separator)
-    columns = [cell.lower() for cell in next(_rows(path, separator))[1]]
+    rows = tables.rows(path, separator)
+    columns = [cell.lower() for cell in next(tables.rows(path, separator))[1]]
     video = next((name for name in HEADER if name in columns), None)
     if video is None:
         if label is not None:
@@ -143,7 +133,7 @@ def read_rawframes(path):
     A video is a whole folder: with an offset, the folder must have only these frames.
     `subject 1 0` can also be a video `subject 1` of class 0, if there is no `subject`.
     """
-    matches = {n: RAWFRAMES.fullmatch(line) for n, line in lines(path)}
+    matches = {n: RAWFRAMES.fullmatch(line) for n, line in tables.lines(path)}
     counts = [len(match[2].split()) for match in matches.values() if match]
     columns = min(counts, default=2)
 
@@ -166,7 +156,7 @@ def read_rawframes(path):
         names = (cells[0], line.rsplit(None, 1)[0]) if columns == 2 else (cells[0],)
         return Entry(where, names, cells[-1], problem=problem, frames=frames)
 
-    return (entry(*line) for line in lines(path)), None
+    return (entry(*line) for line in tables.lines(path)), None
 
 
 def read_kinetics(path):
@@ -188,7 +178,7 @@ def read_kinetics(path):
         names = (*(f"{folder}/{name}" for folder in folders), name)
         return Entry(where, names, label, row.get("split"))
 
-    rows = _rows(path, ",")
+    rows = tables.rows(path, ",")
     _, header = next(rows)
     entries = (
         entry(number, dict(zip(header, row, strict=False))) for number, row in rows
@@ -209,8 +199,8 @@ def read_moments_in_time(path):
         names = (row[0], f"training/{row[0]}", f"validation/{row[0]}")
         return Entry(where, names, row[1])
 
-    classes = read_classes(categories) if categories else None
-    return (entry(*row) for row in _rows(path, ",")), classes
+    classes = tables.read_classes(categories) if categories else None
+    return (entry(*row) for row in tables.rows(path, ",")), classes
 
 
 def read_ucf101(path):
@@ -218,7 +208,7 @@ def read_ucf101(path):
     `classInd.txt`. It is missing in `testlist`.
     """
     index = _beside(path, "classInd.txt")
-    numbers = read_classes(index) if index else None
+    numbers = tables.read_classes(index) if index else None
 
     def entry(number, line):
         video, _, index = line.partition(" ")
@@ -227,7 +217,7 @@ def read_ucf101(path):
             problem = f"{index} is not the number of {label} in classInd.txt"
         return Entry(f"{path}, line {number}", (video,), label, problem=problem)
 
-    return (entry(*line) for line in lines(path)), numbers
+    return (entry(*line) for line in tables.lines(path)), numbers
 
 
 def read_hmdb51(path):
@@ -243,7 +233,7 @@ def read_hmdb51(path):
     def entries():
         for name in names:
             label = re.sub(r"_test_split\d\.txt$", "", name)
-            for number, line in lines(files.join(folder, name)):
+            for number, line in tables.lines(files.join(folder, name)):
                 video, _, split = line.partition(" ")
                 yield Entry(
                     f"{name}, line {number}",
@@ -266,8 +256,8 @@ def read_something_v1(path, classes="something-something-v1-labels.csv"):
         video, _, label = line.partition(";")
         return Entry(f"{path}, line {number}", (video,), label or None)
 
-    names = read_classes(labels) if labels else None
-    return (entry(*line) for line in lines(path)), names
+    names = tables.read_classes(labels) if labels else None
+    return (entry(*line) for line in tables.lines(path)), names
 
 
 read_jester = functools.partial(read_something_v1, classes="jester-v1-labels.csv")
@@ -291,8 +281,8 @@ def read_something_v2(path):
             return Entry(where, (str(record["id"]),), label)
         return Entry(where, (), None, problem=problem)
 
-    classes = read_classes(labels) if labels else None
-    return (entry(*record) for record in _records(path)), classes
+    classes = tables.read_classes(labels) if labels else None
+    return (entry(*record) for record in tables.records(path)), classes
 
 
 def read_diving48(path):
@@ -309,47 +299,8 @@ def read_diving48(path):
         label = None if label is None else str(label)
         return Entry(where, (video,), label, problem=problem)
 
-    classes = read_classes(vocabulary) if vocabulary else None
-    return (entry(*record) for record in _records(path)), classes
-
-
-def read_classes(path):
-    """Reads a file of classes.
-
-    Args:
-        path: string, path or URL of a file with one name per line, optionally with its
-            number before it (`1 Archery`) or after it (`clapping,0`), or of a JSON file
-            with a list or a dict.
-
-    Returns:
-        Dict from the names of the classes to their numbers, sorted by number. Numbers
-        start at 0, or at 1 if the file says so.
-
-    Raises:
-        ValueError: a class is listed twice, or the numbers are not consecutive.
-    """
-    if path.endswith(".json"):
-        content = _json(path)
-        if isinstance(content, dict):
-            if all(str(name).isdecimal() for name in content):
-                content = {name: number for number, name in content.items()}
-            return _ordered(path, list(content), list(content.values()))
-        if not isinstance(content, list):
-            raise ValueError(
-                f"{path}: expected a list or a dict of classes. Received: {content!r}."
-            )
-        names = [" ".join(n) if isinstance(n, list) else str(n) for n in content]
-        return _ordered(path, names)
-    names = [line for _, line in lines(path)]
-    for pattern in (
-        r"(?P<number>\d+)[\s,;]+(?P<name>.*)",
-        r"(?P<name>.*),\s*(?P<number>\d+)",
-    ):
-        found = [re.fullmatch(pattern, name) for name in names]
-        if all(found):
-            columns = ([match[key] for match in found] for key in ("name", "number"))
-            return _ordered(path, *columns)
-    return _ordered(path, names)
+    classes = tables.read_classes(vocabulary) if vocabulary else None
+    return (entry(*record) for record in tables.records(path)), classes
 
 
 READERS = {
@@ -364,82 +315,6 @@ READERS = {
     "jester": read_jester,
     "diving48": read_diving48,
 }
-
-
-def text(path):
-    """Reads a text file in UTF-8, or in UTF-16 with a byte-order mark.
-
-    Raises:
-        ValueError: it has another encoding. The error has the line of the first wrong
-            byte.
-    """
-    with files.open_bytes(path) as file:
-        content = file.read()
-    codec = next((MARKS[mark] for mark in MARKS if content.startswith(mark)), "utf-8")
-    name = codec.upper()
-    try:
-        found, end = content.decode(codec), None
-    except UnicodeDecodeError as error:
-        found, end = content[: error.start].decode(codec, "ignore"), error.start
-        wrong = f"the byte 0x{content[end]:02x} is not {name}"
-    if end is None and "\0" in found:
-        found, end = found[: found.index("\0")], 0
-        wrong = "there is a zero byte, which is not text"
-    if end is not None:
-        number = len(re.split(r"\r\n|\r|\n", found))
-        raise ValueError(
-            f"{path}, line {number}: {wrong}. Save the list as a text file in UTF-8, "
-            'or in a spreadsheet program as "CSV UTF-8".'
-        )
-    return found.removeprefix("\ufeff")
-
-
-def lines(path):
-    """Yields `(number, line)` for all lines that are not empty."""
-    for number, line in enumerate(io.StringIO(text(path), newline=""), 1):
-        if line.strip():
-            yield number, line.strip()
-
-
-def _rows(path, separator):
-    """Yields `(number, cells)`; a quoted cell may go over several lines."""
-    # Otherwise spaces after the closing quote of a line would be part of the cell.
-    blank = " \r\n" if separator == "\t" else " \t\r\n"
-    stripped = (
-        line.rstrip(blank) + "\n" for line in io.StringIO(text(path), newline="")
-    )
-    rows = csv.reader(stripped, delimiter=separator, skipinitialspace=True, strict=True)
-    while True:
-        number = rows.line_num + 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise ValueError(
-                f"{path}, line {number}: this is not CSV ({error}). A cell that begins "
-                "with a quote must end with one. Quotes within must be doubled."
-            ) from None
-        if any(row):
-            yield number, [cell.strip() for cell in row]
-
-
-def _records(path):
-    """Yields `(file and line, object)` for the objects in a list in JSON."""
-    content = text(path)
-    decoder, mark = json.JSONDecoder(), re.compile(r"[\s,\[\]]*")
-    at, number, counted = mark.match(content).end(), 1, 0
-    while at < len(content):
-        number, counted = number + content.count("\n", counted, at), at
-        where = f"{path}, line {number}"
-        try:
-            record, at = decoder.raw_decode(content, at)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: this is not JSON ({error.msg}).") from None
-        if not isinstance(record, dict):
-            raise ValueError(f"{where}: expected an object. Received: {record!r}.")
-        yield where, record
-        at = mark.match(content, at).end()
 
 
 def _entry(path, row, video, label, split=-1, width=None):
@@ -475,36 +350,6 @@ def _split_at_space(line):
         video, _, label = line.rpartition(" ")
         cells = (video, label) if video else (line,)
     return [re.sub(r'^"(.*)"$', r"\1", cell.strip()) for cell in cells]
-
-
-def _json(path):
-    try:
-        return json.loads(text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}, line {error.lineno}: this is not JSON ({error.msg})."
-        ) from None
-
-
-def _ordered(path, names, numbers=None):
-    """Returns a dict of names and numbers, which must be 0, 1, 2... or 1, 2, 3..."""
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{path}: the class {twice!r} is listed twice.")
-    if numbers is None:
-        return {name: number for number, name in enumerate(names)}
-    if not all(str(number).isdecimal() for number in numbers):
-        wrong = next(number for number in numbers if not str(number).isdecimal())
-        raise ValueError(f"{path}: {wrong!r} is not the number of a class.")
-    numbered = sorted(
-        (int(number), name) for number, name in zip(numbers, names, strict=True)
-    )
-    first = min(numbered)[0] if numbered else 0
-    if [n for n, _ in numbered] != list(range(first, first + len(names))) or first > 1:
-        raise ValueError(
-            f"{path}: the numbers of the classes must be consecutive, from 0 or 1."
-        )
-    return {name: number for number, name in numbered}
 
 
 def _beside(path, *names):

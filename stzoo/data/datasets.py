@@ -7,8 +7,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
-from stzoo.data import annotations, files
-from stzoo.data.annotations import Entry
+from stzoo.data import annotations, files, folders, tables
 
 logger = logging.getLogger("stzoo")
 INDEXED = ("list", "rawframes", "diving48")  # formats in which a label can be an index
@@ -100,13 +99,14 @@ def read(
     """
     source = os.fspath(source)
     if isinstance(classes, str | os.PathLike):
-        classes = annotations.read_classes(os.fspath(classes))
-    if _is_folder(source):
-        root, entries, known, format = source, _folder_entries(source), None, "folder"
+        classes = tables.read_classes(os.fspath(classes))
+    if folders.is_folder(source):
+        format, root, known = "folder", source, None
+        entries = folders.folder_entries(source)
     else:
         format, (entries, known) = _list_entries(source, format, label, split)
         root = files.split(source)[0] if root is None else os.fspath(root)
-        if root and not _is_folder(root):
+        if root and not folders.is_folder(root):
             raise FileNotFoundError(f"There is no folder {root}. Check `root`.")
     entries = [
         entry._replace(label=entry.label and _composed(entry.label))
@@ -146,32 +146,6 @@ def _list_entries(source, format, label, split):
     return format, reader(source) if label is None else reader(source, label)
 
 
-def videos_within(folder):
-    """Lists the videos in a folder and its subfolders, sorted by name.
-
-    A folder with images but no videos is one video. Hidden files are ignored.
-
-    Args:
-        folder: path of a local folder.
-
-    Returns:
-        List of paths.
-    """
-    found = []
-    for path, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        videos = [n for n in sorted(names) if files.is_video(n) and n[0] != "."]
-        found += [os.path.join(path, name) for name in videos]
-        if not (videos or folders) and is_folder_of_frames(path):
-            found.append(path)
-    return found
-
-
-def is_folder_of_frames(path):
-    """Returns whether a folder is one video: it has images, no videos, no folders."""
-    return _are_frames(_contents(path))
-
-
 def _checked(source, root, entries, classes, numbers, skip):
     """Returns the videos of good entries, and the problems of the others."""
     listings, seen, problems, counts = {}, {}, [], Counter()
@@ -196,7 +170,7 @@ def _checked(source, root, entries, classes, numbers, skip):
             report("unlabelled", entry, f"{path} has no class")
         elif labelled and label is None:
             text = f"{entry.label!r} is not one of the {len(classes)} classes"
-            report("of another class", entry, f"{text}: {_shown(list(numbers))}")
+            report("of another class", entry, f"{text}: {folders.shown(list(numbers))}")
         elif entry.frames not in (None, images := _images(path, entry.frames)):
             text = f"{path} has {images} images, but the list says {entry.frames}"
             report("of another length", entry, text)
@@ -226,10 +200,10 @@ def _tell(source, total, problems, counts, skip):
 
 def _summary(videos, meaning):
     """Summarises the videos on one line."""
-    folders = sum(not files.is_video(path) for path in videos.paths)
+    of_frames = sum(not files.is_video(path) for path in videos.paths)
     text = f"{len(videos)} videos"
-    if folders:
-        text += f" ({folders} of them folders of frames)"
+    if of_frames:
+        text += f" ({of_frames} of them folders of frames)"
     if not videos.labels:
         return f"{text} without labels."
     empty = len(videos.classes) - len(set(videos.labels))
@@ -277,10 +251,6 @@ def _numbers(entries, classes, format):
     )
 
 
-def _shown(names):
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-
-
 def _find(root, names, listings):
     """Finds the first of several names that exists, with or without its suffix.
 
@@ -319,86 +289,3 @@ def _spellings(name):
 def _images(path, wanted):
     """Returns the number of images in a folder, if `wanted`."""
     return None if wanted is None else sum(map(files.is_image, files.listing(path)))
-
-
-def _is_folder(path):
-    if files.is_url(path):
-        return bool(files.listing(path))
-    return os.path.isdir(path)
-
-
-def _folder_entries(root):
-    """Lists the videos in a folder, or in its class folders."""
-    direct, folders, others = _contents(root)
-    inside = {name: _contents(files.join(root, name)) for name in folders}
-    classes = [name for name, (videos, below, _) in inside.items() if videos or below]
-    frames = [name for name in inside if _are_frames(inside[name])]
-    if direct and classes:
-        raise ValueError(
-            f"{root} has videos ({_shown(direct)}) next to folders of videos "
-            f"({_shown(classes)}). Pass a folder with a folder of videos for each "
-            "class, or with videos only."
-        )
-    if is_folder_of_frames(root):
-        raise ValueError(
-            f"{root} has only images, so it is one video, as a folder of frames. Pass "
-            "its parent folder."
-        )
-    if direct or frames and not classes:
-        empty = [name for name in folders if name not in frames]
-        entries = [Entry(root, (name,), None) for name in sorted([*direct, *frames])]
-        _tell_ignored(root, [*others, *empty])
-        return entries
-    entries = []
-    for name, contents in inside.items():
-        entries += _class_entries(root, name, contents, others)
-    _tell_ignored(root, others)
-    return entries
-
-
-def _class_entries(root, name, contents, ignored):
-    """Lists the videos in the folder of a class, and adds to the ignored names."""
-    videos, folders, others = contents
-    where = files.join(root, name)
-    if not videos and not folders:
-        problem = "this folder has no videos"
-        if _are_frames(contents):
-            problem += (
-                ", only images. Frames of a video need a folder within the class folder"
-            )
-        return [Entry(where, (), None, problem=problem)]
-    entries = [Entry(where, (f"{name}/{video}",), name) for video in videos]
-    ignored += [f"{name}/{other}" for other in others]
-    for folder in folders:
-        below = _contents(files.join(where, folder))
-        if _are_frames(below):
-            entries.append(Entry(where, (f"{name}/{folder}",), name))
-            continue
-        problem = f"the folder {folder} has no frames"
-        if below[0] or below[1]:
-            problem = (
-                f"the folder {folder} has {_shown(below[0] or below[1])}. The folder "
-                "of a class can have videos and folders of frames, but no folders of "
-                f"videos. If its folders are the classes, pass {where}"
-            )
-        entries.append(Entry(where, (), None, problem=problem))
-    return sorted(entries, key=lambda entry: entry.names)
-
-
-def _contents(folder):
-    """Lists the videos, folders and other files of a folder that are not hidden."""
-    there = {n: d for n, d in sorted(files.listing(folder).items()) if n[0] != "."}
-    folders = [name for name, is_folder in there.items() if is_folder]
-    videos = [n for n in there if n not in folders and files.is_video(n)]
-    return videos, folders, [n for n in there if n not in folders and n not in videos]
-
-
-def _are_frames(contents):
-    videos, folders, others = contents
-    return not videos and not folders and any(map(files.is_image, others))
-
-
-def _tell_ignored(root, names):
-    if names:
-        number = len(names)
-        logger.warning("%s: %d files are not videos: %s", root, number, _shown(names))

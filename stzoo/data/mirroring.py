@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 
-from stzoo.data import annotations
+from stzoo.data import tables
 
 # Each word and its opposite: English, German and Dutch, French, Spanish, Italian,
 # Portuguese, Chinese and Japanese. Single letters are left out: in sign language, L
@@ -169,7 +169,7 @@ def _given(classes, given):
 
 def _read_pairs(path):
     """Yields `(file and line, names)`."""
-    for number, line in annotations.lines(path):
+    for number, line in tables.lines(path):
         separator = next((mark for mark in "\t;," if mark in line), " ")
         where = f"{path}, line {number}"
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stzoo.data import datasets, files, motions
+from stzoo.data import datasets, files, folders, motions
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import clip_views
 from stzoo.data.writer import write_video
@@ -139,7 +139,7 @@ def of_video(model, folder, video, layer=None, label=None):
 
 def is_video(source):
     """Returns whether a path is one video: a file, or a folder of frames."""
-    return files.is_video(source) or datasets.is_folder_of_frames(source)
+    return files.is_video(source) or folders.is_folder_of_frames(source)
 
 
 def _of_model(videos, source, config):
