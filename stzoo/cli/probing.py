@@ -27,6 +27,7 @@ def probe(*, name, out, views, num_workers, skip, **chosen):
     that were cut from one video should be in one video, or it is too high.
     """
     from stzoo.cli.training import read_both
+    from stzoo.data.reading import Reading
     from stzoo.training.probe import probe
 
     data = {key: chosen[key] for key in ("source", "root", "format", "label", "split")}
@@ -37,7 +38,9 @@ def probe(*, name, out, views, num_workers, skip, **chosen):
             advice=options.OFFLINE if name == options.GENERAL else "",
             classes=len(train.classes) or None,
         )
-        found = probe(model, train, out, validation, views, num_workers, track)
+        reading = Reading(num_workers, skip=skip)
+        how = {"reading": reading, "progress": track}
+        found = probe(model, train, out, validation, views, **how)
     _show(found)
     click.echo(f"Saved {out}.")
 

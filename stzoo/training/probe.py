@@ -15,6 +15,7 @@ import numpy as np
 
 from stzoo import writer
 from stzoo.data.files import printable
+from stzoo.data.reading import Reading
 from stzoo.data.splits import find_groups
 from stzoo.inference import metrics
 from stzoo.inference.extract import extract
@@ -83,7 +84,14 @@ class Probe:
 
 
 def probe(
-    model, train, folder, validation=None, views="3x1", num_workers=4, progress=iter
+    model,
+    train,
+    folder,
+    validation=None,
+    views="3x1",
+    *,
+    reading=Reading(),
+    progress=iter,
 ):
     """Fits a linear classifier to the features of a model.
 
@@ -98,7 +106,7 @@ def probe(
         folder: path. It is created if it does not exist.
         validation: `stzoo.data.datasets.Videos` with the same classes, or `None`.
         views: string, clips x crops, whose features are averaged.
-        num_workers: int, number of threads that decode.
+        reading: `stzoo.data.reading.Reading`, how videos are read.
         progress: function that takes the list of parts to be computed and yields them,
             for a progress bar.
 
@@ -118,8 +126,7 @@ def probe(
     >>> found.accuracy, found.advice
     """
     _check(model, train, validation)
-    folder, how = Path(folder), dict(views=views, num_workers=num_workers)
-    how["progress"] = progress
+    folder, how = Path(folder), dict(views=views, reading=reading, progress=progress)
     features, is_read, failed = _features(model, train, folder / "features", how)
     labels, groups = np.array(train.labels)[is_read], _groups(train)[is_read]
     fitted = fit_linear(features, labels, len(train.classes), groups)
