@@ -130,6 +130,6 @@ def _read(file):
             return load_file(url_cache.fetch(file))
         return READERS.get(Path(file).suffix, pytorch.read)(Path(file).read_bytes())
     except FileNotFoundError:
-        raise FileNotFoundError(f"{file} is missing.") from None
+        raise FileNotFoundError(f"There is no file {file}. Check the path.") from None
     except ValueError as error:
         raise ValueError(f"{file} cannot be read as a checkpoint: {error}.") from None

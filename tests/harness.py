@@ -63,31 +63,23 @@ def check_model(build, x, tmp_path):
     assert len(set(names)) == len(names)
     assert names == [variable.path for variable in half.weights]
     assert logits.dtype == "float32"
-    print(
-        "BF16",
-        names[0],
-        model.name,
-        np.abs(logits - answer).max(),
-        np.abs(answer).max(),
-        np.std(answer),
-    )
     assert np.abs(logits - answer).max() < 0.1 * np.abs(answer).max() + 0.1
 
     _check_fit(model, x, answer + 1)
 
 
 def ask(model, x):
-    """What a model answers, as an array, the soonest way."""
-    if keras.backend.backend() == "jax":  # compiles in any case
+    """Returns the outputs of a model as an array, in the fastest way."""
+    if keras.backend.backend() == "jax":  # a call without compilation is slow
         return model.predict(x, verbose=0)
     return numpy(model(x))
 
 
 def _check_fit(model, x, y):
-    """One step of `fit` reaches every weight and lowers the loss."""
+    """Checks that a step of `fit` changes all weights and reduces the loss."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0  # so that two steps see the same network
+            layer.rate = 0  # both steps need the same network
     before = [numpy(weight) for weight in model.trainable_weights]
     model.compile(keras.optimizers.SGD(1e-3), "mse")
     (first,) = model.fit(x, y, batch_size=len(x), verbose=0).history["loss"]
@@ -105,7 +97,7 @@ def _saved(model, tmp_path):
 
 
 def randomize(layer):
-    """Gates open, batch norms far from their initial state."""
+    """Sets random weights, with open gates and non-trivial batch norms."""
     rng = np.random.default_rng(0)
     for weight in layer.weights:
         values = rng.normal(size=weight.shape) * 0.3
@@ -115,14 +107,14 @@ def randomize(layer):
 
 
 def open_gate(layer):
-    """Opens a `GateShift` a little: closed, only its kernel would learn at first."""
+    """Opens a `GateShift` slightly, since a closed one has only a kernel gradient."""
     values = np.random.default_rng(0).normal(size=layer.kernel.shape)
     layer.kernel.assign(1e-4 * values)
 
 
 @contextlib.contextmanager
 def precision(policy):
-    """Keras' global policy, for a while."""
+    """Context manager that sets the global dtype policy of Keras."""
     old = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -132,7 +124,7 @@ def precision(policy):
 
 
 def gradients(function, *arrays):
-    """The gradients of the sum of `function(*arrays)`, as arrays."""
+    """Returns the gradients of the sum of `function(*arrays)`, as arrays."""
     match keras.backend.backend():
         case "tensorflow":
             import tensorflow as tf
@@ -159,7 +151,7 @@ def gradients(function, *arrays):
 
 
 def close(answer, expected, tolerance=1e-5):
-    """Equal to `tolerance`, relative to the largest number expected."""
+    """Asserts equality up to `tolerance`, relative to the largest expected number."""
     answer, expected = numpy(answer), numpy(expected)
     assert answer.shape == expected.shape
     worst = np.abs(answer - expected).max()

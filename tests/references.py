@@ -1,7 +1,8 @@
-"""Independent PyTorch references: what stzoo is compared with, written from the papers.
+"""Independent PyTorch references, written from the papers.
 
-The networks of the authors of CoST (hikvision-research/cost, on mmaction2 0.24), under
-mmaction2's names, and the image ResNet of torchvision, under torchvision's names.
+C2D, C3D and CoST are the networks of the authors of CoST (hikvision-research/cost, on
+mmaction2 0.24) with the names of mmaction2. The image ResNet has the names of
+torchvision.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def reference_cost(depths, width=64, classes=400, block="cost_b"):
-    """C2D, C3D or CoST as the authors' code builds it.
+    """Builds C2D, C3D or CoST like the code of the authors.
 
     Args:
         depths: tuple of 4 ints, blocks in each stage.
@@ -30,7 +31,7 @@ def reference_cost(depths, width=64, classes=400, block="cost_b"):
 
 
 def reference_resnet(depths, width=64, classes=1000):
-    """torchvision's ResNet with bottlenecks.
+    """Builds the ResNet of torchvision with bottlenecks.
 
     Returns:
         `torch.nn.Module` in evaluation mode, weights and statistics at random, from
@@ -40,7 +41,7 @@ def reference_resnet(depths, width=64, classes=1000):
 
 
 def logits(model, clips):
-    """What a reference answers to what a model of stzoo takes.
+    """Returns the outputs of a reference for the input of a model of stzoo.
 
     Args:
         model: `torch.nn.Module` of this file.
@@ -56,7 +57,7 @@ def logits(model, clips):
 
 
 def randomize(model, seed=0):
-    """Weights that keep signals alive, statistics of batch norm far from 0 and 1."""
+    """Sets random weights of a useful scale, and non-trivial batch norm statistics."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -68,10 +69,10 @@ def randomize(model, seed=0):
             elif name.endswith("alpha"):
                 tensor.copy_(noise)
             elif name.endswith((".fc1.weight", ".fc2.weight")):
-                # Coefficients between 0 and 1; a hard choice would amplify rounding.
+                # Soft coefficients. With 0 and 1, rounding errors would be amplified.
                 tensor.copy_(noise * 0.3 / len(tensor) ** 0.5)
             elif name.endswith(("conv3.bn.weight", "bn3.weight")):
-                tensor.copy_(0.5 + 0.1 * noise)  # or deep networks explode
+                tensor.copy_(0.5 + 0.1 * noise)  # otherwise deep networks overflow
             elif tensor.ndim == 1:
                 center = float(name.endswith("weight"))  # gammas around 1
                 tensor.copy_(center + 0.2 * noise)
@@ -124,7 +125,7 @@ class _CoSTb(_CoST):
 
 
 class _ConvModule(nn.Module):
-    """mmcv's convolution and batch norm."""
+    """The convolution and batch norm of mmcv."""
 
     def __init__(self, conv, filters):
         super().__init__()

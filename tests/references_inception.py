@@ -1,8 +1,8 @@
-"""Independent PyTorch references of TSN, TSM and GSM, under the names of their files.
+"""Independent PyTorch references of TSN, TSM and GSM, with the names of their files.
 
-BN-Inception and Inception v3 (Caffe's conversions) are written here as lines, `output =
-operation(input)`, as in the manifests of the original code; the ResNet is that of
-`references`. Frames join the batch and logits are averaged, as there.
+BN-Inception and Inception v3 (converted from Caffe) are lists of lines, `output =
+operation(input)`, like the manifests of the original code. The ResNet is from
+`references`. Frames are in the batch axis, and logits are averaged.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ BGR_MEAN = (104, 117, 128)
 
 
 def reference_tsn(backbone, width, classes, gates=(), shifts=None, module=None):
-    """TSN, GSM, CSTM or TSM, weights and statistics at random.
+    """Builds TSN, GSM, CSTM or TSM with random weights and statistics.
 
     Args:
         backbone: `"bn_inception"` or `"inception_v3"`, with the names of GSM's and
@@ -40,15 +40,15 @@ def reference_tsn(backbone, width, classes, gates=(), shifts=None, module=None):
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if name.endswith(("conv3D.weight", "fc1.weight", "fc2.weight")):
-                tensor *= 0.02  # soft choices: a hard one would amplify rounding
+                tensor *= 0.02  # soft choices, since hard ones amplify rounding errors
     return model
 
 
 def logits(model, clips):
-    """What a reference answers to what a model of stzoo takes.
+    """Returns the outputs of a reference for the input of a model of stzoo.
 
     Args:
-        model: what `reference_tsn` returns.
+        model: the result of `reference_tsn`.
         clips: array `(batch, frames, height, width, 3)`, RGB of 0 to 255.
     """
     x = np.asarray(clips, "float64")
@@ -62,7 +62,7 @@ def logits(model, clips):
 
 
 def load(model, reference, key_map=()):
-    """Puts the reference's weights into a model, all of them.
+    """Assigns all weights of a reference to a model.
 
     Args:
         key_map: pairs for `stzoo.weights.convert.convert`, after those of the line.
@@ -104,7 +104,7 @@ class _Video(nn.Module):
 
 
 def _shift(x, frames, divisor=8):
-    """TSM on frames that are in the batch."""
+    """The shift of TSM, for frames in the batch axis."""
     x = x.view(-1, frames, *x.shape[1:])
     fold = x.shape[2] // divisor
     y = torch.zeros_like(x)
@@ -150,7 +150,7 @@ class _Gate(nn.Module):
 
 
 class CSTM(nn.Module):
-    """A 3D convolution and a gated or plain shift, added or weighed."""
+    """A 3D convolution and a gated or plain shift, added or fused by attention."""
 
     def __init__(self, channels, fusion="attention", shift="gate", reduction=4):
         super().__init__()

@@ -1,7 +1,8 @@
-"""P3D in PyTorch, under the names of the well-known port, and its other dialects.
+"""An independent PyTorch reference of P3D, and its checkpoints in other formats.
 
-Written from the paper's Figure 3 and the authors' prototxt files; `semantics="port"`
-computes what https://github.com/qijiezhao/pseudo-3d-pytorch does.
+It is written from Figure 3 of the paper and the prototxt files of the authors. Names,
+and the results of `semantics="port"`, are those of the PyTorch port
+https://github.com/qijiezhao/pseudo-3d-pytorch.
 """
 
 import numpy as np
@@ -14,16 +15,17 @@ from torch.nn import functional as F
 def reference_p3d(
     depths, width=64, classes=400, blocks="ABC", channels=3, semantics="paper"
 ):
-    """P3D, from normalised clips `(batch, channels, frames, height, width)` to logits.
+    """Builds P3D with random weights and statistics.
 
     Returns:
-        `torch.nn.Module` in evaluation mode, weights and statistics at random.
+        `torch.nn.Module` in evaluation mode, from normalised clips
+        `(batch, channels, frames, height, width)` to logits.
     """
     return randomize(_P3D(depths, width, classes, blocks, channels, semantics))
 
 
 def logits(model, clips, clip):
-    """What the reference answers to clips, prepared as `clip` says."""
+    """Returns the outputs of the reference for clips, prepared with `clip`."""
     x = (np.asarray(clips, "float64") - clip.mean) / clip.std
     x = x[..., ::-1] if clip.order == "BGR" else x
     x = torch.from_numpy(np.moveaxis(x, -1, 1).astype("float32"))
@@ -32,7 +34,7 @@ def logits(model, clips, clip):
 
 
 def gluon(state):
-    """The port's tensors under the names that GluonCV gives them."""
+    """Returns the tensors of the port with the names of GluonCV."""
     words = {"running_mean": "running_mean", "running_var": "running_var"}
     modules = {
         "conv1_custom": "conv1",
@@ -57,7 +59,7 @@ def gluon(state):
 
 
 def caffe(state, depths, head="fc_kinetics"):
-    """The port's tensors as Caffe's layers.
+    """Returns the tensors of the port as Caffe layers.
 
     Returns:
         List of tuples: name, type, list of arrays.

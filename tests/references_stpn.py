@@ -1,4 +1,4 @@
-"""An independent PyTorch reference of STPN, on torchvision's ResNet and VGG-16."""
+"""An independent PyTorch reference of STPN, with ResNet and VGG-16 of torchvision."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def reference_stpn(backbone, width, classes, length, snippets, dim, attention=64):
-    """STPN, weights and statistics at random.
+    """Builds STPN with random weights and statistics.
 
     Args:
         backbone: `"vgg16"`, or the depths of a ResNet.
@@ -29,10 +29,10 @@ def reference_stpn(backbone, width, classes, length, snippets, dim, attention=64
 
 
 def logits(model, clips):
-    """What a reference answers to RGB and flow.
+    """Returns the outputs of a reference for RGB and flow.
 
     Args:
-        model: what `reference_stpn` returns.
+        model: the result of `reference_stpn`.
         clips: array `(batch, frames, height, width, 5)`, of 0 to 255.
     """
     x = np.moveaxis(np.asarray(clips, "float64"), -1, 2)  # batch, frames, channels
@@ -49,7 +49,7 @@ def _tensor(array):
 
 
 class _Fusion(nn.Module):
-    """Algorithm 1, by scattering and a complex FFT; then unit mean square."""
+    """Algorithm 1, by scattering and a complex FFT, normalised to mean square 1."""
 
     def __init__(self, widths, dim):
         super().__init__()

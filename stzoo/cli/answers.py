@@ -44,13 +44,7 @@ def list_models(pattern, pretrained, unavailable, as_json):
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
-@click.option(
-    "--model",
-    "name",
-    default=options.GENERAL,
-    show_default=True,
-    help="NAME.TAG, a folder, or hf://organisation/repository@revision.",
-)
+@options.model(default=options.GENERAL, show_default=True)
 @click.option(
     "--top",
     default=5,

@@ -7,7 +7,7 @@ from stzoo.cli import options
 
 @click.command()
 @options.data
-@click.option("--model", "name", default=options.MODEL, show_default=True)
+@options.model(default=options.MODEL, show_default=True)
 @options.views
 @options.out(help="Folder for evaluation.json, classes.csv and confusion.png.")
 @click.option(
@@ -20,7 +20,10 @@ from stzoo.cli import options
 @options.engine
 @options.sample_fps
 def evaluate(*, name, views, out, push, engine, **data):
-    """Evaluate a model on DATA: accuracy, accuracy of each class, and confusion.
+    """Evaluate a model on DATA.
+
+    DATA is a folder or a list of labelled videos, see `stzoo finetune --help`. The
+    results are the accuracy, the accuracy of each class, and the confusion of classes.
 
     With --out, an interrupted evaluation resumes. With --push, the results are added to
     the model card on the Hub. The repository must have the evaluated weights.
@@ -53,8 +56,13 @@ def evaluate(*, name, views, out, push, engine, **data):
 
 @click.command()
 @options.data
-@click.option("--model", "name", default=options.MODEL, show_default=True)
-@click.option("--layer", default="avgpool", show_default=True)
+@options.model(default=options.MODEL, show_default=True)
+@click.option(
+    "--layer",
+    default="avgpool",
+    show_default=True,
+    help="Layer whose output is extracted.",
+)
 @options.views
 @options.out(required=True, help="Folder for the parts.")
 @click.option(
@@ -67,9 +75,10 @@ def evaluate(*, name, views, out, push, engine, **data):
 @options.engine
 @options.sample_fps
 def extract(*, name, layer, views, out, shard, parquet, engine, **data):
-    """Extract features of the videos in DATA, with 256 videos per file.
+    """Extract features of the videos in DATA.
 
-    An interrupted extraction resumes.
+    DATA is a folder or a list of videos, see `stzoo finetune --help`. Each output file
+    has the features of 256 videos. An interrupted extraction resumes.
     """
     from stzoo.data import datasets
     from stzoo.inference.extract import extract
@@ -90,7 +99,7 @@ def extract(*, name, layer, views, out, shard, parquet, engine, **data):
 @options.options(
     click.argument("source", required=False, metavar="[VIDEO|DATA]"), *options.reading
 )
-@click.option("--model", "name", default=options.MODEL, show_default=True)
+@options.model(default=options.MODEL, show_default=True)
 @options.out(
     default=".", show_default=True, help="Folder for pictures, table and video."
 )
@@ -99,7 +108,7 @@ def extract(*, name, layer, views, out, shard, parquet, engine, **data):
     "--class", "answer", help="For a VIDEO: class to explain. Default: the prediction."
 )
 def explain(*, source, name, out, layer, answer, num_workers, **data):
-    """Explain the prediction for a VIDEO, or what a model uses in DATA.
+    """Explain a prediction, or what a model uses in videos.
 
     For a VIDEO (a file or a folder of frames), write a filmstrip and a video that show
     the evidence for a class. For DATA, write a table and pictures of the contributions

@@ -13,8 +13,8 @@ MODEL = "cost_tiny.motions"  # included in the package
 DEMO = "cstm_tiny.motions"  # also included
 GENERAL = "tsm_resnet50.kinetics400"  # 400 everyday actions
 OFFLINE = (
-    f"Without a network, run `stzoo predict VIDEO` on a machine with a network, and "
-    "copy its cache (HF_HOME). Or choose another model with --model. "
+    f"Without a network, download {GENERAL} on another machine with `stzoo predict "
+    "VIDEO`, and copy its cache (HF_HOME). Or choose another model with --model. "
     f"`--model {MODEL}` is included in stzoo, but recognises only rendered motions."
 )
 
@@ -75,6 +75,12 @@ def options(*options):
     return decorate
 
 
+model = partial(
+    click.option,
+    "--model",
+    "name",
+    help="NAME.TAG, a folder, or hf://organisation/repository@revision.",
+)
 views = click.option(
     "--views",
     default="1x1",

@@ -18,9 +18,10 @@ from stzoo.cli import options
 @click.option("--revision", help="Branch. Default: main.")
 @click.option("--message", help="Commit message.")
 def push(folder, repository, private, revision, message):
-    """Upload the model in FOLDER to the Hub, with its card, in one commit.
+    """Upload the model in FOLDER to the Hub.
 
-    First log in with `hf auth login`, or set HF_TOKEN. The other commands can then use
+    The model and its card are uploaded in one commit. First log in with `hf auth
+    login`, or set HF_TOKEN. The other commands can then use
     --model hf://ORGANISATION/NAME.
     """
     import stzoo

@@ -10,17 +10,12 @@ from stzoo.cli import options
 
 @click.command()
 @options.data
-@click.option(
-    "--model",
-    "name",
-    required=True,
-    help="Initial weights: NAME.TAG, a folder, or hf://organisation/repository.",
-)
+@options.model(required=True)
 @click.option(
     "--recipe",
     required=True,
     type=options.Known("stzoo.training.recipes", "RECIPES"),
-    help="Training recipe, such as small_data.",
+    help="Training recipe, such as cost.",
 )
 @options.out(required=True, help="Folder for the model. An interrupted run resumes.")
 @click.option("--validation", help="Validation data, to choose the best epoch.")

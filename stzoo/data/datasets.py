@@ -178,7 +178,7 @@ def _checked(source, root, entries, classes, numbers, skip):
             seen[identity] = path, label, entry.where
     _tell(source, len(entries), problems, counts, skip)
     if not seen:
-        raise ValueError(f"{source} has no videos that exist.")
+        raise ValueError(f"{source} has no videos.")
     paths, labels, _ = zip(*seen.values(), strict=True)
     return Videos(paths, labels if labelled else (), classes, tuple(problems))
 

@@ -62,7 +62,7 @@ def test_other_containers(tmp_path):
         labels = ["--labels", tmp_path / "labels.txt", "--tag", "sports"]
         out = ("--out", tmp_path / "out")
         said = convert("c2d_tiny", tmp_path / file, *out, *SMALL, *labels)
-        assert "holds c2d_tiny for 3 classes" in said
+        assert "with 3 classes to" in said
         model = stzoo.load(tmp_path / "out")
         assert model.stzoo.labels == ("läuft", "springt", "fällt")
         assert model.stzoo.name == "c2d_tiny.sports"
@@ -102,7 +102,7 @@ def test_what_is_not_converted(tmp_path):
     (tmp_path / "text.safetensors").write_text("no checkpoint")
     (tmp_path / "two.txt").write_text("a\nb\n")
     cases = [
-        ("cost_tiny none.pth", "none.pth is missing"),
+        ("cost_tiny none.pth", "There is no file"),
         ("cost_tiny half.pth", "half.pth cannot be read as a checkpoint"),
         ("cost_tiny text.pth", "text.pth cannot be read as a checkpoint"),
         (
@@ -155,7 +155,7 @@ def test_what_is_not_converted(tmp_path):
         with pytest.raises(SystemExit) as info:
             convert(builder, "--out", out, *SMALL, *rest)
         # and nothing before it: no code has run, which would print
-        assert str(info.value).startswith("Not converted: "), line
+        assert str(info.value).startswith("The conversion failed: "), line
         assert message in str(info.value), line
         assert "\n" not in str(info.value), line
         assert not out.exists(), line

@@ -100,7 +100,7 @@ def test_what_is_not_converted(tmp_path, monkeypatch):
     state["layer1.0.conv9.weight"] = torch.zeros(3)
     torch.save(state, tmp_path / "longer.pth.tar")
     cases = [
-        ("none.params", "none.params is missing"),
+        ("none.params", "There is no file"),
         ("half.params", "half.params cannot be read as a checkpoint: at byte"),
         (
             "text.params",
@@ -123,8 +123,8 @@ def test_what_is_not_converted(tmp_path, monkeypatch):
         arguments = ["p3d_tiny", tmp_path / file, "--out", tmp_path / "out", *SMALL]
         with pytest.raises(SystemExit) as info:
             convert(*arguments, *options)
-        assert str(info.value).startswith("Not converted: "), line
+        assert str(info.value).startswith("The conversion failed: "), line
         assert message in str(info.value), line
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
-    with pytest.raises(SystemExit, match=r'Not converted: .*"stzoo\[caffe\]"'):
+    with pytest.raises(SystemExit, match=r'The conversion failed: .*"stzoo\[caffe\]"'):
         convert("p3d_tiny", tmp_path / "p3d.caffemodel", "--out", tmp_path / "out")
