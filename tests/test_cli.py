@@ -142,7 +142,7 @@ def test_predict_warns_in_one_line(run, video, tmp_path, caplog):
     motions.save(tmp_path / "short.mp4", motions.render(5)[0][:7])
     assert run("predict", tmp_path / "short.mp4").exit_code == 0
     assert warned(caplog) == [
-        f"{tmp_path}/photo.png is an image, but the model looks at motion.",
+        f"{tmp_path}/photo.png is an image, but the model needs a video.",
         f"{tmp_path}/short.mp4 has 7 frames and a clip spans 15, so frames are "
         "repeated.",
     ]
@@ -338,7 +338,10 @@ def test_what_cannot_be_pushed_is_one_line(run, hub, dances, motion_folder, tmp_
         assert result.exit_code == 1 and message in result.stderr, result.output
         assert "Traceback" not in result.stderr
     result = run("evaluate", motion_folder, "--push")
-    assert result.exit_code == 2 and "--push needs a repository" in result.stderr
+    assert (
+        result.exit_code == 2
+        and "--push needs the name of a repository" in result.stderr
+    )
     assert hub.commits == []
 
 
@@ -420,9 +423,9 @@ def test_what_cannot_be_explained_is_one_line(run, video, motion_folder, tmp_pat
         assert result.exit_code == 1 and message in result.stderr, result.stderr
         assert result.stderr.strip().count("\n") == 0
     assert not list((tmp_path / "out").glob("*"))
-    assert "--label is for DATA" in run("explain", video, "--label", "shape").stderr
-    assert "--class is for a VIDEO" in run("explain", "--class", "falling").stderr
-    assert "Received: neither" in run("explain", "--skip").stderr
+    assert "--label needs DATA" in run("explain", video, "--label", "shape").stderr
+    assert "--class needs a VIDEO" in run("explain", "--class", "falling").stderr
+    assert "Received: no VIDEO or DATA" in run("explain", "--skip").stderr
 
 
 def test_stream(run, tmp_path):
