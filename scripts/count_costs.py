@@ -2,8 +2,9 @@
 
 Writes `stzoo/weights/costs.json`: for each entry of the zoo the parameters that can be
 trained, and the GFLOPs (multiply-adds in 10^9) of one view, as PyTorch's own counter
-finds them while the network runs. Batch norms, pools and other cheap steps are not
-counted, as is usual. It takes about twenty minutes on two cores.
+finds them. Batch norms, pools and other cheap steps are not counted, as is usual. The
+network runs on tensors without values (PyTorch's device "meta"), so it takes a few
+minutes, most of them to draw the initial weights.
 """
 
 import json
@@ -32,12 +33,13 @@ def count(entry):
     """
     frames, height, width, channels = entry.clip.shape
     size = WHOLE_FRAME if height is None else (height, width)
-    model = BUILDERS[entry.builder](
-        entry.classes, (frames, *size, channels), **entry.options
-    )
-    clip = torch.zeros(1, frames, *size, channels)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(clip, training=False)
+    with keras.device("meta"):
+        model = BUILDERS[entry.builder](
+            entry.classes, (frames, *size, channels), **entry.options
+        )
+        clip = torch.zeros(1, frames, *size, channels, device="meta")
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(clip, training=False)
     parameters = sum(np.prod(v.shape, dtype=int) for v in model.trainable_variables)
     gflops = counter.get_total_flops() / 2 / 1e9  # it counts a multiply-add as two
     return {"parameters": int(parameters), "gflops": round(gflops, 2)}

@@ -1,5 +1,9 @@
 """Operators as Keras layers."""
 
+from stzoo.layers.attention import DotProductAttention as DotProductAttention
+from stzoo.layers.attention import QueryToken as QueryToken
+from stzoo.layers.attention import SineCosinePositions as SineCosinePositions
+from stzoo.layers.attention import TubeletEmbedding as TubeletEmbedding
 from stzoo.layers.conv import ClipConv as ClipConv
 from stzoo.layers.conv import FrameConv as FrameConv
 from stzoo.layers.cost import CoST as CoST

@@ -1,11 +1,10 @@
 """The input and the classifier of every network."""
 
-import random
-
 import keras
 
 from stzoo.layers.initializers import dense
 from stzoo.layers.preprocessing import Normalize
+from stzoo.layers.seeds import new_seed
 
 
 def clip_input(clip):
@@ -46,8 +45,7 @@ def head(x, classes, dropout):
 
     See `classifier`.
     """
-    # Keras draws its default seed in the same way. Without a seed, dropout on PyTorch
-    # uses the global state of PyTorch, and a resumed run would have other results.
-    seed = random.randint(1, 10**9)
-    x = keras.layers.Dropout(dropout, seed=seed, dtype="float32", name="dropout")(x)
+    x = keras.layers.Dropout(dropout, seed=new_seed(), dtype="float32", name="dropout")(
+        x
+    )
     return dense(classes, name="fc")(x)

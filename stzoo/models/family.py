@@ -232,7 +232,9 @@ def motions_entry(builder, clip, options=None):
 
 def _check_sizes(classes, input_shape):
     if classes is not None and (type(classes) is not int or classes < 1):
-        raise ValueError(f"classes must be a whole number from 1, not {classes!r}.")
+        raise ValueError(
+            f"classes must be an integer, at least 1. Received: {classes!r}."
+        )
     if input_shape is None:
         return
     if not isinstance(input_shape, tuple | list) or len(input_shape) != 4:

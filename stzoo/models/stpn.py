@@ -263,7 +263,7 @@ def _check(fusions, dim, hidden, length, **_):
     for key, value, least in numbers:
         if type(value) is not int or value < least:
             raise ValueError(
-                f"{key} must be a whole number from {least}. Received: {value!r}."
+                f"{key} must be an integer, at least {least}. Received: {value!r}."
             )
 
 

@@ -6,7 +6,9 @@ unpickled, and nothing that a file names is imported. If loading fails, the mode
 not change.
 """
 
+import functools
 import hashlib
+import io
 import json
 import logging
 import os
@@ -24,6 +26,7 @@ from stzoo.weights import card, hub
 from stzoo.weights.adapters import check_floats, merged
 from stzoo.weights.config import CONFIG_BYTES, ModelConfig
 from stzoo.weights.convert import convert
+from stzoo.weights.formats import safetensors
 
 logger = logging.getLogger("stzoo")
 HEAD = "fc/"  # the variables whose shape depends on the number of classes
@@ -198,23 +201,49 @@ def read_tensors(source):
 
     if source.tensors is not None:
         return source.tensors
-    data = _checked_data(source)
-    try:
-        tensors = load(data)
-    except (SafetensorError, KeyError, ValueError) as error:  # of a type NumPy lacks
-        problem = f"it is not a safetensors file, or it is incomplete ({error})"
-        raise source.refuse(hub.WEIGHTS, problem) from None
+    tensors = {}
+    for filename, path in _weight_files(source).items():
+        data = source.data if path is None else None
+        _check_hash(source, filename, path)
+        try:
+            tensors |= load(data) if path is None else safetensors.read(path)
+        except (SafetensorError, KeyError, ValueError) as error:
+            problem = f"it is not a safetensors file, or it is incomplete ({error})"
+            raise source.refuse(filename, problem) from None
     if not source.config.repository:
         _check_claims(source, tensors)
     return tensors
 
 
-def _checked_data(source):
-    """Returns the weights as bytes, and checks their hash if there is one."""
-    data, expected = source.data, source.config.sha256
-    if data is None:
-        path = hub.fetch(source.where, hub.WEIGHTS)
-        data, expected = path.read_bytes(), expected or hub.stated_sha256(path)
+def _weight_files(source):
+    """Returns a dict from the names of the files of weights to their paths.
+
+    Large models of the Hub are split into several files, which an index lists. The
+    path is `None` for weights that are in memory.
+    """
+    if source.data is not None:
+        return {hub.WEIGHTS: None}
+    try:
+        return {hub.WEIGHTS: hub.fetch(source.where, hub.WEIGHTS)}
+    except (ConnectionError, FileNotFoundError) as error:
+        try:
+            index = hub.fetch(source.where, hub.INDEX)
+        except (OSError, ValueError):
+            raise error from None
+    try:
+        parts = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        if not all(re.fullmatch(r"[\w.-]+\.safetensors", part) for part in parts):
+            raise ValueError(f"it lists {shortened(parts)}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        problem = f"it is not an index of safetensors files ({error})"
+        raise source.refuse(hub.INDEX, problem) from None
+    return {part: hub.fetch(source.where, part) for part in parts}
+
+
+def _check_hash(source, filename, path):
+    """Checks the hash of a file of weights, if there is one."""
+    expected = source.config.sha256 if filename == hub.WEIGHTS else ""
+    expected = expected or (path and hub.stated_sha256(path))
     if not expected:
         logger.warning(
             "%s: %s has no sha256, so damaged weights may not be detected. "
@@ -222,15 +251,15 @@ def _checked_data(source):
             source.where,
             hub.CONFIG,
         )
-        return data
-    found = hashlib.sha256(data).hexdigest()
+        return
+    with io.BytesIO(source.data) if path is None else path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
         raise source.refuse(
-            hub.WEIGHTS,
+            filename,
             f"its sha256 is {found}, but {hub.CONFIG} has {shortened(expected)}. The "
             "file is damaged, or it is another version",
         )
-    return data
 
 
 def _check_claims(source, tensors):
@@ -330,7 +359,9 @@ def assign(model, tensors):
     """Assigns tensors that passed `check` to the variables of a model."""
     for variable in model.weights:
         if variable.path in tensors:
-            variable.assign(tensors[variable.path])
+            # A copy, since the tensor can be a view of a file with its axes in another
+            # order.
+            variable.assign(np.array(tensors[variable.path], order="C"))
 
 
 def save(model, folder, labels=None, dtype="float32", **known):
@@ -439,6 +470,8 @@ def _published(entry, entries):
             if not entry.repository:
                 raise type(error)(f"{error} {_advice(entry, entries)}") from None
             logger.info("%s: the original weights are used instead.", error)
+    if "-NC" in entry.licence:
+        _log_licence(entry.name, entry.licence)
     if "://" in entry.repository:
         return Source(entry.repository, entry)
     if entry.repository:
@@ -446,6 +479,11 @@ def _published(entry, entries):
     raise FileNotFoundError(
         f"The weights {entry.name} are not published. {_advice(entry, entries)}"
     )
+
+
+@functools.cache  # logs once
+def _log_licence(name, licence):
+    logger.warning("%s must not be used commercially (licence %s).", name, licence)
 
 
 def _advice(entry, entries):

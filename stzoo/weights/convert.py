@@ -49,7 +49,7 @@ def convert(tensors, shapes, key_map=()):
             tensor = _turn(tensor, shapes[path])
         elif tensor.shape == (1, *shapes[path]):  # batch norms of old files
             tensor = tensor[0]
-        converted[path] = np.ascontiguousarray(tensor)
+        converted[path] = tensor
     return converted
 
 

@@ -9,6 +9,7 @@ from stzoo.weights import url_cache
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"  # of weights in several files
 
 
 def namespace():

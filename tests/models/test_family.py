@@ -93,7 +93,7 @@ def test_docstrings_list_every_argument_and_the_existing_tags(name):
     text = zoo.BUILDERS[name].__doc__
     for parameter in inspect.signature(zoo.BUILDERS[name]).parameters:
         assert f"\n    {parameter}: " in text
-    tags = text[text.index("Or a tag") : text.index("the path of a folder")]
+    tags = text[text.index("a tag (") : text.index("the path of a\n")]
     for entry in zoo.ENTRIES.values():
         assert (f'"{entry.tag}"' in tags) == (f"{name}.{entry.tag}" in zoo.ENTRIES), (
             entry.name
@@ -102,11 +102,11 @@ def test_docstrings_list_every_argument_and_the_existing_tags(name):
 
 def test_docstrings_state_defaults():
     text = stzoo.p3d_tiny.__doc__
-    assert "that of the weights, else 12." in text
-    assert "else `(16, 64, 64, 3)`" in text
+    assert "to 12 for random weights." in text
+    assert "`(16, 64, 64, 3)` for random weights." in text
     assert '"motions"' in text
     assert "(there is none)" in stzoo.tsn_tiny.__doc__
-    assert "from RGB and optical flow of 0 to 255" in stzoo.stpn_vgg16.__doc__
+    assert "The input is RGB and optical flow from 0 to 255" in stzoo.stpn_vgg16.__doc__
 
 
 def test_options_default_to_those_of_the_weights(graphs):
