@@ -1,14 +1,16 @@
-"""KERAS_BACKEND=torch python scripts/count_costs.py
+"""KERAS_BACKEND=torch python scripts/count_costs.py ["s3d*" "trn*" ...]
 
 Writes `stzoo/weights/costs.json`: for each entry of the zoo the parameters that can be
 trained, and the GFLOPs (multiply-adds in 10^9) of one view, as PyTorch's own counter
 finds them. Batch norms, pools and other cheap steps are not counted, as is usual. The
 network runs on tensors without values (PyTorch's device "meta"), so it takes a few
-minutes, most of them to draw the initial weights.
+minutes, most of them to draw the initial weights. With patterns, only the entries of
+these names are counted, and the others are kept.
 """
 
 import json
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import keras
@@ -48,14 +50,18 @@ def count(entry):
 def main():
     if keras.backend.backend() != "torch":
         sys.exit("PyTorch counts: set KERAS_BACKEND=torch.")
-    costs, known = {}, {}
-    for name, entry in sorted(ENTRIES.items()):
+    patterns = sys.argv[1:] or ["*"]
+    costs, known = json.loads(PATH.read_text()), {}
+    costs = {name: cost for name, cost in costs.items() if name in ENTRIES}
+    for name, entry in ENTRIES.items():
+        if not any(fnmatch(name, pattern) for pattern in patterns):
+            continue
         key = repr((entry.builder, entry.options, entry.classes, entry.clip.shape))
         if key not in known:
             known[key] = count(entry)
             print(name, known[key], flush=True)
         costs[name] = known[key]
-    PATH.write_text(json.dumps(costs, indent=1) + "\n")
+    PATH.write_text(json.dumps(dict(sorted(costs.items())), indent=1) + "\n")
 
 
 if __name__ == "__main__":
