@@ -128,6 +128,38 @@ def max_pool(x, sizes, strides):
     return y
 
 
+def window_mean(x, window):
+    """The mean over the means of all windows of a clip."""
+    window = [min(n, size) for n, size in zip(x.shape[1:4], window, strict=True)]
+    starts = [range(n - k + 1) for n, k in zip(x.shape[1:4], window, strict=True)]
+    means = []
+    for t, h, w in itertools.product(*starts):
+        near = x[:, t : t + window[0], h : h + window[1], w : w + window[2]]
+        means.append(near.mean((1, 2, 3)))
+    return np.mean(means, axis=0)
+
+
+def relation(x, layers, choose):
+    """TRN: subsets of each scale, one after the other.
+
+    Args:
+        x: array `(batch, frames, features)`.
+        layers: dict from the number of frames in a subset to a kernel and a bias.
+        choose: function `(scale, subsets)` that returns pairs of a factor and a subset.
+    """
+    outputs = []
+    for scale in sorted(layers, reverse=True):
+        kernel, bias = layers[scale]
+        total = np.zeros((len(x), len(bias)))
+        subsets = list(itertools.combinations(range(x.shape[1]), scale))
+        for factor, subset in choose(scale, subsets):
+            features = np.concatenate([x[:, frame] for frame in subset], axis=-1)
+            hidden = np.maximum(features, 0) @ kernel + bias
+            total += factor * np.maximum(hidden, 0)
+        outputs.append(total)
+    return np.concatenate(outputs, axis=-1)
+
+
 def softmax(x, axis):
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)

@@ -8,8 +8,10 @@ from stzoo.layers.conv import ClipConv as ClipConv
 from stzoo.layers.conv import FrameConv as FrameConv
 from stzoo.layers.cost import CoST as CoST
 from stzoo.layers.cstm import CSTM as CSTM
+from stzoo.layers.gating import SelfGating as SelfGating
 from stzoo.layers.norm import BatchNorm as BatchNorm
 from stzoo.layers.preprocessing import Normalize as Normalize
+from stzoo.layers.relation import TemporalRelation as TemporalRelation
 from stzoo.layers.shift import ChannelAttention as ChannelAttention
 from stzoo.layers.shift import GateShift as GateShift
 from stzoo.layers.shift import TemporalShift as TemporalShift

@@ -45,7 +45,12 @@ def head(x, classes, dropout):
 
     See `classifier`.
     """
-    x = keras.layers.Dropout(dropout, seed=new_seed(), dtype="float32", name="dropout")(
-        x
+    return dense(classes, name="fc")(drop(x, dropout))
+
+
+def drop(x, rate):
+    """Applies dropout to features. See `classifier`."""
+    dropout = keras.layers.Dropout(
+        rate, seed=new_seed(), dtype="float32", name="dropout"
     )
-    return dense(classes, name="fc")(x)
+    return dropout(x)

@@ -113,16 +113,16 @@ class Identity(keras.initializers.Initializer):
         return ops.convert_to_tensor(kernel, dtype)
 
 
-def dense(units, activation=None, **kwargs):
+def dense(units, activation=None, kernel_initializer=None, **kwargs):
     """Creates a `keras.layers.Dense` in float32, initialized with `GlorotUniform`.
 
     Args:
-        units, activation, **kwargs: see `keras.layers.Dense`.
+        units, activation, kernel_initializer, **kwargs: see `keras.layers.Dense`.
     """
     return keras.layers.Dense(
         units,
         activation,
-        kernel_initializer=GlorotUniform(),
+        kernel_initializer=kernel_initializer or GlorotUniform(),
         dtype="float32",
         **kwargs,
     )

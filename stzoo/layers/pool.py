@@ -1,6 +1,7 @@
 """Pooling of clips, `(batch, frames, height, width, channels)`, as in the originals."""
 
 import keras
+from keras import ops
 
 from stzoo import backend
 
@@ -54,6 +55,73 @@ class FrameAverage(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class SpatialMean(keras.layers.Layer):
+    """Averages each frame over height and width.
+
+    Input shape: `(batch, frames, height, width, channels)`.
+
+    Output shape: `(batch, frames, channels)`.
+    """
+
+    def call(self, inputs):
+        return ops.mean(inputs, axis=(2, 3))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:2], input_shape[-1])
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class WindowMean(keras.layers.Layer):
+    """Averages all windows of a clip.
+
+    It is an average pooling with stride 1, followed by the mean over its outputs.
+    Positions near an edge are in fewer windows, so they count less, unless the window
+    is as large as the clip. A window that is larger than the clip is reduced to it.
+
+    Args:
+        window: tuple of 3 ints: frames, height and width.
+
+    Input shape: `(batch, frames, height, width, channels)`.
+
+    Output shape: `(batch, channels)`.
+    """
+
+    def __init__(self, window, **kwargs):
+        super().__init__(**kwargs)
+        self.window = tuple(window)
+
+    def call(self, inputs):
+        x = inputs
+        for window in self.window:  # each axis becomes axis 1 in turn
+            weights = _share_of_windows(ops.shape(x)[1], window, x.dtype)
+            sizes = (-1, *[1] * (len(x.shape) - 2))
+            x = ops.sum(x * ops.reshape(weights, sizes), axis=1)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "window": self.window}
+
+
+def _share_of_windows(size, window, dtype):
+    """Returns the weight of each position in the mean over all windows.
+
+    Args:
+        size: int or tensor, the size of the axis.
+        window: int.
+        dtype: dtype of the weights.
+    """
+    window = ops.minimum(size, window)
+    places = size - window + 1
+    before = ops.arange(1, size + 1, dtype="int32")
+    count = ops.minimum(before, size + 1 - before)  # of windows with this position
+    count = ops.minimum(count, ops.minimum(window, places))
+    return ops.cast(count, dtype) / ops.cast(window * places, dtype)
 
 
 def max_pool(x, pool_size, strides, name, ceil=False):

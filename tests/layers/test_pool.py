@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import twins
-from harness import close
+from harness import check_layer, close
 
 from stzoo.layers import pool
 
@@ -54,3 +54,31 @@ def test_a_clip_smaller_than_the_pool_is_an_error(sizes, pool_size, ceil, text):
     inputs = keras.Input((*sizes, 3))
     with pytest.raises(ValueError, match=f"here {text}.*larger input_shape"):
         pool.max_pool(inputs, pool_size, (2, 2, 2), "here", ceil)
+
+
+# Smaller than the window, as large, less than twice and more than twice as large.
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("shape", [(1, 2, 3), (2, 4, 4), (3, 5, 7), (6, 8, 9)], ids=str)
+def test_window_mean_matches_the_definition(shape, known):
+    x = RNG.normal(size=(2, *shape, 3)).astype("float32")
+    inputs = keras.Input((*shape, 3) if known else (None, None, None, 3))
+    model = keras.Model(inputs, pool.WindowMean((2, 4, 4))(inputs))
+    close(model(x), twins.window_mean(x.astype("float64"), (2, 4, 4)))
+
+
+def test_window_mean_is_the_mean_of_a_clip_of_its_size():
+    x = RNG.normal(size=(2, 2, 7, 7, 3)).astype("float32")
+    close(pool.WindowMean((2, 7, 7))(x), x.mean((1, 2, 3)))
+
+
+def test_spatial_mean_keeps_frames():
+    x = RNG.normal(size=(2, 3, 4, 6, 5)).astype("float32")
+    close(pool.SpatialMean()(x), x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "layer", [pool.SpatialMean, lambda: pool.WindowMean((2, 3, 3))]
+)
+def test_means_satisfy_the_contract_of_keras(layer, tmp_path):
+    x = RNG.normal(size=(2, 3, 4, 6, 5)).astype("float32")
+    check_layer(layer(), x, tmp_path)
