@@ -8,12 +8,24 @@ from reprlib import repr as shortened
 
 from stzoo.deploy.fusion import fold
 from stzoo.layers.initializers import at_most
-from stzoo.models import cost, cstm, gsm, p3d, stpn, tsm, tsn, videomae, vjepa2
+from stzoo.models import (
+    cost,
+    cstm,
+    gsm,
+    p3d,
+    s3d,
+    stpn,
+    trn,
+    tsm,
+    tsn,
+    videomae,
+    vjepa2,
+)
 from stzoo.models.family import SHARED
 from stzoo.weights import checkpoint
 from stzoo.weights.catalogue import describe
 
-_MODULES = (cost, p3d, cstm, stpn, gsm, tsm, tsn, vjepa2, videomae)
+_MODULES = (cost, p3d, s3d, cstm, stpn, gsm, tsm, trn, tsn, vjepa2, videomae)
 FAMILIES = tuple(module.FAMILY for module in _MODULES)
 BUILDERS = {
     builder.__name__: builder for family in FAMILIES for builder in family.architectures

@@ -27,6 +27,8 @@ FAMILIES = {
     "tsm": ("tsm_tiny", FEW, (3, 32, 32, 3)),
     "gsm": ("gsm_tiny", FEW | {"attention": True}, (3, 32, 32, 3)),
     "cstm": ("cstm_tiny", FEW, (3, 32, 32, 3)),
+    "s3d": ("s3d_tiny", {"width": 8, "gating": True}, (8, 32, 32, 3)),
+    "trn": ("trn_tiny", FEW | {"units": 16}, (3, 32, 32, 3)),
     "stpn": ("stpn_tiny", {"width": 4, "length": 2, "dim": 16}, (4, 32, 32, 5)),
 }
 POLICIES = ["float16", "mixed_float16", "bfloat16"]

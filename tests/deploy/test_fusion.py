@@ -29,6 +29,8 @@ FAMILIES = [
     ("gsm_tiny", FEW | {"attention": True}, 3, 2),
     ("cstm_tiny", FEW, 3, 2),
     ("cstm_tiny", FEW | {"fusion": "sum", "shift": "tsm"}, 3, 2),
+    ("s3d_tiny", {"width": 8, "gating": True}, 8, 0),
+    ("trn_tiny", FEW | {"units": 16}, 3, 0),
     ("stpn_tiny", {"width": 4, "length": 2, "dim": 32}, 6, 0),
 ]
 

@@ -24,6 +24,8 @@ OTHER = {
     "dim": 128,
     "hidden": 32,
     "length": 4,
+    "seed": 7,
+    "units": 32,
 }
 
 

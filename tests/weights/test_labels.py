@@ -8,6 +8,7 @@ from stzoo.zoo import ENTRIES
 
 COUNTS = {
     **{"kinetics400": 400, "something_v1": 174, "something_v2": 174, "jester": 27},
+    "something_v1_official": 174,
     **{"ucf101": 101, "hmdb51": 51, "diving48": 48, "moments_in_time": 339},
     **{"activitynet": 200, "imagenet": 1000},
 }
@@ -15,6 +16,10 @@ COUNTS = {
 KNOWN = {
     "kinetics400": {0: "abseiling", 217: "playing accordion", 399: "zumba"},
     "something_v1": {0: "Approaching something with your camera"},
+    "something_v1_official": {
+        0: "Holding something",
+        173: "Poking a hole into some substance",
+    },
     "something_v2": {
         0: "Approaching something with your camera",
         173: "Wiping something off of something",
@@ -47,7 +52,9 @@ def test_names_that_are_not_known():
 
 def test_every_entry_has_the_names_of_its_data_set():
     for entry in ENTRIES.values():
-        tag = entry.tag.removesuffix("_16").removesuffix("_flow").removesuffix("_mit")
+        tag = entry.tag
+        for suffix in ("_16", "_flow", "_mit", "_kylemin"):
+            tag = tag.removesuffix(suffix)
         if tag == "motions":  # the shipped files have those
             assert (entry.dataset, entry.labels) == ("motions", ())
         elif entry.new_head:  # the names would be those of the file, not of the head
@@ -67,8 +74,21 @@ def test_the_two_orders_of_jester():
     assert found[:2] == ("Doing other things", "Drumming Fingers")
     assert list(found) == sorted(labels.names("jester"))
     for name, entry in ENTRIES.items():
-        if entry.dataset == "something_v1":  # none is of mmaction2, which differs
+        if entry.dataset == "something_v1" and entry.source != "mmaction2":
             assert list(entry.labels) == sorted(entry.labels), name
+
+
+def test_the_two_orders_of_something_v1():
+    """The pairs that mmaction2 exchanges in its mirrored videos have these indices."""
+    official = labels.names("something_v1_official")
+    assert sorted(official) == sorted(labels.names("something_v1"))
+    assert official[0] == "Holding something"
+    for left, right in ((2, 4), (41, 30), (52, 66)):
+        if left == 2:
+            assert official[left].replace("left", "right") == official[right]
+        else:
+            assert official[left].endswith("from right to left")
+            assert official[right].endswith("from left to right")
 
 
 def test_names_go_with_the_head(tmp_path):

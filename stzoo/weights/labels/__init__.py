@@ -5,7 +5,7 @@ Each data set has a text file with one name per line.
 | data set          | order                                                           |
 |-------------------|-----------------------------------------------------------------|
 | `kinetics400`     | alphabetical: mmaction2, GluonCV, TSM, P3D                      |
-| `something_v1`    | alphabetical: TSM, GSM; mmaction2 has another order for v1      |
+| `something_v1`    | alphabetical: TSM, GSM, TRN                                     |
 | `something_v2`    | the official ids, the same 174 names as v1: TSM, GSM, mmaction2 |
 | `jester`          | mmaction2, "Swiping Left" first; entries of TSM and GSM sort it |
 | `ucf101`          | alphabetical, `classInd.txt`                                    |
@@ -15,6 +15,9 @@ Each data set has a text file with one name per line.
 | `activitynet`     | mmaction2                                                       |
 | `imagenet`        | ILSVRC2012, the first name of each synset, made unique for the  |
 |                   | two cranes and the two maillots                                 |
+
+`something_v1_official` has the names of `something_v1` in the order of their official
+ids, as in mmaction2.
 
 Sports-1M (`sports1m`, 487 classes) has no file of names.
 """
