@@ -94,7 +94,7 @@ class TemporalRelation(keras.layers.Layer):
         """The sum of the hidden values of some subsets."""
         _, frames, features = x.shape
         places = self._choose(frames, scale, training)
-        subsets = len(places)
+        subsets = places.shape[0]
         x = ops.take(x, ops.reshape(places, (-1,)), axis=1)
         x = ops.reshape(x, (-1, subsets, scale * features))
         hidden = getattr(self, f"scale_{scale}")(x)
