@@ -140,7 +140,7 @@ def test_preparation_is_that_of_the_sources():
     x = np.array([0, 255.0])  # its code: (2 x - 255) / 255
     np.testing.assert_allclose((x - clip.mean[0]) / clip.std[0], (2 * x - 255) / 255)
     (weights,) = stzoo.list_models("s3d.*kylemin", pretrained=True, unavailable=True)
-    assert weights.where.startswith("to be downloaded by hand and converted")
+    assert weights.where.startswith("download manually and convert: Kyle Min, ")
 
 
 def test_errors(tmp_path):

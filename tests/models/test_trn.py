@@ -224,7 +224,7 @@ def test_preparation_is_that_of_the_sources():
     name = "trn_bninception.jester"
     (weights,) = stzoo.list_models(name, pretrained=True, unavailable=True)
     assert weights.where == (
-        "to be downloaded by hand and converted: Zhou et al., "
+        "download manually and convert: Zhou et al., "
         "http://relation.csail.mit.edu/models/"
         "TRN_jester_RGB_BNInception_TRNmultiscale_segment8_best.pth.tar"
     )
