@@ -146,7 +146,7 @@ def test_preparation_is_that_of_the_sources():
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match="pool_5a is 2x2x2 .* its input is only 1x"):
         stzoo.s3d_tiny(input_shape=(4, 64, 64, 3))
-    with pytest.raises(ValueError, match="is no tag of s3dg .known: none"):
+    with pytest.raises(ValueError, match="is not a tag of s3dg .tags: none"):
         stzoo.s3dg(pretrained="kinetics400")
     torch.save(reference_s3d(8, 7).state_dict(), tmp_path / "s3d.pth")
     options = ["--option", "width=8", "--out", tmp_path / "out"]
