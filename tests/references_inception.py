@@ -8,28 +8,34 @@ operation(input)`, like the manifests of the original code. The ResNet is from
 import numpy as np
 import torch
 from references import MEAN, STD, _ImageNet, randomize
+from references_mobilenet import MobileNetV2
 from torch import nn
 from torch.nn import functional as F
 
-from stzoo.models.tsn import KEY_MAP
+from stzoo.models import tsm
 from stzoo.weights.checkpoint import check
 from stzoo.weights.convert import convert
 
 BGR_MEAN = (104, 117, 128)
 
 
-def reference_tsn(backbone, width, classes, gates=(), shifts=None, module=None):
+def reference_tsn(
+    backbone, width, classes, gates=(), shifts=None, module=None, online=False
+):
     """Builds TSN, GSM, CSTM or TSM with random weights and statistics.
 
     Args:
         backbone: `"bn_inception"` or `"inception_v3"`, with the names of GSM's and
-            TSN's checkpoints, or the depths of a ResNet, with the names of TSM's.
+            TSN's checkpoints, or `"mobilenetv2"` or the depths of a ResNet, with the
+            names of TSM's.
         width: int, filters of the stem.
         classes: int.
         gates: names of convolutions that are followed by GSM's gate, or by `module`.
         shifts: function of the depth of a stage, which of its blocks shift; for
-            BN-Inception `True`: the input of each stage but the first.
+            BN-Inception `True`: the input of each stage but the first; for MobileNetV2
+            `True`: each block that adds its input.
         module: pair of a prefix for names and a function of the number of channels.
+        online: bool, whether shifts only look back.
 
     Returns:
         `torch.nn.Module` in evaluation mode, from normalised clips
@@ -37,6 +43,8 @@ def reference_tsn(backbone, width, classes, gates=(), shifts=None, module=None):
     """
     module = module or ("gsm", _Gate)
     model = randomize(_Video(backbone, width, classes, gates, shifts, module))
+    for part in model.modules():
+        part.online = online
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if name.endswith(("conv3D.weight", "fc1.weight", "fc2.weight")):
@@ -70,7 +78,8 @@ def load(model, reference, key_map=()):
     variables = {variable.path: variable for variable in model.weights}
     shapes = {path: tuple(variable.shape) for path, variable in variables.items()}
     state = {name: value.numpy() for name, value in reference.state_dict().items()}
-    tensors = convert(state, shapes, (*KEY_MAP, *key_map))
+    state = tsm.prepare([state], {})
+    tensors = convert(state, shapes, (*tsm.KEY_MAP, *key_map))
     check(tensors, shapes)
     for path, tensor in tensors.items():
         variables[path].assign(tensor)
@@ -79,7 +88,9 @@ def load(model, reference, key_map=()):
 class _Video(nn.Module):
     def __init__(self, backbone, width, classes, gates, shifts, module):
         super().__init__()
-        if isinstance(backbone, str):
+        if backbone == "mobilenetv2":
+            self.base_model = MobileNetV2(width, _Shifted if shifts else None)
+        elif isinstance(backbone, str):
             lines = {"bn_inception": _bn_inception, "inception_v3": _inception_v3}
             lines = lines[backbone](
                 width / {"bn_inception": 64, "inception_v3": 32}[backbone]
@@ -92,7 +103,8 @@ class _Video(nn.Module):
                 for index in shifts(depth) if shifts else ():
                     block = getattr(self.base_model, f"layer{stage}")[index]
                     block.conv1 = _Shifted(block.conv1)
-        features = {"bn_inception": 16, "inception_v3": 64}.get(str(backbone), 32)
+        features = {"bn_inception": 16, "inception_v3": 64, "mobilenetv2": 40}
+        features = features.get(str(backbone), 32)
         self.new_fc = nn.Linear(features * width, classes)
 
     def forward(self, x):
@@ -103,11 +115,15 @@ class _Video(nn.Module):
         return self.new_fc(self.base_model(x)).view(batch, frames, -1).mean(1)
 
 
-def _shift(x, frames, divisor=8):
+def _shift(x, frames, divisor=8, online=False):
     """The shift of TSM, for frames in the batch axis."""
     x = x.view(-1, frames, *x.shape[1:])
     fold = x.shape[2] // divisor
     y = torch.zeros_like(x)
+    if online:
+        y[:, 1:, :fold] = x[:, :-1, :fold]
+        y[:, :, fold:] = x[:, :, fold:]
+        return y.flatten(0, 1)
     y[:, :-1, :fold] = x[:, 1:, :fold]
     y[:, 1:, fold : 2 * fold] = x[:, :-1, fold : 2 * fold]
     y[:, :, 2 * fold :] = x[:, :, 2 * fold :]
@@ -120,7 +136,7 @@ class _Shifted(nn.Module):
         self.net = net
 
     def forward(self, x):
-        return self.net(_shift(x, self.frames))
+        return self.net(_shift(x, self.frames, online=self.online))
 
 
 class _Gate(nn.Module):
@@ -210,7 +226,9 @@ class _Manifest(nn.Module):
             elif operation == "ave":
                 y = F.avg_pool2d(given[0], 3, *arguments, ceil_mode=True)
             elif operation == "stage":  # where TSM shifts
-                y = _shift(given[0], self.frames) if self.shifts else given[0]
+                y = given[0]
+                if self.shifts:
+                    y = _shift(y, self.frames, online=self.online)
             else:
                 y = torch.cat(given, 1)
             seen[name] = y

@@ -18,6 +18,8 @@ __all__ = (
     "conv2d",
     "conv3d",
     "count_sketch",
+    "depthwise_by_slices",
+    "depthwise_conv2d",
     "finish",
     "gradient",
     "has_fast_conv3d",
@@ -37,12 +39,12 @@ class Epilogue(NamedTuple):
     Args:
         bias: tensor `(filters,)`, or `None`.
         residual: tensor of the shape of the output, which is added, or `None`.
-        relu: bool, whether to apply a ReLU.
+        activation: `None`, `"relu"` or `"relu6"`.
     """
 
     bias: Any = None
     residual: Any = None
-    relu: bool = False
+    activation: str | None = None
 
 
 PLAIN = Epilogue()
@@ -107,7 +109,17 @@ def finish(y, epilogue):
         y = y + epilogue.bias
     if epilogue.residual is not None:
         y = y + reshape(epilogue.residual, shape_of(y))
-    return ops.relu(y) if epilogue.relu else y
+    return activate(y, epilogue.activation)
+
+
+def activate(y, activation):
+    """Applies `None`, `"relu"` or `"relu6"`."""
+    match activation:
+        case "relu":
+            return ops.relu(y)
+        case "relu6":
+            return ops.relu6(y)
+    return y
 
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
@@ -130,6 +142,47 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLA
         x, kernel, strides, data_format="channels_last", dilation_rate=dilation
     )
     return finish(y, epilogue)
+
+
+def depthwise_conv2d(x, kernel, strides=(1, 1), epilogue=PLAIN):
+    """Convolves each channel of images with its own kernel, padded with half its size.
+
+    Best ms forward, and forward with gradients, on two CPU cores, 3x3:
+
+    | formulation     | 8x56x56x144                      | 8x14x14x384              |
+    |-----------------|----------------------------------|--------------------------|
+    | TensorFlow      | **3.3, 14**; slices 24, 679      | **0.7, 2.7**; 9.7, 42    |
+    | JAX             | 105, 672; **slices 23, 292**     | 36, 119; **0.4, 53**     |
+    | PyTorch         | **14, 48**; slices 119, 509      | **0.2, 1.1**; 1.4, 65    |
+
+    Args:
+        x: tensor `(batch, height, width, channels)`.
+        kernel: tensor `(height, width, 1, channels)` of an odd size.
+        strides: tuple of 2 equal ints.
+        epilogue: `Epilogue`. Its residual may have the axes of a clip.
+    """
+    x = pad(x, [(0, 0), *margins(kernel, (1, 1)), (0, 0)])
+    y = ops.depthwise_conv(x, per_channel(kernel), strides, data_format="channels_last")
+    return finish(y, epilogue)
+
+
+def per_channel(kernel):
+    """Swaps the last two axes of a depthwise kernel: Keras has `(..., channels, 1)`."""
+    height, width, _, channels = kernel.shape
+    return reshape(kernel, (height, width, channels, 1))
+
+
+def depthwise_by_slices(x, kernel, strides, epilogue):
+    """Like `depthwise_conv2d`, as a sum of shifted images."""
+    height, width = kernel.shape[:2]
+    x = pad(x, [(0, 0), *margins(kernel, (1, 1)), (0, 0)])
+    rows, columns = (x.shape[1] - height) + 1, (x.shape[2] - width) + 1
+    terms = [
+        x[:, i : i + rows : strides[0], j : j + columns : strides[1]] * kernel[i, j, 0]
+        for i in range(height)
+        for j in range(width)
+    ]
+    return finish(reduce(add, terms), epilogue)
 
 
 def margins(kernel, dilation):

@@ -12,6 +12,7 @@ __all__ = (
     "average_pool_3x3",
     "conv2d",
     "conv3d",
+    "depthwise_conv2d",
     "gradient",
     "has_fast_conv3d",
     "max_pool",
@@ -51,6 +52,21 @@ def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
     layout = ("NDHWC", "DHWIO", "NDHWC")
     padding = generic.margins(kernel, (1, 1, 1))
     y = lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+    return finish(y, epilogue)
+
+
+def depthwise_conv2d(x, kernel, strides=(1, 1), epilogue=PLAIN):
+    """Uses slices on a CPU, where XLA has no fast kernel for groups."""
+    if _is_on_cpu():
+        return generic.depthwise_by_slices(x, kernel, strides, epilogue)
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        generic.margins(kernel, (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
     return finish(y, epilogue)
 
 

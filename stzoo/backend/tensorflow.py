@@ -1,7 +1,6 @@
 """Fast operations on TensorFlow. Most of them use oneDNN on a CPU."""
 
 import tensorflow as tf
-from keras import ops
 
 from stzoo.backend import generic
 from stzoo.backend.generic import PLAIN, reshape, shape_of
@@ -10,6 +9,7 @@ __all__ = (
     "batch_norm",
     "conv2d",
     "conv3d",
+    "depthwise_conv2d",
     "finish",
     "gradient",
     "max_pool",
@@ -46,7 +46,7 @@ def finish(y, epilogue):
         y = tf.nn.bias_add(y, epilogue.bias)
     if epilogue.residual is not None:
         y = y + reshape(epilogue.residual, shape_of(y))
-    return ops.relu(y) if epilogue.relu else y
+    return generic.activate(y, epilogue.activation)
 
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
@@ -68,6 +68,16 @@ def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
     if not same:
         x = pad(x, [(0, 0), *generic.margins(kernel, (1, 1, 1)), (0, 0)])
     y = tf.nn.conv3d(x, kernel, (1, *strides, 1), "SAME" if same else "VALID")
+    return finish(y, epilogue)
+
+
+def depthwise_conv2d(x, kernel, strides=(1, 1), epilogue=PLAIN):
+    same = max(strides) == 1
+    if not same:
+        x = pad(x, [(0, 0), *generic.margins(kernel, (1, 1)), (0, 0)])
+    y = tf.nn.depthwise_conv2d(
+        x, generic.per_channel(kernel), (1, *strides, 1), "SAME" if same else "VALID"
+    )
     return finish(y, epilogue)
 
 

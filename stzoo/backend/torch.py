@@ -18,6 +18,7 @@ __all__ = (
     "conv2d",
     "conv3d",
     "count_sketch",
+    "depthwise_conv2d",
     "finish",
     "gradient",
     "has_fast_conv3d",
@@ -78,7 +79,12 @@ def finish(y, epilogue):
         y = y + epilogue.bias
     if epilogue.residual is not None:
         y = y.add_(reshape(epilogue.residual, shape_of(y)))
-    return y.relu_() if epilogue.relu else y
+    match epilogue.activation:
+        case "relu":
+            return y.relu_()
+        case "relu6":
+            return functional.relu6(y, inplace=True)
+    return y
 
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
@@ -93,6 +99,19 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLA
         stride=strides,
         padding=[before for before, _ in margins],
         dilation=dilation,
+    )
+    return finish(y.permute(0, 2, 3, 1), epilogue._replace(bias=None))
+
+
+def depthwise_conv2d(x, kernel, strides=(1, 1), epilogue=PLAIN):
+    """Uses channels-last views."""
+    y = functional.conv2d(
+        x.permute(0, 3, 1, 2),
+        kernel.permute(3, 2, 0, 1),
+        epilogue.bias,
+        stride=strides,
+        padding=[before for before, _ in generic.margins(kernel, (1, 1))],
+        groups=x.shape[-1],
     )
     return finish(y.permute(0, 2, 3, 1), epilogue._replace(bias=None))
 

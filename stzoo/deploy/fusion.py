@@ -20,6 +20,8 @@ from stzoo.layers.cost import ComposedCoST, compose
 from stzoo.weights.adapters import check_floats, merged
 from stzoo.weights.checkpoint import assign
 
+RELU = {None: "relu", 6: "relu6"}  # the activation by the limit of the layer
+
 
 def fuse(model):
     """Fuses a model: the same outputs from fewer layers, faster.
@@ -88,14 +90,14 @@ class _Plan:
 
     Attributes:
         norms: dict from a convolution to `(layer, batch norm)`.
-        active: set of convolutions that also apply a ReLU.
+        active: dict from a convolution to the activation that it also applies.
         sums: dict from an `Add` to `(place, convolution)`: the convolution that also
             adds the residual, and the index of its output in the inputs of the `Add`.
         dropped: set of layers that are removed.
     """
 
     norms: dict = field(default_factory=dict)
-    active: set = field(default_factory=set)
+    active: dict = field(default_factory=dict)
     sums: dict = field(default_factory=dict)
     dropped: set = field(default_factory=set)
 
@@ -133,8 +135,8 @@ def _plan(model):
                 if free:
                     plan.sums[layer.name] = terms.index(free[-1]), free[-1].name
                     makes(free[-1], layer.output)
-            case keras.layers.ReLU() if before:
-                plan.active.add(before.name)
+            case keras.layers.ReLU(max_value=limit) if before and limit in RELU:
+                plan.active[before.name] = RELU[limit]
                 plan.dropped.add(layer.name)
             case keras.layers.Dropout():
                 plan.dropped.add(layer.name)
@@ -150,13 +152,13 @@ def _fused_layer(layer, plan):
         config["dense"] = {}
     match layer:
         case CoST(variant="a"):
-            return _as_convolution(layer, layer.name in plan.active)
+            return _as_convolution(layer, plan.active.get(layer.name))
         case CSTM():
             config["fused"] = True
         case ClipConv():
             config["use_bias"] |= layer.name in plan.norms
             if layer.name in plan.active:
-                config["activation"] = "relu"
+                config["activation"] = plan.active[layer.name]
     return type(layer).from_config(config)
 
 
@@ -179,14 +181,14 @@ class _Caller:
         return layer(x, **kwargs)
 
 
-def _as_convolution(layer, active):
+def _as_convolution(layer, activation):
     """Returns the convolution that is equivalent to a CoST (a), not built."""
     return ComposedCoST(
         layer.filters,
         (layer.kernel_size,) * 3,
         layer.strides,
         use_bias=True,
-        activation="relu" if active else None,
+        activation=activation,
         dtype=layer.dtype_policy,
         name=layer.name,
     )

@@ -5,6 +5,7 @@ from stzoo.layers.attention import QueryToken as QueryToken
 from stzoo.layers.attention import SineCosinePositions as SineCosinePositions
 from stzoo.layers.attention import TubeletEmbedding as TubeletEmbedding
 from stzoo.layers.conv import ClipConv as ClipConv
+from stzoo.layers.conv import DepthwiseConv as DepthwiseConv
 from stzoo.layers.conv import FrameConv as FrameConv
 from stzoo.layers.cost import CoST as CoST
 from stzoo.layers.cstm import CSTM as CSTM

@@ -9,7 +9,7 @@ from keras import ops
 
 from stzoo.backend import Epilogue, lay_out
 from stzoo.layers.initializers import HeNormal
-from stzoo.layers.lowering import conv2d_by_frame, convolve
+from stzoo.layers.lowering import conv2d_by_frame, convolve, depthwise_by_frame
 from stzoo.layers.norm import BatchNorm
 
 
@@ -25,7 +25,8 @@ class ClipConv(keras.layers.Layer):
         kernel_size: tuple of 3 odd ints: frames, height and width.
         strides: int, the spatial stride, or tuple of 3 ints.
         use_bias: bool.
-        activation: `None` or `"relu"`, which is faster here than as a separate layer.
+        activation: `None`, `"relu"` or `"relu6"`, which is faster here than as a
+            separate layer.
         kernel_initializer: `keras.initializers.Initializer`, or its name. Defaults to
             `HeNormal`.
 
@@ -65,9 +66,9 @@ class ClipConv(keras.layers.Layer):
                 "kernel_size must be odd, so that padding is the same on both sides. "
                 f"Received: kernel_size={kernel_size}."
             )
-        if activation not in (None, "relu"):
+        if activation not in (None, "relu", "relu6"):
             raise ValueError(
-                f'activation must be None or "relu". Received: {activation!r}.'
+                f'activation must be None, "relu" or "relu6". Received: {activation!r}.'
             )
 
     def build(self, input_shape):
@@ -98,7 +99,7 @@ class ClipConv(keras.layers.Layer):
                     f"Expected: {tuple(shape)}. Received: {tuple(given)}."
                 )
         bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
-        return Epilogue(bias, residual, self.activation == "relu")
+        return Epilogue(bias, residual, self.activation)
 
     def compute_output_shape(self, input_shape):
         return clip_shape(input_shape, self.strides, self.filters)
@@ -170,6 +171,54 @@ class FrameConv(ClipConv):
 
     def get_config(self):
         return {**super().get_config(), "padded": self.padded}
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class DepthwiseConv(ClipConv):
+    """2D convolution of every frame, with one kernel for each channel.
+
+    Args:
+        kernel_size: odd int, or tuple of 2 odd ints: height and width.
+        strides: int, or tuple of 2 equal ints.
+        **kwargs: `use_bias`, `activation` and `kernel_initializer`, see `ClipConv`.
+
+    Input shape: `(batch, frames, height, width, channels)`.
+
+    Output shape: `(batch, frames, height / strides[0], width / strides[1], channels)`,
+        rounded up.
+
+    Example:
+
+    >>> x = np.random.rand(2, 8, 14, 14, 16)
+    >>> stzoo.layers.DepthwiseConv(3, strides=2)(x).shape
+    (2, 8, 7, 7, 16)
+    """
+
+    def __init__(self, kernel_size, strides=1, **kwargs):
+        super().__init__(None, pair(kernel_size), pair(strides), **kwargs)
+        if len(set(self.strides)) > 1:
+            raise ValueError(
+                "DepthwiseConv has the same stride along height and width. "
+                f"Received: strides={self.strides}."
+            )
+
+    def build(self, input_shape):
+        self.filters = input_shape[-1]
+        super().build((*input_shape[:-1], 1))
+
+    def call(self, inputs, residual=None):
+        kernel = ops.convert_to_tensor(self.kernel)
+        return depthwise_by_frame(
+            inputs, kernel, self.strides, self._epilogue(inputs, residual)
+        )
+
+    def compute_output_shape(self, input_shape):
+        return clip_shape(input_shape, (1, *self.strides), input_shape[-1])
+
+    def get_config(self):
+        config = super().get_config()
+        del config["filters"]
+        return config
 
 
 def pair(value):

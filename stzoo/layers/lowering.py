@@ -12,6 +12,7 @@ from stzoo.backend import (
     Epilogue,
     conv2d,
     conv3d,
+    depthwise_conv2d,
     finish,
     has_fast_conv3d,
     pad,
@@ -34,6 +35,19 @@ def conv2d_by_frame(x, kernel, strides=(1, 1), **how):
     batch, frames, height, width, channels = shape_of(x)
     y = reshape(x, (-1, height, width, channels))
     y = conv2d(y, kernel, strides, **how)
+    return reshape(y, (-1, frames, *shape_of(y)[1:]))
+
+
+def depthwise_by_frame(x, kernel, strides=(1, 1), epilogue=PLAIN):
+    """Convolves each channel of every frame. Time is merged into the batch.
+
+    Args:
+        x: tensor `(batch, frames, height, width, channels)`.
+        kernel, strides, epilogue: see `stzoo.backend.depthwise_conv2d`.
+    """
+    batch, frames, height, width, channels = shape_of(x)
+    y = reshape(x, (-1, height, width, channels))
+    y = depthwise_conv2d(y, kernel, strides, epilogue)
     return reshape(y, (-1, frames, *shape_of(y)[1:]))
 
 

@@ -21,11 +21,22 @@ class TemporalShift(keras.layers.Layer):
     """Shifts some channels one frame back, and some one frame ahead (TSM).
 
     The shift has no weights and no multiplications. The convolution that follows sees
-    three frames.
+    three frames, or two if the shift is online.
+
+    An online shift never looks ahead, so frames can be given in parts, or one by one:
+    `last_part(frames)` is what the next call needs as `previous`.
 
     Args:
         divisor: int. `1 / divisor` of the channels come from the next frame, and
             `1 / divisor` from the previous frame. The ends are filled with zeros.
+        online: bool. If true, the first `1 / divisor` of the channels come from the
+            previous frame, and none from the next frame.
+
+    Call arguments:
+        inputs: tensor `(batch, frames, height, width, channels)`.
+        previous: tensor `(batch, 1, height, width, channels // divisor)`, what the
+            first frame takes from the frame before, if the shift is online. `None`:
+            zeros, for the first frame of a video.
 
     Input shape: `(batch, frames, height, width, channels)`.
 
@@ -40,17 +51,26 @@ class TemporalShift(keras.layers.Layer):
            [0., 1., 2.]], dtype=float32)
     """
 
-    def __init__(self, divisor=8, **kwargs):
+    def __init__(self, divisor=8, online=False, **kwargs):
         super().__init__(**kwargs)
         self.divisor = divisor
+        self.online = online
         if type(divisor) is not int or divisor < 2:
             raise ValueError(
                 "divisor must be an integer, at least 2, since two parts are shifted. "
                 f"Received: divisor={divisor!r}."
             )
 
-    def call(self, inputs):
+    def call(self, inputs, previous=None):
         fold = inputs.shape[-1] // self.divisor
+        if self.online:
+            parts = [_delayed(inputs[..., :fold], previous), inputs[..., fold:]]
+            return ops.concatenate(parts, axis=-1)
+        if previous is not None:
+            raise ValueError(
+                f"{self.name} also takes channels from the next frame, so frames "
+                "cannot be given in parts. Pass online=True, or omit previous."
+            )
         parts = [
             shift(inputs[..., :fold], -1),
             shift(inputs[..., fold : 2 * fold], 1),
@@ -58,11 +78,16 @@ class TemporalShift(keras.layers.Layer):
         ]
         return ops.concatenate(parts, axis=-1)
 
+    def last_part(self, inputs):
+        """Returns what the frame after the last one takes from it, see `previous`."""
+        return inputs[:, -1:, ..., : inputs.shape[-1] // self.divisor]
+
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "divisor": self.divisor}
+        config = super().get_config()
+        return {**config, "divisor": self.divisor, "online": self.online}
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -224,6 +249,13 @@ class ChannelAttention(keras.layers.Layer):
             "reduction": self.reduction,
             "dense": configs(self, "fc1", "fc2"),
         }
+
+
+def _delayed(x, previous):
+    """Every frame is that before. The first one is `previous`, or zeros."""
+    if previous is None:
+        return shift(x, 1)
+    return ops.concatenate([previous, x[:, :-1]], axis=1)
 
 
 def shift(x, by):

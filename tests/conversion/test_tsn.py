@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import references_mobilenet
 import torch
 from converting import convert
 from harness import close
@@ -26,6 +27,39 @@ def tsm(reference):
     state = gsm(reference)["state_dict"]
     state = {name: t for name, t in state.items() if "num_batches" not in name}
     return {"epoch": 50, "arch": "resnet50", "state_dict": state, "best_prec1": 71.0}
+
+
+def demo(reference):
+    """What MIT's online demo downloads: no prefix, no shifts, the head of ImageNet."""
+    state = {}
+    for name, tensor in reference.state_dict().items():
+        name = name.removeprefix("base_model.").replace(".net.", ".")
+        state[name.replace("new_fc.", "classifier.")] = tensor
+    return state
+
+
+def mobilenet(reference):
+    """mmaction2's MobileNetV2."""
+    state = references_mobilenet.mmaction(without_prefix(reference))
+    return {
+        "meta": {"epoch": 100},
+        "state_dict": renamed_head(state, "cls_head.fc_cls"),
+    }
+
+
+def torchvision(reference):
+    """An image network of torchvision."""
+    state = references_mobilenet.torchvision(without_prefix(reference))
+    return renamed_head(state, "classifier.1")
+
+
+def without_prefix(reference):
+    state = reference.state_dict().items()
+    return {name.removeprefix("base_model."): tensor for name, tensor in state}
+
+
+def renamed_head(state, head):
+    return {name.replace("new_fc.", f"{head}."): t for name, t in state.items()}
 
 
 def mmaction(reference):
@@ -61,6 +95,8 @@ def imagenet(head):
 RESNET50 = ((3, 4, 6, 3), "resnet50", 4, (64, 64))
 BN_INCEPTION = ("bn_inception", "bn_inception", 8, (64, 64))
 INCEPTION_V3 = ("inception_v3", "inception_v3", 4, (75, 75))
+MOBILENET = ("mobilenetv2", "mobilenetv2", 16, (64, 48))
+ONLINE = {"shifts": True, "online": True}
 
 
 @pytest.mark.parametrize(
@@ -70,11 +106,16 @@ INCEPTION_V3 = ("inception_v3", "inception_v3", 4, (75, 75))
         ("gsm", INCEPTION_V3, {"gates": places("inception_v3")}, gsm),
         ("tsm", RESNET50, {"shifts": range}, tsm),
         ("tsm", RESNET50, {"shifts": range}, mmaction),
+        ("tsm", MOBILENET, {"shifts": True}, tsm),
+        ("tsm", MOBILENET, {"shifts": True}, mobilenet),
+        ("tsm", MOBILENET, {"shifts": True}, torchvision),
+        ("tsm", MOBILENET, ONLINE, demo),
         ("tsn", RESNET50, {}, mmaction),
         ("tsn", BN_INCEPTION, {}, imagenet("last_linear")),
         ("tsn", INCEPTION_V3, {}, imagenet("top_cls_fc")),
     ],
-    ids=["gsm-bn", "gsm-v3", "tsm-mit", "tsm-mm", "tsn-mm", "cadene", "cuhk"],
+    ids="gsm-bn gsm-v3 tsm-mit tsm-mm mobile-mit mobile-mm mobile-tv mobile-demo "
+    "tsn-mm cadene cuhk".split(),
 )
 def test_an_official_checkpoint_answers_alike(
     tmp_path, builder, network, options, save
@@ -84,6 +125,7 @@ def test_an_official_checkpoint_answers_alike(
     file, folder = tmp_path / "best.pth.tar", tmp_path / "out"
     torch.save(save(reference), file, _use_new_zipfile_serialization=False)
     chosen = ["--option", f"backbone={backbone}", "--option", f"width={width}"]
+    chosen += ["--option", "shift=online"] if "online" in options else []
     arguments = [f"{builder}_tiny", str(file), "--out", str(folder), *chosen]
     convert(*arguments)
     model = stzoo.load(folder, input_shape=(3, *size, 3))

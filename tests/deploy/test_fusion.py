@@ -26,6 +26,7 @@ FAMILIES = [
     ("p3d_tiny", ABC | {"semantics": "port"}, 16, 0),
     ("tsn_tiny", FEW | {"backbone": "inception_v3"}, 1, 0),
     ("tsm_tiny", FEW, 3, 0),
+    ("tsm_tiny", {"backbone": "mobilenetv2", "shift": "online", "width": 8}, 3, 0),
     ("gsm_tiny", FEW | {"attention": True}, 3, 2),
     ("cstm_tiny", FEW, 3, 2),
     ("cstm_tiny", FEW | {"fusion": "sum", "shift": "tsm"}, 3, 2),

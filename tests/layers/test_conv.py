@@ -4,7 +4,7 @@ import pytest
 from harness import check_layer, close, gradients, numpy
 from twins import convolution
 
-from stzoo.layers import ClipConv, FrameConv, lowering
+from stzoo.layers import ClipConv, DepthwiseConv, FrameConv, lowering
 from stzoo.layers.initializers import (
     GlorotUniform,
     HeNormal,
@@ -30,20 +30,22 @@ def test_conv3d_matches_the_definition(shape, size, strides):
 
 
 @pytest.mark.parametrize("size", KERNELS, ids=str)
-def test_bias_residual_and_relu_follow_the_convolution(size):
-    x = RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
-    layer = ClipConv(4, size, 2, use_bias=True, activation="relu")
+@pytest.mark.parametrize(("activation", "limit"), [("relu", np.inf), ("relu6", 6)])
+def test_bias_residual_and_relu_follow_the_convolution(size, activation, limit):
+    x = 3 * RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32")
+    layer = ClipConv(4, size, 2, use_bias=True, activation=activation)
     layer.build(x.shape)
     layer.bias.assign([1, -2, 3, -4])
     sums = convolution(x, numpy(layer.kernel), (1, 2, 2)) + [1, -2, 3, -4]
-    close(layer(x), np.maximum(sums, 0))
+    assert sums.max() > 6
+    close(layer(x), np.clip(sums, 0, limit))
     residual = keras.ops.convert_to_tensor(RNG.normal(size=sums.shape), "float32")
     before = numpy(residual).copy()
-    close(layer(x, residual=residual), np.maximum(sums + before, 0))
+    close(layer(x, residual=residual), np.clip(sums + before, 0, limit))
     np.testing.assert_array_equal(numpy(residual), before)
     with pytest.raises(ValueError, match="must have the shape of the output"):
         layer(x, residual=keras.ops.swapaxes(residual, 2, 3))
-    with pytest.raises(ValueError, match='activation must be None or "relu"'):
+    with pytest.raises(ValueError, match='must be None, "relu" or "relu6". Rec'):
         ClipConv(4, size, activation="gelu")
 
 
@@ -86,16 +88,55 @@ def test_frame_conv_without_padding(shape, stride):
     close(layer(x), expected[:, :, 1:-1:stride, 2:-2:stride])
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, (1, 3), 5, 1], ids=str)
+@pytest.mark.parametrize("shape", [(6, 8), (5, 7)], ids=str)
+def test_depthwise_conv_convolves_each_channel(shape, size, stride):
+    x = RNG.normal(size=(2, 3, *shape, 4)).astype("float32")
+    layer = DepthwiseConv(size, stride, use_bias=True)
+    layer.build(x.shape)
+    layer.bias.assign([1, 2, 3, 4])
+    whole = numpy(layer.kernel) * np.eye(4)  # zeros for the other channels
+    expected = convolution(x, whole[None], (1, stride, stride)) + [1, 2, 3, 4]
+    close(layer(x), expected)
+    residual = RNG.normal(size=expected.shape).astype("float32")
+    close(layer(x, residual=residual), expected + residual)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_conv_has_the_gradients_of_a_convolution(stride):
+    x = RNG.normal(size=(2, 3, 6, 8, 4)).astype("float32")
+    kernel = RNG.normal(size=(3, 3, 1, 4)).astype("float32")
+
+    def depthwise(x, kernel):
+        return lowering.depthwise_by_frame(x, kernel, (stride, stride)) ** 2
+
+    def whole(x, kernel):
+        kernel = kernel * keras.ops.eye(4)
+        return lowering.conv2d_by_frame(x, kernel, (stride, stride)) ** 2
+
+    for found, expected in zip(
+        gradients(depthwise, x, kernel), gradients(whole, x, kernel), strict=True
+    ):
+        close(found, expected)
+
+
+def test_depthwise_conv_has_one_stride():
+    with pytest.raises(ValueError, match=r"the same stride .*strides=\(1, 2\)"):
+        DepthwiseConv(3, (1, 2))
+
+
 @pytest.mark.parametrize(
     "layer",
     [
+        DepthwiseConv(3, strides=2, use_bias=True, activation="relu6"),
         FrameConv(4, 3, strides=2, use_bias=True),
         FrameConv(4, 3, strides=2, padded=False),
         FrameConv(4, (1, 7)),
         ClipConv(4, (3, 1, 1)),
         ClipConv(4, (3, 3, 3), strides=2),
     ],
-    ids=["strided", "unpadded", "1x7", "3x1x1", "3x3x3"],
+    ids=["depthwise", "strided", "unpadded", "1x7", "3x1x1", "3x3x3"],
 )
 def test_layers_satisfy_the_contract_of_keras(layer, tmp_path):
     check_layer(layer, RNG.normal(size=(2, 4, 6, 8, 3)).astype("float32"), tmp_path)

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from harness import check_layer, close, gradients, numpy, randomize
@@ -23,6 +24,42 @@ def test_temporal_shift_matches_the_loop(shape):
     x = RNG.normal(size=(2, *shape, 16)).astype("float32")
     close(TemporalShift()(x), temporal_shift(x), 0)
     close(TemporalShift(4)(x), temporal_shift(x, 4), 0)
+
+
+@SHAPES
+def test_online_shift_matches_the_loop(shape):
+    x = RNG.normal(size=(2, *shape, 16)).astype("float32")
+    expected = x.copy()
+    for t in range(shape[0]):
+        expected[:, t, ..., :2] = x[:, t - 1, ..., :2] if t else 0
+    close(TemporalShift(online=True)(x), expected, 0)
+
+
+@pytest.mark.parametrize("ends", [(1, 2, 3, 4, 5), (2, 5), (4, 5)], ids=str)
+def test_online_shift_takes_frames_in_parts(ends):
+    x = RNG.normal(size=(2, 5, 4, 6, 8)).astype("float32")
+    layer = TemporalShift(4, online=True)
+    previous, parts = None, []
+    for start, end in zip((0, *ends[:-1]), ends, strict=True):
+        part = ops.convert_to_tensor(x[:, start:end])
+        parts.append(numpy(layer(part, previous=previous)))
+        previous = layer.last_part(part)
+        np.testing.assert_array_equal(numpy(previous), x[:, end - 1 : end, ..., :2])
+    close(np.concatenate(parts, axis=1), layer(x), 0)
+
+
+def test_online_shift_has_a_symbolic_previous_part():
+    frame, previous = keras.Input((1, 4, 6, 8)), keras.Input((1, 4, 6, 1))
+    layer = TemporalShift(online=True)
+    step = keras.Model(
+        [frame, previous], [layer(frame, previous=previous), layer.last_part(frame)]
+    )
+    x = RNG.normal(size=(2, 1, 4, 6, 8)).astype("float32")
+    before = RNG.normal(size=(2, 1, 4, 6, 1)).astype("float32")
+    answer, kept = step.predict([x, before], verbose=0)
+    np.testing.assert_array_equal(answer[..., :1], before)
+    np.testing.assert_array_equal(answer[..., 1:], x[..., 1:])
+    np.testing.assert_array_equal(kept, x[..., :1])
 
 
 def test_coefficients_are_the_gated_fractions():
@@ -82,8 +119,13 @@ def test_channel_attention_matches_the_equation():
 
 @pytest.mark.parametrize(
     "make",
-    [TemporalShift, lambda: gate((2, 4, 6, 8, 8)), lambda: ChannelAttention(2)],
-    ids=["tsm", "gate", "attention"],
+    [
+        TemporalShift,
+        lambda: TemporalShift(4, online=True),
+        lambda: gate((2, 4, 6, 8, 8)),
+        lambda: ChannelAttention(2),
+    ],
+    ids=["tsm", "online", "gate", "attention"],
 )
 def test_layers_satisfy_the_contract_of_keras(make, tmp_path):
     check_layer(make(), RNG.normal(size=(2, 4, 6, 8, 8)).astype("float32"), tmp_path)
@@ -92,5 +134,8 @@ def test_layers_satisfy_the_contract_of_keras(make, tmp_path):
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="divisor must be an integer, at least 2"):
         TemporalShift(1)
+    x = np.zeros((1, 2, 4, 4, 8), "float32")
+    with pytest.raises(ValueError, match="also takes channels from the next frame"):
+        TemporalShift()(x, previous=x[:, :1, ..., :1])
     with pytest.raises(ValueError, match="must be divisible by 4"):
         GateShift()(np.zeros((1, 2, 4, 4, 6)))

@@ -1,27 +1,83 @@
+import keras
 import numpy as np
 import pytest
 from harness import check_model, close
 from references_inception import load, logits, reference_tsn
 
 import stzoo
+from stzoo.backbones import mobilenet_v2
 from stzoo.layers import TemporalShift
 
 RNG = np.random.default_rng(0)
-ORIGINALS = {"bn_inception": ("bn_inception", True), "resnet50": ((3, 4, 6, 3), range)}
+# Backbone: its name in the reference, which blocks shift, and a width.
+ORIGINALS = {
+    "bn_inception": ("bn_inception", True, 8),
+    "mobilenetv2": ("mobilenetv2", True, 16),
+    "resnet50": ((3, 4, 6, 3), range, 8),
+}
+EVERY_BACKBONE = pytest.mark.parametrize("backbone", ORIGINALS)
 
 
-@pytest.mark.parametrize("backbone", ORIGINALS)
-def test_outputs_match_the_original_network(backbone):
-    original, shifts = ORIGINALS[backbone]
-    reference = reference_tsn(original, 8, 5, shifts=shifts)
-    clip = (None, None, None, 3)
-    model = stzoo.tsm_tiny(classes=5, input_shape=clip, backbone=backbone, width=8)
+def build(backbone, shift, frames=None):
+    width = ORIGINALS[backbone][2]
+    return stzoo.tsm_tiny(
+        classes=5,
+        input_shape=(frames, None, None, 3),
+        shift=shift,
+        backbone=backbone,
+        width=width,
+    )
+
+
+@pytest.mark.parametrize("shift", ["offline", "online"])
+@EVERY_BACKBONE
+def test_outputs_match_the_original_network(backbone, shift):
+    original, shifts, width = ORIGINALS[backbone]
+    online = shift == "online"
+    reference = reference_tsn(original, width, 5, shifts=shifts, online=online)
+    model = build(backbone, shift)
     load(model, reference)
     x = RNG.integers(0, 256, (2, 4, 64, 96, 3)).astype("uint8")
     answer = model.predict(x, verbose=0)
     close(answer, logits(reference, x))
     backwards = model.predict(x[:, ::-1], verbose=0)
     assert np.abs(backwards - answer).max() > 1e-2 * np.abs(answer).max()
+
+
+@EVERY_BACKBONE
+def test_online_features_do_not_depend_on_later_frames(backbone):
+    """Those of any first frames are the features of these frames alone."""
+    model = build(backbone, "online")
+    for weight in model.weights:  # batch norms far from their initial state
+        if weight.path.endswith(("gamma", "variance")):
+            weight.assign(RNG.uniform(0.5, 1.5, weight.shape))
+    features = keras.Model(model.input, model.get_layer("avgpool").input)
+    x = RNG.integers(0, 256, (2, 5, 64, 64, 3)).astype("uint8")
+    answer = features.predict(x, verbose=0)
+    for frames in range(1, 5):
+        first = features.predict(x[:, :frames], verbose=0)
+        close(first, answer[:, :frames], 1e-6)
+        other = x.copy()
+        other[:, frames:] = 255 - x[:, frames:]
+        changed = features.predict(other, verbose=0)
+        np.testing.assert_array_equal(changed[:, :frames], answer[:, :frames])
+        moved = np.abs(changed[:, frames:] - answer[:, frames:]).max((0, 2, 3, 4))
+        assert (moved > 1e-2 * np.abs(answer).max()).all()
+    backwards = features.predict(x[:, ::-1], verbose=0)[:, ::-1]
+    assert np.abs(backwards - answer).max() > 1e-2 * np.abs(answer).max()
+
+
+def test_the_shift_is_recorded(tmp_path):
+    model = stzoo.tsm_tiny(shift="online", width=8, depth=1)
+    stzoo.save(model, tmp_path)
+    copy = stzoo.load(tmp_path)
+    assert copy.stzoo.options["shift"] == "online"
+    assert copy.get_layer("conv2_shift").online
+    assert not stzoo.tsm_tiny(width=8, depth=1).get_layer("conv2_shift").online
+    with pytest.raises(ValueError, match="were made with shift='online', but this"):
+        stzoo.tsm_tiny(pretrained=tmp_path, shift="offline", width=8, depth=1)
+    again = stzoo.tsm_tiny(pretrained=tmp_path, width=8, depth=1)
+    assert again.stzoo.options["shift"] == "online"
 
 
 def test_resnet101_shifts_every_second_block():
@@ -36,11 +92,18 @@ def test_resnet101_shifts_every_second_block():
 
 
 @pytest.mark.parametrize(
-    ("builder", "shifts"), [("tsm_resnet50", 16), ("tsm_bninception", 11)]
+    ("builder", "shifts", "parameters"),
+    [
+        ("tsm_resnet50", 16, 23_864_558),  # these two in mmaction2's tables
+        ("tsm_bninception", 11, 10_270_240 + 1025 * 174),
+        ("tsm_mobilenetv2", 10, 2_736_272 - 1281 * (400 - 174)),
+    ],
 )
-def test_builders(builder, shifts):
+def test_builders(builder, shifts, parameters):
     model = stzoo.create(builder, classes=174)
     assert sum(isinstance(layer, TemporalShift) for layer in model.layers) == shifts
+    trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+    assert trainable == parameters
     assert model.input_shape == (None, 8, 224, 224, 3)
     assert model.output_shape == (None, 174)
 
@@ -54,6 +117,29 @@ def test_model_satisfies_the_contract_of_keras(tmp_path):
     )
 
 
-def test_inception_v3_is_refused():
-    with pytest.raises(ValueError, match="backbone must be one of 'bn_inception', 're"):
+def test_mobilenet_satisfies_the_contract_of_keras(tmp_path, monkeypatch):
+    """In training, a batch norm undoes what the one before has added or scaled, with
+    only a linear layer, or a depthwise one and a ReLU of scale alone, between them.
+    """
+
+    monkeypatch.setattr(mobilenet_v2, "STAGES", mobilenet_v2.STAGES[:3])
+
+    def build():
+        model = stzoo.tsm_tiny(
+            input_shape=(4, 64, 64, 3), backbone="mobilenetv2", shift="online"
+        )
+        for weight in model.weights:
+            if weight.path.endswith("beta"):  # so that a ReLU sees more than a scale
+                weight.assign(RNG.uniform(-0.5, 0.5, weight.shape))
+        return model
+
+    x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
+    projections = r"features_(1_conv_2|\d+_conv_3)/beta"
+    check_model(build, x, tmp_path, idle=projections)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="backbone must be one of 'bn_inception', 'mo"):
         stzoo.tsm_tiny(backbone="inception_v3")
+    with pytest.raises(ValueError, match="shift must be one of 'offline', 'online'"):
+        stzoo.tsm_tiny(shift="past")
