@@ -13,7 +13,7 @@ from torch.nn import functional as F
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
-def reference_cost(depths, width=64, classes=400, block="cost_b"):
+def reference_cost(depths, width=64, classes=400, block="cost_b", pooling="code"):
     """Builds C2D, C3D or CoST like the code of the authors.
 
     Args:
@@ -22,12 +22,16 @@ def reference_cost(depths, width=64, classes=400, block="cost_b"):
         classes: int.
         block: `"c2d"`, `"c3d_3x1x1"`, `"c3d_3x3x3"`, `"cost_a"` or `"cost_b"`, what
             stands in the blocks 1, 3, 5, ...
+        pooling: `"code"`, that of the authors and of PyTorchVideo; `"unpadded"`, that
+            of mmaction2's C2D; or `"spatial"`, that of mmaction2's TSN.
 
     Returns:
         `torch.nn.Module` in evaluation mode, weights and statistics at random, from
         normalised clips `(batch, 3, frames, height, width)` to logits.
     """
-    return randomize(_Recognizer(depths, width, classes, block))
+    reference = randomize(_Recognizer(depths, width, classes, block))
+    reference.backbone.pooling = pooling
+    return reference
 
 
 def reference_resnet(depths, width=64, classes=1000):
@@ -182,8 +186,11 @@ class _Backbone3d(nn.Module):
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
 
     def forward(self, x):
-        x = F.max_pool3d(F.relu(self.conv1(x)), (1, 3, 3), (1, 2, 2), (0, 1, 1))
-        x = F.max_pool3d(self.layer1(x), (2, 1, 1), (2, 1, 1))
+        padding = 0 if self.pooling == "unpadded" else (0, 1, 1)
+        x = F.max_pool3d(F.relu(self.conv1(x)), (1, 3, 3), (1, 2, 2), padding)
+        x = self.layer1(x)
+        if self.pooling != "spatial":
+            x = F.max_pool3d(x, (2, 1, 1), (2, 1, 1))
         return self.layer4(self.layer3(self.layer2(x)))
 
 

@@ -110,9 +110,9 @@ def compact_bilinear(inputs, hashes, signs, dim):
     return answer
 
 
-def max_pool(x, sizes, strides):
+def max_pool(x, sizes, strides, padded=True):
     """The largest of each neighbourhood; half of an odd one lies beyond the edge."""
-    margins = [((n - 1) // 2,) * 2 for n in sizes]
+    margins = [((n - 1) // 2 if padded else 0,) * 2 for n in sizes]
     padded = np.pad(x, [(0, 0), *margins, (0, 0)], constant_values=-np.inf)
     places = [
         range(0, n + 2 * margin[0] - size + 1, stride)

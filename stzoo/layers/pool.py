@@ -124,7 +124,7 @@ def _share_of_windows(size, window, dtype):
     return ops.cast(count, dtype) / ops.cast(window * places, dtype)
 
 
-def max_pool(x, pool_size, strides, name, ceil=False):
+def max_pool(x, pool_size, strides, name, ceil=False, padded=True):
     """Max pooling of non-negative inputs, padded with half the pool on both sides.
 
     Args:
@@ -134,11 +134,12 @@ def max_pool(x, pool_size, strides, name, ceil=False):
         strides: tuple of 3 ints.
         ceil: bool, whether to pool like Caffe: without padding, and with a partial
             pool at the end of an axis.
+        padded: bool. If false, there is no padding, and inputs may be negative.
 
     Raises:
         ValueError: the clip is smaller than the pool.
     """
-    margins = [((size - 1) // 2,) * 2 for size in pool_size]
+    margins = [((size - 1) // 2 * padded,) * 2 for size in pool_size]
     if ceil:
         margins = [
             (0, stride - 1 if n is None else (size - n) % stride)

@@ -19,8 +19,17 @@ Paper and code differ in these points. The default follows the code:
   stem has no stride in time and `input_shape=(32, 224, 224, 3)` builds it. The code
   also has a configuration for 32 frames with a 5x7x7 stem and strides of 2 in time in
   stem and pool. It was never trained, so it is not implemented.
+* The weights of mmaction2 need two other kinds of pools. `pooling="unpadded"` is that
+  of the code without padding after the stem: 55x55 instead of 56x56 pixels (*stated* by
+  its C2D). `pooling="spatial"` has no pool over time (its C2D "nopool" is its TSN).
 * The paper trains with 600,000 steps of asynchronous SGD in TensorFlow, the code with
-  160 epochs in PyTorch. The entries have the accuracies of the paper, with 10 clips.
+  160 epochs in PyTorch. The entries without weights have the accuracies of the paper,
+  with 10 clips.
+
+C2D has weights of mmaction2 and of PyTorchVideo. *Stated* by PyTorchVideo: `c2d_r50`
+pools as `"code"`, its weights are `C2D_8x8_R50.pyth`. *Deviation*: for frames of more
+than 224 pixels, PyTorchVideo averages the features of windows of 7x7, here the average
+is global. *Our reading*: the classes are in alphabetical order, as in mmaction2.
 """
 
 from functools import partial
@@ -32,13 +41,19 @@ from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
 from stzoo.layers.pool import max_pool
 from stzoo.models.family import Architecture, Family, motions_entry, torchvision_entry
+from stzoo.models.tsn import mmaction
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
 
 POOLING = {
     "code": {"pool1": (1, 3, 3), "pool2": (2, 1, 1)},
     "paper": {"pool1": (3, 3, 3), "pool2": (3, 1, 1)},
+    "unpadded": {"pool1": (1, 3, 3), "pool2": (2, 1, 1)},
+    "spatial": {"pool1": (1, 3, 3)},
 }
+
+
+PARTS = {"conv": "conv", "norm": "bn"}  # of PyTorchVideo's names, as torchvision's
 
 
 def c2d(config, name, pooling, depths, width=64):
@@ -65,24 +80,36 @@ def cost(config, name, variant, pooling, depths, width=64):
 
 def _network(config, name, branches, pooling, depths, width):
     """Builds C2D, C3D or CoST, which differ only in their branches."""
-    if config.clip.frames == 1:
+    sizes = POOLING[pooling]
+    if config.clip.frames == 1 and "pool2" in sizes:
         raise ValueError(
             "The network halves the number of frames once, so a clip needs 2 or more. "
             f"Received: input_shape={config.clip.shape}."
         )
-    sizes = POOLING[pooling]
-    pools = (
-        partial(max_pool, pool_size=sizes["pool1"], strides=(1, 2, 2)),
-        partial(max_pool, pool_size=sizes["pool2"], strides=(2, 1, 1)),
-    )
+    pad = pooling != "unpadded"
+    pools = [partial(max_pool, pool_size=sizes["pool1"], strides=(1, 2, 2), padded=pad)]
+    if "pool2" in sizes:
+        pools.append(partial(max_pool, pool_size=sizes["pool2"], strides=(2, 1, 1)))
     inputs, x = clip_input(config.clip)
     x = resnet(x, branches, depths, width, pools)
     return Network(inputs, classifier(x, config.classes, dropout=0.5), name=name)
 
 
-# From the names of mmaction2 (the authors' checkpoints) to those of torchvision, which
-# stzoo uses.
+# From the names of mmaction2 (the authors' checkpoints) and of PyTorchVideo to those of
+# torchvision, which stzoo uses.
 KEY_MAP = (
+    (r"^blocks\.0\.conv\.", "conv1."),
+    (r"^blocks\.0\.norm\.", "bn1."),
+    (r"^blocks\.1\.", "layer1."),
+    (r"^blocks\.([345])\.", lambda match: f"layer{int(match[1]) - 1}."),
+    (r"^blocks\.6\.proj\.", "fc."),
+    (r"\.res_blocks\.", "."),
+    (r"\.branch1_conv\.", ".downsample.0."),
+    (r"\.branch1_norm\.", ".downsample.1."),
+    (
+        r"\.branch2\.(conv|norm)_([abc])\.",
+        lambda match: f".{PARTS[match[1]]}{'abc'.index(match[2]) + 1}.",
+    ),
     (r"^backbone\.", ""),
     (r"^cls_head\.fc_cls\.", "fc."),
     (r"\.conv\.fc(\d)\.", r"/fc\1."),
@@ -94,7 +121,7 @@ KEY_MAP = (
 
 
 def c2d_resnet50(
-    classes=None, input_shape=None, pretrained=None, pooling="code", name=None
+    classes=None, input_shape=None, pretrained=None, pooling=None, name=None
 ):
     """ResNet-50 on frames, pooled over time (Table 1): 24.3 M parameters."""
     options = dict(pooling=pooling)
@@ -102,7 +129,7 @@ def c2d_resnet50(
 
 
 def c2d_resnet101(
-    classes=None, input_shape=None, pretrained=None, pooling="code", name=None
+    classes=None, input_shape=None, pretrained=None, pooling=None, name=None
 ):
     """ResNet-101 on frames, pooled over time: 43.3 M parameters."""
     options = dict(pooling=pooling)
@@ -110,7 +137,7 @@ def c2d_resnet101(
 
 
 def c2d_resnet152(
-    classes=None, input_shape=None, pretrained=None, pooling="code", name=None
+    classes=None, input_shape=None, pretrained=None, pooling=None, name=None
 ):
     """ResNet-152 on frames, pooled over time. It is not in the paper."""
     options = dict(pooling=pooling)
@@ -121,7 +148,7 @@ def c2d_tiny(
     classes=None,
     input_shape=None,
     pretrained=None,
-    pooling="code",
+    pooling=None,
     width=16,
     depths=(2, 2, 2, 2),
     name=None,
@@ -237,6 +264,43 @@ _REPORTED = {
     "cost_resnet101": ((75.5, 92.0), (31.5, 57.9)),
 }
 
+
+def _tag(builder, dataset):
+    """The tag of accuracies without weights. Others have weights of C2D on Kinetics."""
+    has_weights = builder.startswith("c2d") and dataset == "kinetics400"
+    return f"{dataset}_paper" if has_weights else dataset
+
+
+# mmaction2's table of C2D, with 10 clips of 3 crops.
+_MMACTION = (
+    # builder, tag, pooling, configuration, hash, top-1, top-5
+    ("c2d_resnet50", "kinetics400", "unpadded", "8x8x1", "3ca304fa", 73.89, 91.21),
+    ("c2d_resnet50", "kinetics400_16", "unpadded", "16x4x1", "5f382a43", 74.97, 91.91),
+    ("c2d_resnet50", "kinetics400_nopool", "spatial", "8x8x1", "e0227b22", 73.44, 91.0),
+    ("c2d_resnet101", "kinetics400", "spatial", "8x8x1", "557bd8bc", 74.97, 91.77),
+)
+
+
+def _mmaction(builder, tag, pooling, configuration, digits, top1, top5):
+    frames, stride, _ = map(int, configuration.split("x"))
+    network = builder.replace("_resnet", "_r") + "-in1k-pre"
+    network += "-nopool" if pooling == "spatial" else ""
+    return ModelConfig(
+        builder,
+        tag=tag,
+        options={"pooling": pooling},
+        clip=ClipConfig(frames=frames, stride=stride),
+        licence="Apache-2.0",
+        source="mmaction2",
+        reported={"top1": top1, "top5": top5, "protocol": "10 clips x 3 crops"},
+        repository=mmaction(
+            f"{network}_8xb32-{configuration}-100e_kinetics400-rgb",
+            f"20221027-{digits}",
+        ),
+        **classes_of("kinetics400"),
+    )
+
+
 _TINY = ClipConfig(stride=2, height=64, width=64, short_side=72)
 
 FAMILY = Family(
@@ -257,7 +321,8 @@ FAMILY = Family(
         "variant": """`"b"` for coefficients computed from each clip, or `"a"` for
         learned coefficients that are the same for all clips.""",
         "kernel": """`"3x1x1"` or `"3x3x3"`, the inflated convolution.""",
-        "pooling": """`"code"` or `"paper"`, see the module docstring.""",
+        "pooling": """`"code"`, `"paper"`, `"unpadded"` or `"spatial"`, see the module
+        docstring. `None`: that of the weights, else `"code"`.""",
         "width": "int, filters of the stem.",
         "depths": "tuple of 4 ints, blocks in each stage.",
     },
@@ -266,6 +331,7 @@ FAMILY = Family(
         "kernel": ("3x1x1", "3x3x3"),
         "pooling": tuple(POOLING),
     },
+    defaults={"pooling": "code"},
     key_map=KEY_MAP,
     entries=(
         *(
@@ -281,10 +347,22 @@ FAMILY = Family(
             )
             for depth in depths
         ),
+        *(_mmaction(*row) for row in _MMACTION),
+        ModelConfig(
+            "c2d_resnet50",
+            tag="kinetics400_pytorchvideo",
+            options={"pooling": "code"},
+            clip=ClipConfig(mean=(114.75,) * 3, std=(57.375,) * 3),
+            licence="Apache-2.0",
+            source="PyTorchVideo, https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/"
+            "kinetics/C2D_8x8_R50.pyth",
+            reported={"top1": 71.46, "top5": 89.68, "protocol": "10 clips x 3 crops"},
+            **classes_of("kinetics400"),
+        ),
         *(
             ModelConfig(
                 builder,
-                tag=dataset,
+                tag=_tag(builder, dataset),
                 source="Li et al., CVPR 2019",
                 reported={"top1": top1, "top5": top5, "protocol": "10 clips"},
                 **classes_of(dataset),

@@ -29,7 +29,7 @@ from stzoo.backbones.resnet import RESNET50, RESNET101, bottleneck, resnet
 from stzoo.layers import FrameConv, TemporalShift
 from stzoo.models import tsn
 from stzoo.models.family import Architecture, Family, torchvision_entry
-from stzoo.models.tsn import CLIPS, TINY_ARGUMENTS, averaged, imagenet, mmaction
+from stzoo.models.tsn import CLIPS, MIT, TINY_ARGUMENTS, averaged, imagenet, mmaction
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
 
@@ -156,7 +156,6 @@ _MMACTION = (
     ("resnet101", "something_v2", "1x1x8-50e", "20230320-efcc0d1b", 63.70, 88.28, 3),
     ("mobilenetv2", "kinetics400", "1x1x8-100e", "20230414-401127fd", 68.71, 88.32, 3),
 )
-_MIT = "https://hanlab18.mit.edu/projects/tsm/models"
 _ONE, _TWO, _TEN = "1 crop", "2 clips x 3 crops", "10 clips x 3 crops"
 # The tables of the authors. "segment8_e50" is the end of the name of the file.
 _AUTHORS = (
@@ -209,7 +208,7 @@ def _authors(network, tag, file, top1, protocol):
         network,
         tag,
         licence="MIT",
-        source=f"Lin et al., {_MIT}/TSM_{data}_RGB_{network}_shift8_blockres_avg_"
+        source=f"Lin et al., {MIT}/TSM_{data}_RGB_{network}_shift8_blockres_avg_"
         f"{file}.pth",
         reported={"top1": top1, "protocol": protocol},
     )
@@ -259,7 +258,7 @@ FAMILY = Family(
             options={"shift": "online"},
             clip=ClipConfig(frames=12, stride=2),
             licence="MIT",
-            source=f"Lin et al., {_MIT}/mobilenetv2_jester_online.pth.tar",
+            source=f"Lin et al., {MIT}/mobilenetv2_jester_online.pth.tar",
             **classes_of("jester", sorted),
         ),
         *(

@@ -21,7 +21,7 @@ from itertools import repeat
 
 from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.inception_v3 import inception_v3
-from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
+from stzoo.backbones.resnet import RESNET50, RESNET101, bottleneck, resnet
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
 from stzoo.models.family import Architecture, Family, torchvision_entry
@@ -53,6 +53,7 @@ def tsn(config, name, backbone, width=64, depth=None):
         "bn_inception": partial(bn_inception, depth=depth),
         "inception_v3": partial(inception_v3, depth=depth),
         "resnet50": partial(resnet, branches=repeat(bottleneck), depths=RESNET50),
+        "resnet101": partial(resnet, branches=repeat(bottleneck), depths=RESNET101),
     }
     return averaged(config, name, partial(networks[backbone], width=width))
 
@@ -117,6 +118,11 @@ def tsn_resnet50(classes=None, input_shape=None, pretrained=None, name=None):
     return FAMILY.build(tsn_resnet50, {}, classes, input_shape, pretrained, name)
 
 
+def tsn_resnet101(classes=None, input_shape=None, pretrained=None, name=None):
+    """ResNet-101, averaged over frames: 43.3 M parameters."""
+    return FAMILY.build(tsn_resnet101, {}, classes, input_shape, pretrained, name)
+
+
 def tsn_tiny(
     classes=None,
     input_shape=None,
@@ -167,8 +173,8 @@ def imagenet(builder, backbone, reported=None, allow_missing=()):
     )
 
 
+MIT = "https://hanlab18.mit.edu/projects/tsm/models"
 _MMACTION = "https://download.openmmlab.com/mmaction/v1.0/recognition"
-_RESNET50 = "tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb"
 # The only copy on the Hub, not by mmaction2. It is *inferred* that it is at the root.
 _MIRROR = "hf://RaphaelLiu/EvalCrafter-Models"
 
@@ -184,6 +190,42 @@ def mmaction(name, version, mirror=""):
     file = f"{name}_{version}.pth"
     address = f"{_MMACTION}/{name.partition('_')[0]}/{name}/{file}"
     return f"{address} {mirror}/{file}" if mirror else address
+
+
+# mmaction2's table, with 25 frames of 10 crops. All files start with
+# `tsn_imagenet-pretrained-`.
+_TABLE = (
+    # network, tag, frames, configuration, date and hash, top-1, top-5
+    (50, "kinetics400", 8, "1x1x8-100e", "20220906-2692d16c", 74.12, 91.34),
+    (50, "kinetics400_3", 3, "1x1x3-100e", "20220906-cd10898e", 72.83, 90.65),
+    (50, "kinetics400_5", 5, "1x1x5-100e", "20220906-65d68713", 73.80, 91.21),
+    (50, "kinetics400_dense", 5, "dense-1x1x5-100e", "20220906-dcbc6e01", 71.37, 89.67),
+    (50, "something_v2", 8, "1x1x8-50e", "20230313-06ad7d03", 35.51, 67.09),
+    (50, "something_v2_16", 16, "1x1x16-50e", "20230221-85bcc1c3", 36.91, 68.77),
+    (101, "kinetics400", 8, "1x1x8-100e", "20220906-23cff032", 75.89, 92.07),
+)
+
+
+def _mmaction(depth, tag, frames, configuration, version, top1, top5):
+    dataset = next(name for name in ("kinetics400", "something_v2") if name in tag)
+    data = {"something_v2": "sthv2"}.get(dataset, dataset)
+    # Dense sampling is 64 frames of a video, of which one in `64 // frames` is taken.
+    dense = ClipConfig(frames=frames, stride=64 // frames)
+    segments = dataclasses.replace(CLIPS["resnet50"], frames=frames)
+    return ModelConfig(
+        f"tsn_resnet{depth}",
+        tag=tag,
+        clip=dense if "_dense" in tag else segments,
+        licence="Apache-2.0",
+        source="mmaction2",
+        reported={"top1": top1, "top5": top5, "protocol": "25 clips x 10 crops"},
+        repository=mmaction(
+            f"tsn_imagenet-pretrained-r{depth}_8xb32-{configuration}_{data}-rgb",
+            version,
+            _MIRROR if version.endswith("2692d16c") else "",
+        ),
+        **classes_of(dataset),
+    )
 
 
 TINY_ARGUMENTS = {
@@ -204,23 +246,31 @@ FAMILY = Family(
         tsn_resnet50: Architecture(
             partial(tsn, backbone="resnet50"), CLIPS["resnet50"]
         ),
+        tsn_resnet101: Architecture(
+            partial(tsn, backbone="resnet101"), CLIPS["resnet50"]
+        ),
         tsn_tiny: Architecture(tsn, tiny_clip, classes=12),
     },
     arguments=TINY_ARGUMENTS,
     choices={"backbone": tuple(CLIPS)},
     key_map=KEY_MAP,
     entries=(
+        *(_mmaction(*row) for row in _TABLE),
         ModelConfig(
             "tsn_resnet50",
-            tag="kinetics400",
+            tag="kinetics400_mit",
             clip=CLIPS["resnet50"],
-            licence="Apache-2.0",
-            source="mmaction2",
-            reported={"top1": 74.12, "top5": 91.34, "protocol": "25 clips x 10 crops"},
-            repository=mmaction(_RESNET50, "20220906-2692d16c", _MIRROR),
+            licence="MIT",
+            source=f"Lin et al., {MIT}/TSM_kinetics_RGB_resnet50_avg_segment5_e50.pth",
+            reported={"top1": 68.8, "protocol": "1 crop"},
             **classes_of("kinetics400"),
         ),
-        torchvision_entry("tsn_resnet50", "resnet50", clip=CLIPS["resnet50"]),
+        *(
+            torchvision_entry(
+                f"tsn_resnet{depth}", f"resnet{depth}", clip=CLIPS["resnet50"]
+            )
+            for depth in (50, 101)
+        ),
         imagenet("tsn_bninception", "bn_inception", {"top1": 73.524, "top5": 91.562}),
         imagenet("tsn_inceptionv3", "inception_v3"),
     ),

@@ -12,6 +12,7 @@ DEPTHS = (2, 2, 1, 1)
 
 def logits(model, x, pooling):
     """Computes the network of Table 1 in NumPy, with the weights of `model`."""
+    sizes = POOLING[pooling]
     values = {variable.path: numpy(variable) for variable in model.weights}
 
     def weights(name):
@@ -33,7 +34,7 @@ def logits(model, x, pooling):
 
     x = (x - model.stzoo.clip.mean) / model.stzoo.clip.std
     x = relu(norm(conv(x, "conv1", 2), "bn1"))
-    x = twins.max_pool(x, pooling["pool1"], (1, 2, 2))
+    x = twins.max_pool(x, sizes["pool1"], (1, 2, 2), pooling != "unpadded")
     for stage, depth in enumerate(DEPTHS, start=1):
         for block in range(depth):
             name, stride = f"layer{stage}_{block}", 2 if stage > 1 > block else 1
@@ -44,8 +45,8 @@ def logits(model, x, pooling):
                 x = conv(x, f"{name}_downsample_0", stride)
                 x = norm(x, f"{name}_downsample_1")
             x = relu(x + y)
-        if stage == 1:
-            x = twins.max_pool(x, pooling["pool2"], (2, 1, 1))
+        if stage == 1 and pooling != "spatial":
+            x = twins.max_pool(x, sizes["pool2"], (2, 1, 1))
     kernel, bias = weights("fc")
     return x.mean((1, 2, 3)) @ kernel + bias
 
@@ -68,4 +69,4 @@ def test_network_matches_its_equations(builder, pooling):
             )
         variable.assign(value)
     x = RNG.integers(0, 256, (2, 4, 34, 36, 3)).astype("uint8")
-    close(model.predict(x, verbose=0), logits(model, x, POOLING[pooling]))
+    close(model.predict(x, verbose=0), logits(model, x, pooling))

@@ -52,6 +52,44 @@ def test_an_official_checkpoint_answers_alike(tmp_path, block):
     assert model.stzoo.source == "best.pth"
 
 
+def pytorchvideo(reference):
+    """The names of PyTorchVideo's ResNet, and what PySlowFast saves."""
+    renamed = {}
+    for name, tensor in reference.state_dict().items():
+        first, *rest = name.removeprefix("backbone.").split(".")
+        if first == "cls_head":
+            name = f"blocks.6.proj.{rest[-1]}"
+        elif first == "conv1":
+            name = f"blocks.0.{'conv' if rest[0] == 'conv' else 'norm'}.{rest[-1]}"
+        else:
+            stage = {"1": 1, "2": 3, "3": 4, "4": 5}[first[-1]]  # block 2 is a pool
+            index, module, kind, last = rest
+            kind = "conv" if kind == "conv" else "norm"
+            if module == "downsample":
+                part = f"branch1_{kind}"
+            else:
+                part = f"branch2.{kind}_{'abc'[int(module[-1]) - 1]}"
+            name = f"blocks.{stage}.res_blocks.{index}.{part}.{last}"
+        renamed[name] = tensor
+    return {"epoch": 195, "model_state": renamed, "optimizer_state": {}, "cfg": "A: 1"}
+
+
+@pytest.mark.parametrize(
+    ("pooling", "save", "file"),
+    [
+        ("unpadded", mmaction, "c2d.pth"),
+        ("spatial", mmaction, "c2d.pth"),
+        ("code", pytorchvideo, "c2d.pyth"),
+    ],
+)
+def test_published_c2d_answers_alike(tmp_path, pooling, save, file):
+    reference = reference_cost(DEPTHS, 4, 5, "c2d", pooling)
+    torch.save(save(reference), tmp_path / file)
+    chosen = ["--option", f"pooling={pooling}", *SMALL]
+    convert("c2d_tiny", tmp_path / file, "--out", tmp_path / "out", *chosen)
+    assert_alike(tmp_path / "out", reference)
+
+
 def test_other_containers(tmp_path):
     reference = reference_cost(DEPTHS, 4, 3, "c2d")
     parallel = {"module." + k: t for k, t in reference.state_dict().items()}

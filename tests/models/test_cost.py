@@ -117,6 +117,78 @@ def test_32_frames_are_a_longer_clip():
     assert model.get_layer("layer4_2_relu").output.shape == (None, 16, 7, 7, 2048)
 
 
+@pytest.mark.parametrize("pooling", ["unpadded", "spatial"])
+@pytest.mark.parametrize("shape", [(6, 64, 64), (5, 49, 33)], ids=str)
+def test_other_pools_match_those_of_mmaction2(pooling, shape):
+    reference = reference_cost((1, 1, 1, 1), 8, 12, "c2d", pooling)
+    model = stzoo.c2d_tiny(
+        input_shape=(None, None, None, 3),
+        pooling=pooling,
+        width=8,
+        depths=(1, 1, 1, 1),
+    )
+    load(model, reference)
+    x = clips(2, *shape)
+    close(model.predict(x, verbose=0), logits(reference, x))
+
+
+def test_feature_maps_of_published_c2d():
+    """mmaction2 has 55x55 pixels after its pool without padding."""
+    shapes = {}
+    for pooling in ("unpadded", "spatial"):
+        model = stzoo.c2d_resnet50(pooling=pooling)
+        maps = {layer.name: layer.output.shape[1:4] for layer in model.layers}
+        shapes[pooling] = [maps[f"layer{i}_2_relu"] for i in (1, 2, 3, 4)]
+    assert shapes["unpadded"] == [(8, 55, 55), (4, 28, 28), (4, 14, 14), (4, 7, 7)]
+    assert shapes["spatial"] == [(8, 56, 56), (8, 28, 28), (8, 14, 14), (8, 7, 7)]
+    one = stzoo.c2d_tiny(pooling="spatial", input_shape=(1, 64, 64, 3))
+    assert one.output_shape == (None, 12)
+
+
+# URL without its folder, pooling, frames and stride, top-1.
+PUBLISHED = {
+    "c2d_resnet50.kinetics400": (
+        "c2d_r50-in1k-pre_8xb32-8x8x1-100e_kinetics400-rgb_20221027-3ca304fa.pth",
+        ("unpadded", 8, 8, 73.89),
+    ),
+    "c2d_resnet50.kinetics400_16": (
+        "c2d_r50-in1k-pre_8xb32-16x4x1-100e_kinetics400-rgb_20221027-5f382a43.pth",
+        ("unpadded", 16, 4, 74.97),
+    ),
+    "c2d_resnet50.kinetics400_nopool": (
+        "c2d_r50-in1k-pre-nopool_8xb32-8x8x1-100e_kinetics400-rgb_20221027-e0227b22.pth",
+        ("spatial", 8, 8, 73.44),
+    ),
+    "c2d_resnet101.kinetics400": (
+        "c2d_r101-in1k-pre-nopool_8xb32-8x8x1-100e_kinetics400-rgb_"
+        "20221027-557bd8bc.pth",
+        ("spatial", 8, 8, 74.97),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_weights_of_c2d(name):
+    file, facts = PUBLISHED[name]
+    entry = stzoo.zoo.ENTRIES[name]
+    folder = file.rpartition("_")[0]
+    stem = "https://download.openmmlab.com/mmaction/v1.0/recognition/c2d"
+    assert entry.repository == f"{stem}/{folder}/{file}"
+    clip = entry.clip
+    found = entry.options["pooling"], clip.frames, clip.stride, entry.reported["top1"]
+    assert found == facts
+    assert clip.sampling == "dense" and entry.labels[0] == "abseiling"
+
+
+def test_pytorchvideo_normalises_by_045_and_0225():
+    entry = stzoo.zoo.ENTRIES["c2d_resnet50.kinetics400_pytorchvideo"]
+    assert entry.clip.mean == (255 * 0.45,) * 3
+    assert entry.clip.std == (255 * 0.225,) * 3
+    assert not entry.repository  # its name has no hash, by which it could be checked
+    with pytest.raises(FileNotFoundError, match="kinetics/C2D_8x8_R50.pyth"):
+        stzoo.create("c2d_resnet50.kinetics400_pytorchvideo")
+
+
 @BLOCKS
 def test_model_satisfies_the_contract_of_keras(block, tmp_path):
     check_model(lambda: build(block), clips(2, 8, 64, 64), tmp_path)

@@ -50,6 +50,7 @@ def test_logits_are_averaged():
         ("tsn_bninception", 224, 10_270_240 + 1025 * 400),
         ("tsn_inceptionv3", 229, 21_802_784 + 2049 * 400),
         ("tsn_resnet50", 224, 24_327_632),
+        ("tsn_resnet101", 224, 43_319_760),
     ],
 )
 def test_builders(builder, size, parameters):
@@ -59,6 +60,51 @@ def test_builders(builder, size, parameters):
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == parameters
     assert model.stzoo.clip.sampling == "segments"
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "sampling"),
+    [
+        ("resnet50.kinetics400", "kinetics400-rgb_20220906-2692d16c", (8, "segments")),
+        (
+            "resnet50.kinetics400_3",
+            "1x1x3-100e_kinetics400-rgb_20220906-cd10898e",
+            (3, "segments"),
+        ),
+        (
+            "resnet50.kinetics400_5",
+            "1x1x5-100e_kinetics400-rgb_20220906-65d68713",
+            (5, "segments"),
+        ),
+        (
+            "resnet50.kinetics400_dense",
+            "dense-1x1x5-100e_kinetics400-rgb_20220906-dcbc6e01",
+            (5, "dense"),
+        ),
+        (
+            "resnet50.something_v2",
+            "1x1x8-50e_sthv2-rgb_20230313-06ad7d03",
+            (8, "segments"),
+        ),
+        (
+            "resnet50.something_v2_16",
+            "1x1x16-50e_sthv2-rgb_20230221-85bcc1c3",
+            (16, "segments"),
+        ),
+        (
+            "resnet101.kinetics400",
+            "r101_8xb32-1x1x8-100e_kinetics400-rgb_20220906-23cff032",
+            (8, "segments"),
+        ),
+    ],
+)
+def test_published_weights(name, end, sampling):
+    entry = stzoo.zoo.ENTRIES[f"tsn_{name}"]
+    url = entry.repository.split()[0]
+    folder, file = url.split("/")[-2:]
+    assert file.endswith(f"{end}.pth") and file.startswith(f"{folder}_2")
+    assert (entry.clip.frames, entry.clip.sampling) == sampling
+    assert entry.classes == (174 if "something" in name else 400)
 
 
 def test_channels_of_caffe_are_bgr():
