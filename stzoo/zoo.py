@@ -14,6 +14,7 @@ from stzoo.models import (
     gsm,
     p3d,
     s3d,
+    stm,
     stpn,
     trn,
     tsm,
@@ -25,7 +26,7 @@ from stzoo.models.family import SHARED
 from stzoo.weights import checkpoint
 from stzoo.weights.catalogue import describe
 
-_MODULES = (cost, p3d, s3d, cstm, stpn, gsm, tsm, trn, tsn, vjepa2, videomae)
+_MODULES = (cost, p3d, s3d, cstm, stpn, stm, gsm, tsm, trn, tsn, vjepa2, videomae)
 FAMILIES = tuple(module.FAMILY for module in _MODULES)
 BUILDERS = {
     builder.__name__: builder for family in FAMILIES for builder in family.architectures

@@ -163,3 +163,25 @@ def relation(x, layers, choose):
 def softmax(x, axis):
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)
+
+
+def temporal_depthwise(x, kernel):
+    """STM, Section 3.1: each channel has its own kernel over three frames."""
+    y = np.zeros(x.shape)
+    for t, i in itertools.product(range(x.shape[1]), (-1, 0, 1)):
+        if 0 <= t + i < x.shape[1]:
+            y[:, t] += x[:, t + i] * kernel[i + 1].astype("float64")
+    return y
+
+
+def motion_difference(x, kernel):
+    """STM, Section 3.2: a filtered next frame minus this frame, zero in the last."""
+    y = np.zeros(x.shape)
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)]).astype("float64")
+    height, width = x.shape[2:4]
+    for t in range(x.shape[1] - 1):
+        y[:, t] = -x[:, t]
+        for i, j in np.ndindex(3, 3):
+            near = padded[:, t + 1, i : i + height, j : j + width]
+            y[:, t] += near * kernel[i, j, 0]
+    return y

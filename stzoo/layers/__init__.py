@@ -16,6 +16,8 @@ from stzoo.layers.relation import TemporalRelation as TemporalRelation
 from stzoo.layers.shift import ChannelAttention as ChannelAttention
 from stzoo.layers.shift import GateShift as GateShift
 from stzoo.layers.shift import TemporalShift as TemporalShift
+from stzoo.layers.stm import MotionDifference as MotionDifference
+from stzoo.layers.stm import TemporalDepthwiseConv as TemporalDepthwiseConv
 from stzoo.layers.stpn import AttentionPooling as AttentionPooling
 from stzoo.layers.stpn import Pyramid as Pyramid
 from stzoo.layers.stpn import (

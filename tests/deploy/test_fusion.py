@@ -25,6 +25,7 @@ FAMILIES = [
     ("p3d_tiny", ABC | {"semantics": "caffe"}, 6, 0),
     ("p3d_tiny", ABC | {"semantics": "port"}, 16, 0),
     ("tsn_tiny", FEW | {"backbone": "inception_v3"}, 1, 0),
+    ("stm_tiny", {"width": 16, "depths": (1, 1, 1, 1)}, 3, 0),
     ("tsm_tiny", FEW, 3, 0),
     ("tsm_tiny", {"backbone": "mobilenetv2", "shift": "online", "width": 8}, 3, 0),
     ("gsm_tiny", FEW | {"attention": True}, 3, 2),
