@@ -16,12 +16,13 @@ _FUNCTIONS = {  # name: module, and the name there if it is another one
     "convert": "conversion",
     "create": "zoo",
     "evaluate": "inference.evaluate",
+    "export": "deploy.export",
     "extract": "inference.extract",
     "find_events": "inference.events",
     "finetune": "training.finetune",
     "fuse": "deploy.fusion",
     "list_models": "zoo",
-    "load": "zoo",
+    "load": "loading",
     "predict": "inference.predict",
     "probe": "training.probe",
     "push_to_hub": "weights.publish",
@@ -29,11 +30,14 @@ _FUNCTIONS = {  # name: module, and the name there if it is another one
     "save": "weights.checkpoint",
     "stream": "inference.stream",
 }
+# They need no Keras for an exported model.
+_FREE = ("evaluate", "extract", "load", "predict", "read_videos")
 
 
 def __getattr__(name):
     if name in _FUNCTIONS:
-        _environment.check()
+        if name not in _FREE:
+            _environment.check()
         module, _, other = _FUNCTIONS[name].partition(":")
         found = getattr(import_module(f"stzoo.{module}"), other or name)
     elif name == "__version__":

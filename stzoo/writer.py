@@ -25,7 +25,7 @@ def write(folder, files):
 
     Args:
         folder: path. It is created if it does not exist.
-        files: dict from name to bytes.
+        files: dict from name to bytes. A name may be in a folder: `"a/b"`.
 
     Raises:
         OSError: the files cannot be written. The old files remain.
@@ -39,6 +39,7 @@ def write(folder, files):
         try:
             new.mkdir()
             for name, data in files.items():
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
                 with open(new / name, "wb") as file:
                     file.write(data)
                     file.flush()
@@ -86,8 +87,15 @@ def _put_in_place(folder):
     """Moves complete files to their place, and removes incomplete ones."""
     shutil.rmtree(folder / NEW, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
-        for path in sorted((folder / WHOLE).iterdir()):
-            os.replace(path, folder / path.name)
+        paths = sorted((folder / WHOLE).rglob("*"))
+        for path in paths:
+            target = folder / path.relative_to(folder / WHOLE)
+            if path.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                os.replace(path, target)
+        for path in reversed([path for path in paths if path.is_dir()]):
+            path.rmdir()
         (folder / WHOLE).rmdir()
 
 

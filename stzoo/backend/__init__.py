@@ -3,9 +3,14 @@
 `generic` implements every function with Keras operations. The module of a backend
 overrides those that are faster in another way. The results are the same. Layers call
 these functions and do not depend on the backend.
+
+The process of an export (STZOO_DEPLOY is set there) builds its graph of the operations
+that the runtime has, and in the layout that it prefers.
 """
 
 # ruff: noqa: F403
+import os
+
 import keras
 
 from stzoo.backend.generic import *
@@ -17,3 +22,9 @@ match keras.backend.backend():
         from stzoo.backend.jax import *
     case "torch":
         from stzoo.backend.torch import *
+
+match os.environ.get("STZOO_DEPLOY"):
+    case "channels_first":
+        from stzoo.backend.deploy_torch import *
+    case "lowered":
+        from stzoo.backend.deploy_tensorflow import *

@@ -23,12 +23,15 @@ __all__ = (
     "finish",
     "gradient",
     "has_fast_conv3d",
+    "inverse_spectrum",
+    "keeps_clips",
     "lay_out",
     "max_pool",
     "pad",
     "prefers_conv3d",
     "reshape",
     "shape_of",
+    "spectrum",
     "subsample",
 )
 
@@ -203,6 +206,14 @@ def has_fast_conv3d(x):
     return True
 
 
+def keeps_clips():
+    """Returns whether frames are convolved as a clip, without merging time and batch.
+
+    If so, `conv3d` takes `padded`.
+    """
+    return False
+
+
 def prefers_conv3d(x, kernel, strides):
     """Returns whether this convolution is faster as Conv3D than lowered to 2D.
 
@@ -335,6 +346,25 @@ def count_sketch(x, hashes, dim):
     """
     x = ops.segment_sum(ops.moveaxis(x, -1, 0), hashes, dim)
     return ops.moveaxis(x, 0, -1)
+
+
+def spectrum(x):
+    """Fourier transform of real numbers, along the last axis.
+
+    Returns:
+        Tuple of the real and the imaginary part, `(..., channels // 2 + 1)`.
+    """
+    return ops.rfft(x)
+
+
+def inverse_spectrum(parts, dim):
+    """The inverse of `spectrum`.
+
+    Args:
+        parts: tuple of the real and the imaginary part.
+        dim: int, number of output channels.
+    """
+    return ops.irfft(parts, fft_length=dim)
 
 
 def gradient(function, x):

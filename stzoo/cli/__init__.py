@@ -16,6 +16,7 @@ COMMANDS = {  # in the order of `stzoo --help`
     "evaluate": "measuring:evaluate",
     "extract": "measuring:extract",
     "explain": "measuring:explain",
+    "export": "exporting:export",
     "convert": "converting:convert",
     "push": "publishing:push",
 }

@@ -30,7 +30,6 @@ def evaluate(*, name, views, out, push, engine, **data):
     """
     from stzoo.data import datasets
     from stzoo.inference.evaluate import evaluate
-    from stzoo.weights import publish
 
     if push == "" and not name.startswith("hf://"):
         raise click.UsageError(
@@ -40,6 +39,8 @@ def evaluate(*, name, views, out, push, engine, **data):
     with options.one_line(), options.log_shown(), options.progress("Videos") as track:
         model = options.load_model(name)
         if push is not None:  # raises an error before hours of work
+            from stzoo.weights import publish
+
             publish.check_measured(model.stzoo.sha256, push or name)
         how = {"reading": options.pop_reading(data), "engine": engine}
         videos = datasets.read(**data, classes=model.stzoo.labels)

@@ -7,16 +7,15 @@ import json
 import logging
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from stzoo.data.files import printable
 from stzoo.data.reading import Reading
 from stzoo.inference import metrics
+from stzoo.inference.network import runs_on
 from stzoo.inference.parts import Job, compute_parts, describe, read_part
 from stzoo.inference.predict import classify, record_of
 from stzoo.inference.views import map_videos
@@ -30,10 +29,6 @@ def _decoder():
     import av
 
     return f"av {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
-
-
-def _versions():
-    return {name: version(name) for name in ("stzoo", "keras", "numpy")}
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,8 @@ class Evaluation:
         confusion: int array `(classes, classes)`. Rows are labels, columns are
             predictions.
         decoder: string, name and version of the decoder.
-        backend: string, the backend of Keras.
+        backend: string, the backend of Keras, or the package that runs an exported
+            model.
         versions: dict from package to version.
         sha256: string, hash of the loaded weights, or empty.
     """
@@ -73,8 +69,8 @@ class Evaluation:
     classes: list
     confusion: np.ndarray
     decoder: str = field(default_factory=_decoder)
-    backend: str = field(default_factory=keras.backend.backend)
-    versions: dict = field(default_factory=_versions)
+    backend: str = ""
+    versions: dict = field(default_factory=dict)
     sha256: str = ""
 
     def save(self, folder):
@@ -163,7 +159,9 @@ def evaluate(
         compute_parts(job, videos, folder, engine=engine, progress=progress)
         rows, errors = _read_parts(folder)
     measured = _measured(config.name, views, videos, rows, errors)
-    return dataclasses.replace(measured, sha256=config.sha256)
+    backend, versions = runs_on(model)
+    known = {"backend": backend, "versions": versions, "sha256": config.sha256}
+    return dataclasses.replace(measured, **known)
 
 
 def _check_classes(videos, config):

@@ -1,9 +1,9 @@
 """Resumable, sharded feature extraction."""
 
 from stzoo.data.reading import Reading
+from stzoo.inference.network import with_output
 from stzoo.inference.parts import Job, compute_parts, describe
 from stzoo.inference.views import predict_views
-from stzoo.layers.network import Network
 
 
 def extract(
@@ -27,7 +27,8 @@ def extract(
         folder: path. It is created if it does not exist. An interrupted extraction
             resumes with the same folder.
         layer: string, the layer whose output is extracted. It is averaged over frames,
-            height, width and views. `"avgpool"` is the input of the head.
+            height, width and views. `"avgpool"` is the input of the head. An exported
+            model has no other layer.
         views: string, clips x crops.
         shard: tuple of two ints, the index of the shard to compute and the number of
             shards. All shards use the same folder.
@@ -53,13 +54,7 @@ def extract(
         ChildProcessError: all Ray workers that computed some parts died. The other
             parts are complete.
     """
-    names = [known.name for known in model.layers]
-    if layer not in names:
-        raise ValueError(
-            f"{model.name} has no layer {layer!r}. Its last layers are "
-            f"{', '.join(names[-8:])}."
-        )
-    network = Network(model.input, model.get_layer(layer).output)
+    network, width = with_output(model, layer)
 
     def features(clips):
         outputs = predict_views(network, clips)
@@ -68,7 +63,7 @@ def extract(
 
     job = Job(
         features,
-        width=network.output.shape[-1],
+        width=width,
         clip=model.stzoo.clip,
         reading=reading,
         run=describe(network, layer=layer, format=format),

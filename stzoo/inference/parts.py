@@ -12,16 +12,16 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
-from keras import ops
 
 from stzoo.data.files import printable
 from stzoo.data.reading import Reading
+from stzoo.inference.network import fingerprint
 from stzoo.inference.views import map_videos
 from stzoo.weights.config import ClipConfig
 from stzoo.writer import recover, write
@@ -83,10 +83,7 @@ def describe(model, **what):
         model: a model of the zoo.
         **what: further values that JSON can represent.
     """
-    weights = hashlib.sha256()
-    for variable in model.weights:
-        weights.update(np.ascontiguousarray(ops.convert_to_numpy(variable)))
-    return {**what, "model": model.stzoo.name, "weights": weights.hexdigest()}
+    return {**what, "model": model.stzoo.name, "weights": fingerprint(model)}
 
 
 def compute_parts(job, videos, folder, shard=(0, 1), engine="local", progress=iter):
@@ -212,6 +209,11 @@ def _ray_pool(job, most):
     import ray
     from ray.util import ActorPool
 
+    env = {}
+    if "keras" in sys.modules:
+        from keras.config import backend
+
+        env = {"KERAS_BACKEND": backend()}
     if not ray.is_initialized():
         ray.init()
     has = ray.cluster_resources()
@@ -222,7 +224,7 @@ def _ray_pool(job, most):
         scheduling_strategy="SPREAD",
         max_restarts=-1,
         max_task_retries=TRIES - 1,
-        runtime_env={"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
+        runtime_env={"env_vars": env},
     )
     job = ray.put(job)  # Ray needs it to restart a worker
     return ActorPool([worker.remote(job) for _ in range(min(max(count, 1), most))])

@@ -20,7 +20,8 @@ def predict(model, video, top=5, views="1x1", sample_fps=None):
     """Predicts the most probable classes of a video.
 
     Args:
-        model: a model of the zoo. Its record `model.stzoo` determines the preparation.
+        model: a model of the zoo, or an exported one. Its record `model.stzoo`
+            determines the preparation.
         video: path or URL of a video or of a folder of frames, binary file object of
             a video, or uint8 array `(frames, height, width, 3)`, RGB.
         top: int, number of classes.

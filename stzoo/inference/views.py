@@ -2,14 +2,22 @@
 
 import functools
 import itertools
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from keras import ops
 
-from stzoo.backend import clips_at_once
 from stzoo.data.sampling import parse_views
+
+
+def clips_at_once():
+    """Returns the number of clips to compute at a time, to limit memory."""
+    if "keras" not in sys.modules:  # an exported model
+        return 8
+    from stzoo import backend
+
+    return backend.clips_at_once()
 
 
 def map_videos(function, paths, clip, views, reading):
@@ -71,7 +79,7 @@ def predict_views(network, clips):
     """Computes the outputs of a network for clips.
 
     Args:
-        network: a model with one output.
+        network: a model with one output, see `stzoo.inference.network`.
         clips: `Views`, or array `(clips, frames, height, width, channels)`, from 0 to
             255.
 
@@ -85,5 +93,5 @@ def predict_views(network, clips):
     outputs = []
     for start in range(0, len(clips), size):
         rows = np.arange(start, start + size).clip(max=len(clips) - 1)
-        outputs.append(ops.convert_to_numpy(network.predict_on_batch(clips[rows])))
+        outputs.append(np.asarray(network.predict_on_batch(clips[rows])))
     return np.concatenate(outputs)[: len(clips)]

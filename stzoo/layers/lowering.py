@@ -15,6 +15,7 @@ from stzoo.backend import (
     depthwise_conv2d,
     finish,
     has_fast_conv3d,
+    keeps_clips,
     pad,
     prefers_conv3d,
     reshape,
@@ -24,7 +25,8 @@ from stzoo.backend import (
 
 
 def conv2d_by_frame(x, kernel, strides=(1, 1), **how):
-    """Convolves every frame with a 2D kernel. Time is merged into the batch.
+    """Convolves every frame with a 2D kernel. Time is merged into the batch, unless the
+    backend keeps clips.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
@@ -33,6 +35,9 @@ def conv2d_by_frame(x, kernel, strides=(1, 1), **how):
         **how: see `stzoo.backend.conv2d`.
     """
     batch, frames, height, width, channels = shape_of(x)
+    if keeps_clips():
+        kernel = reshape(kernel, (1, *kernel.shape))
+        return conv3d(x, kernel, (1, *strides), **how)
     y = reshape(x, (-1, height, width, channels))
     y = conv2d(y, kernel, strides, **how)
     return reshape(y, (-1, frames, *shape_of(y)[1:]))

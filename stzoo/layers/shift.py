@@ -10,8 +10,9 @@ https://arxiv.org/abs/1912.00381, https://github.com/swathikirans/GSM
 import keras
 from keras import ops
 
-from stzoo.backend import conv2d, pad, reshape, shape_of
+from stzoo.backend import pad, reshape, shape_of
 from stzoo.layers import initializers
+from stzoo.layers.lowering import conv2d_by_frame
 from stzoo.layers.nested import configs, nested
 from stzoo.layers.norm import BatchNorm
 
@@ -186,9 +187,7 @@ class GateShift(keras.layers.Layer):
         first = ops.concatenate([kernel[..., 0], zeros], axis=-1)
         second = ops.concatenate([zeros, kernel[..., 1]], axis=-1)
         filters = ops.stack([f[t] for t in range(3) for f in (first, second)], axis=-1)
-        _, frames, height, width, channels = shape_of(x)
-        y = conv2d(reshape(x, (-1, height, width, channels)), filters)
-        y = reshape(y, (-1, frames, height, width, 6))
+        y = conv2d_by_frame(x, filters)
         return shift(y[..., :2], 1) + y[..., 2:4] + shift(y[..., 4:], -1)
 
     def compute_output_shape(self, input_shape):

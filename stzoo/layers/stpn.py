@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from stzoo.backend import count_sketch
+from stzoo.backend import count_sketch, inverse_spectrum, spectrum
 from stzoo.layers import initializers
 from stzoo.layers.nested import configs, nested
 
@@ -80,9 +80,9 @@ class SpatiotemporalCompactBilinear(keras.layers.Layer):
         product = None
         for x, hashes, signs in zip(inputs, self.hashes, self.signs, strict=True):
             x = count_sketch(ops.cast(x, "float32") * signs, hashes, self.dim)
-            factor = ops.rfft(x)
+            factor = spectrum(x)
             product = factor if product is None else _multiply(product, factor)
-        y = ops.irfft(product, fft_length=self.dim)
+        y = inverse_spectrum(product, self.dim)
         if self.normalize:
             y = y * ops.rsqrt(ops.mean(y * y, axis=-1, keepdims=True) + 1e-12)
         return ops.cast(y, self.compute_dtype)

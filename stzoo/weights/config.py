@@ -201,6 +201,9 @@ class ModelConfig:
         base_model: string, the weights that the training started from: an entry of the
             zoo, or `"hf://organisation/repository@revision"`. Empty: random or unknown
             weights.
+        export: dict, of an exported model, see `stzoo.export`: `format`, `file`,
+            `precision`, `input` (name, dtype, shape, range), `outputs`, and `files`, a
+            dict from name to sha256. Empty for other models.
         training: dict, how the model was trained: `recipe`, `videos`, `epochs`, ...,
             and `validation`, a dict of the results on the validation videos.
     """
@@ -223,6 +226,7 @@ class ModelConfig:
     fused: bool = False
     base_model: str = ""
     training: dict = field(default_factory=dict)
+    export: dict = field(default_factory=dict)
 
     @property
     def name(self):

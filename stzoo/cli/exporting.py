@@ -1,0 +1,43 @@
+"""The command that exports a model for other runtimes."""
+
+from pathlib import Path
+
+import click
+
+from stzoo.cli import options
+
+
+@click.command()
+@click.argument("name", metavar="MODEL")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    type=options.Known("stzoo.deploy.formats", "FORMATS"),
+    help="By default what the ending of FILE says.",
+)
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(("float32", "float16")),
+    help="Of the weights.",
+)
+@click.option("--batch", type=click.IntRange(1), help="Clips a call; any by default.")
+def export(name, file, format, precision, batch):
+    """Export MODEL to FILE, which another runtime runs without Keras.
+
+    MODEL is NAME.TAG, a folder, or hf://organisation/repository@revision. FILE ends in
+    .onnx (ONNX Runtime), .xml (OpenVINO), .tflite (LiteRT) or .pt2 (torch.export), or
+    is a folder for a SavedModel of TensorFlow. The answers of the file are compared
+    with those of MODEL; if they differ, nothing is written. The folder of FILE is then
+    a model for --model of the other commands.
+    """
+    import stzoo
+
+    with options.one_line():
+        model = options.load_model(name)
+        try:
+            folder = stzoo.export(model, file, format, precision, batch)
+        except RuntimeError as error:
+            raise click.ClickException(str(error)) from None
+    click.echo(f"Exported {model.stzoo.name} to {file}. {folder / 'example.py'} runs it.")

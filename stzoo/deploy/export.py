@@ -1,0 +1,229 @@
+"""A model as a file that another runtime runs, without Keras."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from stzoo import writer
+from stzoo.deploy import runtime
+from stzoo.deploy.example import program
+from stzoo.deploy.formats import check_builders, format_of, runtime_of
+from stzoo.deploy.fusion import fuse
+from stzoo.weights import checkpoint, hub
+
+TOLERANCE = {"float32": 1e-4, "float16": 2e-2}  # relative to the largest logit
+EXAMPLE = "example.py"
+
+
+def export(model, path, format=None, precision="float32", batch=None):
+    """Exports a model to a file that another runtime runs, without Keras.
+
+    | format           | file        | run by                    | graph built with |
+    |------------------|-------------|---------------------------|------------------|
+    | `onnx`           | `.onnx`     | ONNX Runtime              | PyTorch          |
+    | `openvino`       | `.xml`      | OpenVINO                  | PyTorch          |
+    | `litert`         | `.tflite`   | LiteRT, without extra ops | TensorFlow       |
+    | `tf_saved_model` | a folder    | TensorFlow                | TensorFlow       |
+    | `torch`          | `.pt2`      | `torch.export`            | PyTorch          |
+
+    Batch norms are folded first, see `stzoo.fuse`. The graph is built in a process of
+    its own, with the backend of the table, whatever backend the model is on. The file
+    is then run by its runtime, and its answers for random clips are compared with
+    those of the model. If they differ, nothing is written.
+
+    The input is `clip`, float32 `(clips, frames, height, width, channels)`, RGB from 0
+    to 255. The outputs are `logits` and, for networks that have it, `avgpool`, the
+    features that enter the head. Beside the file are `config.json` (clip, labels,
+    origin, inputs, outputs, sha256) and `example.py`, which answers for a video with
+    NumPy, PyAV and the runtime only. `stzoo.load` loads the folder of the file, and
+    `stzoo.predict`, `stzoo.evaluate` and `stzoo.extract` take what it returns.
+
+    Args:
+        model: a model of the zoo, on any backend. It is not changed.
+        path: path of the file, such as `"deploy/model.onnx"`. A SavedModel is a folder
+            itself.
+        format: string of the table. `None`: what the ending says.
+        precision: `"float32"`, or `"float16"` to store weights in half the space
+            (OpenVINO and LiteRT).
+        batch: int, the number of clips of each call. `None`: any number; for LiteRT
+            one, which is the fastest there.
+
+    Returns:
+        `pathlib.Path`, the folder, for `stzoo.load`.
+
+    Raises:
+        ValueError: the model cannot be exported, the path has an unknown ending, or
+            the folder holds something else.
+        ImportError: a library is missing. The error says how to install it.
+        RuntimeError: the graph could not be built, or its answers differ. Nothing is
+            written.
+
+    Example:
+
+    >>> folder = stzoo.export(model, "deploy/model.onnx")
+    >>> stzoo.predict(stzoo.load(folder), "dance.mp4", top=1)
+    [('salsa dancing', 0.9...)]
+    """
+    path = Path(path)
+    format = format_of(path, format)
+    _check_options(model, format, precision, batch)
+    check_builders(format)
+    runtime_of(format)
+    folder = path.parent if format.suffix else path
+    file = path.name if format.suffix else "."
+    _check_folder(folder, file)
+    batch = batch if batch or format.free_batch else 1
+    with tempfile.TemporaryDirectory(prefix="stzoo-export-") as temporary:
+        source, new = Path(temporary, "source"), Path(temporary, "new")
+        checkpoint.save(fuse(model), source)
+        new.mkdir()
+        _build(format, source, new / file, batch, precision)
+        config = _described(model, source, file, format, precision, batch)
+        _check_answers(model, source, runtime.Exported(new, config), precision)
+        writer.write(folder, _files(config, new))
+    return folder
+
+
+def _check_options(model, format, precision, batch):
+    """Raises a `ValueError` for what cannot be exported."""
+    config = getattr(model, "stzoo", None)
+    if config is None or config.export:
+        raise ValueError(
+            "Only a model from a builder of stzoo or from `stzoo.load` can be "
+            f"exported, and an exported one is final. Received: {model!r}."
+        )
+    if None in model.input_shape[1:]:
+        raise ValueError(
+            "An export has one size of clips, and this model takes any: its input is "
+            f"{model.input_shape}. Build or load it with input_shape=..."
+        )
+    if precision not in TOLERANCE or (precision == "float16" and not format.float16):
+        raise ValueError(
+            f"precision of {format.name} must be "
+            f"{' or '.join(list(TOLERANCE)[: 1 + format.float16])}. Received: "
+            f"{precision!r}."
+        )
+    if batch is not None and (type(batch) is not int or batch < 1):
+        raise ValueError(
+            f"batch must be a whole number from 1, or None. Received: {batch!r}."
+        )
+
+
+def _check_folder(folder, file):
+    """Raises a `ValueError` if an export would overwrite something else."""
+    writer.recover(folder)
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file. Choose another path.")
+    names = {hub.CONFIG, EXAMPLE, file} - {"."}
+    found = sorted(name for name in names if (folder / name).exists())
+    if not found and not (file == "." and folder.is_dir() and any(folder.iterdir())):
+        return
+    old = runtime.read_export(folder)
+    if old is None or old.export["file"] != file:
+        what = f"an export to {old.export['file']}" if old else ", ".join(found)
+        raise ValueError(
+            f"{folder} already holds {what or 'other files'}, which is not an export "
+            f"to {file if file != '.' else 'a SavedModel'}. Choose another folder."
+        )
+
+
+def _build(format, source, path, batch, precision):
+    """Builds the graph, in a process of its own."""
+    request = source / "request.json"
+    values = dict(batch=batch, precision=precision, model=str(source), path=str(path))
+    request.write_text(json.dumps({"format": format.name, **values}), "utf-8")
+    env = {
+        **os.environ,
+        "KERAS_BACKEND": format.backend,
+        "STZOO_DEPLOY": format.layout,
+        "CUDA_VISIBLE_DEVICES": "",  # a graph must not name a device
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    command = [sys.executable, "-W", "ignore", "-m", "stzoo.deploy.build", str(request)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise RuntimeError(
+            f"The export to {format.name} failed, and nothing was written: "
+            f"{lines[-1] if lines else f'exit code {done.returncode}'}"
+        )
+
+
+def _files(config, new):
+    """Returns all files of an export, as bytes."""
+    made = [path for path in sorted(new.rglob("*")) if path.is_file()]
+    files = {path.relative_to(new).as_posix(): path.read_bytes() for path in made}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    config = dataclasses.replace(config, export=config.export | {"files": hashes})
+    text = json.dumps(config.to_config(), indent=2, ensure_ascii=False) + "\n"
+    files[hub.CONFIG] = text.encode("utf-8", "backslashreplace")
+    return files | {EXAMPLE: program(config).encode()}
+
+
+def _described(model, source, file, format, precision, batch):
+    """Returns the record of an export, without the hashes of its files."""
+    saved = checkpoint.read(source).config
+    outputs = {runtime.LOGITS: saved.classes}
+    for layer in model.layers:
+        if layer.name == runtime.FEATURES:
+            outputs[runtime.FEATURES] = layer.output.shape[-1]
+    clips = {
+        "name": runtime.INPUT,
+        "dtype": "float32",
+        "shape": [batch, *model.input_shape[1:]],
+        "range": [0, 255],
+    }
+    described = {"format": format.name, "file": file, "precision": precision}
+    described |= {"input": clips, "outputs": outputs, "files": {}}
+    clip = saved.clip.resized(model.input_shape[1:])
+    hash = model.stzoo.sha256 or saved.sha256
+    return dataclasses.replace(model.stzoo, clip=clip, sha256=hash, export=described)
+
+
+def _check_answers(model, source, exported, precision):
+    """Raises an error if an exported model answers unlike the original."""
+    if any(layer.compute_dtype != "float32" for layer in model.layers):
+        model = _in_float32(source)
+    size = exported.stzoo.export["input"]["shape"][0]
+    shape = (size or 2, *model.input_shape[1:])
+    clips = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
+    outputs = {runtime.LOGITS: model.output}
+    if runtime.FEATURES in exported.stzoo.export["outputs"]:
+        outputs[runtime.FEATURES] = model.get_layer(runtime.FEATURES).output
+    expected = keras.Model(model.input, outputs).predict_on_batch(clips)
+    for count in {len(clips), 1} if size is None else {len(clips)}:
+        found = exported.compute(clips[:count])
+        for name, values in expected.items():
+            _compare(name, found[name], values[:count], exported, precision)
+
+
+def _in_float32(source):
+    """Returns the saved model, under the policy float32."""
+    import stzoo
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        return stzoo.load(source)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _compare(name, found, expected, exported, precision):
+    expected = np.asarray(expected, "float32")
+    worst = np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30)
+    if found.shape != expected.shape or not worst <= TOLERANCE[precision]:
+        raise RuntimeError(
+            f"The export was not written, since {exported.package} answers unlike the "
+            f"model: the {name} differ by {worst:.1e} of the largest, and "
+            f"{TOLERANCE[precision]:.0e} is allowed. Please report this with the model "
+            f"({exported.name}) and the version of {exported.package}."
+        )
