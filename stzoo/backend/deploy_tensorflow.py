@@ -59,14 +59,16 @@ def batch_norm(x, layer, training):
 
 
 def count_sketch(x, hashes, dim):
-    return tf.linalg.matmul(x, fourier.sketch(hashes.value.numpy(), dim))
+    """Multiplies by a matrix, since LiteRT lacks a sum by index."""
+    matrix = tf.cast(hashes.value[:, None] == tf.range(dim), x.dtype)
+    return tf.linalg.matmul(x, matrix)
 
 
 def spectrum(x):
     real, imaginary = fourier.forward(x.shape[-1])
-    return x @ real, x @ imaginary
+    return tf.linalg.matmul(x, real), tf.linalg.matmul(x, imaginary)
 
 
 def inverse_spectrum(parts, dim):
     real, imaginary = fourier.inverse(dim)
-    return parts[0] @ real + parts[1] @ imaginary
+    return tf.linalg.matmul(parts[0], real) + tf.linalg.matmul(parts[1], imaginary)

@@ -1,7 +1,12 @@
 """Operations of the graphs that `stzoo.export` makes on PyTorch.
 
-Clips stay clips: time is not merged into the batch, so the permutations to channels
-first cancel out between all layers, and a runtime fuses convolutions with what follows.
+A clip is also kept as images `(batch * frames, channels, height, width)`, from one
+convolution of frames to the next. So nothing is transposed or reshaped between them, a
+runtime fuses them with the bias, the residual and the ReLU, and it has its fastest
+kernels for images. For C2D on ResNet-50, OpenVINO takes 501 ms so on two cores of a
+busy machine, 564 with convolutions of clips without transpositions, as a network of
+PyTorch has them, and 667 with those that transpose.
+
 Sizes are numbers, so that only the batch is dynamic.
 """
 
@@ -14,13 +19,14 @@ from stzoo.backend.generic import PLAIN, margins
 __all__ = (
     "average_pool_3x3",
     "batch_norm",
+    "conv2d",
     "conv3d",
     "count_sketch",
-    "finish",
     "has_fast_conv3d",
     "inverse_spectrum",
-    "keeps_clips",
+    "keeps_images",
     "lay_out",
+    "max_pool",
     "prefers_conv3d",
     "shape_of",
     "spectrum",
@@ -29,7 +35,7 @@ __all__ = (
 FIRST, LAST = (0, 4, 1, 2, 3), (0, 2, 3, 4, 1)  # orders of axes: channels first, last
 
 
-def keeps_clips():
+def keeps_images():
     return True
 
 
@@ -49,6 +55,52 @@ def shape_of(x):
     return (-1, *map(int, x.shape[1:]))
 
 
+def _images(x):
+    """Returns the images of a clip."""
+    if hasattr(x, "stzoo_images"):
+        return x.stzoo_images
+    return x.reshape(-1, *x.shape[2:]).permute(0, 3, 1, 2)
+
+
+def _clip(images, frames):
+    """Returns the clip of images, which it remembers."""
+    x = images.permute(0, 2, 3, 1)
+    x = x.reshape(-1, frames, *map(int, x.shape[1:]))
+    x.stzoo_images = images
+    return x
+
+
+def _finish(y, epilogue, residual):
+    """Works out of place, as a graph has no memory."""
+    if epilogue.residual is not None:
+        y = y + residual(epilogue.residual)
+    return functional.relu(y) if epilogue.relu else y
+
+
+def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
+    """Convolves the frames of clips, and returns clips."""
+    y = functional.conv2d(
+        _images(x),
+        kernel.permute(3, 2, 0, 1).contiguous(),
+        epilogue.bias,
+        stride=strides,
+        padding=[n for n, _ in margins(kernel, dilation)] if padded else 0,
+        dilation=dilation,
+    )
+    return _clip(_finish(y, epilogue, _images), int(x.shape[1]))
+
+
+def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
+    y = functional.conv3d(
+        x.permute(FIRST),
+        kernel.permute(4, 3, 0, 1, 2).contiguous(),
+        epilogue.bias,
+        stride=strides,
+        padding=[n for n, _ in margins(kernel, (1, 1, 1))],
+    )
+    return _finish(y, epilogue, lambda x: x.permute(FIRST)).permute(LAST)
+
+
 def subsample(x, strides):
     """Uses a pool of size 1: OpenVINO computes a wrong size for a slice with a step
     (openvinotoolkit/openvino#37932).
@@ -58,30 +110,32 @@ def subsample(x, strides):
     return functional.max_pool3d(x.permute(FIRST), 1, strides).permute(LAST)
 
 
-def finish(y, epilogue):
-    """Works out of place, as a graph has no memory."""
-    if epilogue.bias is not None:
-        y = y + epilogue.bias
-    if epilogue.residual is not None:
-        y = y + epilogue.residual
-    return functional.relu(y) if epilogue.relu else y
+def max_pool(x, pool_size, strides, margins):
+    """Pools images, then time: often only one of them is needed."""
+    ends, *sides = margins
+    if max(pool_size[1:]) > 1 or max(strides[1:]) > 1:
+        images, padding = _images(x), [before for before, _ in sides]
+        if any(before != after for before, after in sides):
+            zeros = [n for pair in reversed(sides) for n in pair]
+            images, padding = functional.pad(images, zeros), 0
+        images = functional.max_pool2d(images, pool_size[1:], strides[1:], padding)
+        x = _clip(images, int(x.shape[1]))
+    return _max_in_time(x, pool_size[0], strides[0], ends)
 
 
-def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN, padded=True):
-    padding = [before for before, _ in margins(kernel, (1, 1, 1))] if padded else 0
-    y = functional.conv3d(
-        x.permute(FIRST),
-        kernel.permute(4, 3, 0, 1, 2).contiguous(),
-        epilogue.bias,
-        stride=strides,
-        padding=padding,
-    )
-    return finish(y.permute(LAST), epilogue._replace(bias=None))
+def _max_in_time(x, size, stride, ends):
+    frames, *sizes = map(int, x.shape[1:])
+    if size == stride == 1:
+        return x
+    if size == stride and frames % size == 0 and not any(ends):
+        return x.reshape(-1, frames // size, size, *sizes).amax(2)
+    x = functional.pad(x, (0, 0, 0, 0, 0, 0, *ends)).permute(FIRST)
+    return functional.max_pool3d(x, (size, 1, 1), (stride, 1, 1)).permute(LAST)
 
 
 def average_pool_3x3(x):
-    y = functional.avg_pool3d(x.permute(FIRST), (1, 3, 3), 1, (0, 1, 1))
-    return y.permute(LAST)
+    images = functional.avg_pool2d(_images(x), 3, 1, 1)
+    return _clip(images, int(x.shape[1]))
 
 
 def batch_norm(x, layer, training):
@@ -92,11 +146,12 @@ def batch_norm(x, layer, training):
 
 def count_sketch(x, hashes, dim):
     """Multiplies by a matrix, since runtimes lack a sum by index."""
-    return x @ torch.from_numpy(fourier.sketch(hashes.value.numpy(), dim))
+    matrix = hashes.value[:, None] == torch.arange(dim, dtype=torch.int32)
+    return x @ matrix.to(x.dtype)
 
 
 def spectrum(x):
-    real, imaginary = map(torch.from_numpy, fourier.forward(x.shape[-1]))
+    real, imaginary = map(torch.from_numpy, fourier.forward(int(x.shape[-1])))
     return x @ real, x @ imaginary
 
 

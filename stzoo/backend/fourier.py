@@ -1,16 +1,6 @@
-"""Count sketches and Fourier transforms as matrices, for runtimes that lack them."""
+"""Fourier transforms as matrices, for runtimes that lack them."""
 
 import numpy as np
-
-
-def sketch(hashes, dim):
-    """The matrix `(channels, dim)` of a count sketch.
-
-    Args:
-        hashes: int array `(channels,)`.
-        dim: int.
-    """
-    return np.eye(dim, dtype="float32")[np.asarray(hashes)]
 
 
 def forward(dim):

@@ -24,7 +24,7 @@ __all__ = (
     "gradient",
     "has_fast_conv3d",
     "inverse_spectrum",
-    "keeps_clips",
+    "keeps_images",
     "lay_out",
     "max_pool",
     "pad",
@@ -206,11 +206,8 @@ def has_fast_conv3d(x):
     return True
 
 
-def keeps_clips():
-    """Returns whether frames are convolved as a clip, without merging time and batch.
-
-    If so, `conv3d` takes `padded`.
-    """
+def keeps_images():
+    """Returns whether `conv2d` takes clips, and keeps their images for the next one."""
     return False
 
 

@@ -40,4 +40,6 @@ def export(name, file, format, precision, batch):
             folder = stzoo.export(model, file, format, precision, batch)
         except RuntimeError as error:
             raise click.ClickException(str(error)) from None
-    click.echo(f"Exported {model.stzoo.name} to {file}. {folder / 'example.py'} runs it.")
+    click.echo(
+        f"Exported {model.stzoo.name} to {file}. {folder / 'example.py'} runs it."
+    )

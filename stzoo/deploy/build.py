@@ -78,7 +78,9 @@ def _to_onnx(module, example, path, batch):
         opset_version=OPSET,
         input_names=[INPUT],
         output_names=names,
-        dynamic_axes=None if batch else {name: {0: "batch"} for name in (INPUT, *names)},
+        dynamic_axes=None
+        if batch
+        else {name: {0: "batch"} for name in (INPUT, *names)},
     )
 
 

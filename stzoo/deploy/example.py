@@ -5,7 +5,8 @@ from stzoo.deploy.formats import FORMATS
 
 PROGRAM = '''"""Prints the most probable classes: python example.py {argument}
 
-It needs {packages}. It looks at the middle of the video, like `stzoo.predict`.
+It needs {packages}.
+It looks at the middle of a video, like `stzoo.predict`.
 """
 
 import json
@@ -26,7 +27,7 @@ shares = np.exp(logits - logits.max())
 for i in np.argsort(-shares, kind="stable")[:5]:
     print(f"{{names[i]}}: {{shares[i] / shares.sum():.4f}}")
 '''
-ARRAY = """x = np.load(sys.argv[1])  # (frames, height, width, channels), flow has 128 for none
+ARRAY = """x = np.load(sys.argv[1])  # (frames, height, width, channels); no flow is 128
 """
 VIDEO = """with av.open(sys.argv[1]) as video:
     frames = list(video.decode(video=0))
@@ -48,11 +49,12 @@ x = np.stack(
 top, left = (height - clip["height"]) // 2, (width - clip["width"]) // 2
 x = x[:, top : top + clip["height"], left : left + clip["width"]]
 """
-RATE = """times = np.array([frame.time for frame in frames])  # resampled to another rate
+RATE = """times = np.array([frame.time for frame in frames])
 fps = clip["sample_fps"]
 last = times[-1] - times[-2] if len(times) > 1 else 1 / fps
-shown = times[0] + (np.arange(max(1, round((times[-1] - times[0] + last) * fps))) + 0.5) / fps
-frames = [frames[i] for i in np.searchsorted(times, shown, side="right") - 1]
+slots = np.arange(max(1, round((times[-1] - times[0] + last) * fps)))
+shown = np.searchsorted(times, times[0] + (slots + 0.5) / fps, side="right") - 1
+frames = [frames[i] for i in shown]
 """
 DENSE = """start = max(total - count * clip["stride"] + 1, 1) // 2
 places = (start + np.arange(count) * clip["stride"]) % total"""
@@ -66,7 +68,8 @@ logits = model({"clip": x})["logits"][0]""",
     "litert": """model = Interpreter(str(folder / export["file"]))
 logits = model.get_signature_runner("serving_default")(clip=x)["logits"][0]""",
     "tf_saved_model": """model = tf.saved_model.load(folder)
-logits = model.signatures["serving_default"](clip=tf.constant(x))["logits"].numpy()[0]""",
+answers = model.signatures["serving_default"](clip=tf.constant(x))
+logits = answers["logits"].numpy()[0]""",
     "torch": """model = torch.export.load(folder / export["file"]).module()
 with torch.no_grad():
     logits = model(torch.from_numpy(x))["logits"].numpy()[0]""",

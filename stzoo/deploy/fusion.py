@@ -50,10 +50,11 @@ def fuse(model):
     [('rising', 0.9...)]
     """
     config = getattr(model, "stzoo", None)
-    if config is None:
+    if config is None or config.export:
         raise ValueError(
             "Only a model from a builder of stzoo or from `stzoo.load` can be fused, "
-            f"since others may connect layers differently. Received: {model!r}."
+            "since others may connect layers differently, and an exported one is "
+            f"fused already. Received: {model!r}."
         )
     if config.fused:
         return model

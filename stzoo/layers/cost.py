@@ -124,8 +124,9 @@ class CoST(keras.layers.Layer):
         if self.variant == "b":
             views = [self._view(inputs, kernel, view) for view in VIEWS]
             weights = ops.cast(self._weigh(views), views[0].dtype)
-            weights = ops.expand_dims(weights, (2, 3, 4))
-            return sum(weights[:, i] * view for i, view in enumerate(views))
+            # One axis less than indexing after: LiteRT indexes five axes at most.
+            weights = [ops.expand_dims(weights[:, i], (1, 2, 3)) for i in range(3)]
+            return sum(w * view for w, view in zip(weights, views, strict=True))
         # A convolution is linear, so weighting its kernel weights its output.
         weights = ops.cast(self.coefficients(), kernel.dtype)
         kernels = [kernel * weights[i] for i in range(len(VIEWS))]

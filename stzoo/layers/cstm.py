@@ -117,8 +117,9 @@ class CSTM(keras.layers.Layer):
         if self.fusion == "sum":
             return branches[0] + branches[1]
         weights = ops.cast(self._weigh(branches), branches[0].dtype)
-        weights = ops.expand_dims(weights, (2, 3, 4))
-        return weights[:, 0] * branches[0] + weights[:, 1] * branches[1]
+        # One axis less than indexing after: LiteRT indexes five axes at most.
+        first, second = (ops.expand_dims(weights[:, i], (1, 2, 3)) for i in range(2))
+        return first * branches[0] + second * branches[1]
 
     def coefficients(self, inputs=None):
         """Computes the weight of each branch per channel: convolution, then shift.

@@ -15,7 +15,7 @@ from stzoo.backend import (
     depthwise_conv2d,
     finish,
     has_fast_conv3d,
-    keeps_clips,
+    keeps_images,
     pad,
     prefers_conv3d,
     reshape,
@@ -25,8 +25,7 @@ from stzoo.backend import (
 
 
 def conv2d_by_frame(x, kernel, strides=(1, 1), **how):
-    """Convolves every frame with a 2D kernel. Time is merged into the batch, unless the
-    backend keeps clips.
+    """Convolves every frame with a 2D kernel. Time is merged into the batch.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
@@ -35,9 +34,8 @@ def conv2d_by_frame(x, kernel, strides=(1, 1), **how):
         **how: see `stzoo.backend.conv2d`.
     """
     batch, frames, height, width, channels = shape_of(x)
-    if keeps_clips():
-        kernel = reshape(kernel, (1, *kernel.shape))
-        return conv3d(x, kernel, (1, *strides), **how)
+    if keeps_images():
+        return conv2d(x, kernel, strides, **how)
     y = reshape(x, (-1, height, width, channels))
     y = conv2d(y, kernel, strides, **how)
     return reshape(y, (-1, frames, *shape_of(y)[1:]))

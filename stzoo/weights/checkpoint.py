@@ -397,6 +397,11 @@ def save(model, folder, labels=None, dtype="float32", **known):
             f"The model {model.name!r} was not built by stzoo, so `stzoo.load` could "
             "not build it. Use `model.save` of Keras instead."
         )
+    if config.export:
+        raise ValueError(
+            f"{config.name} is an exported model, which has no weights to save. Copy "
+            "its folder, or save the model that it was made from."
+        )
     data = serialize(_stored_tensors(model, dtype), {"format": "keras"})
     labels = config.labels if labels is None else tuple(labels)
     dataset = config.dataset if labels == config.labels else ""

@@ -22,7 +22,6 @@ import zlib
 from reprlib import repr as shortened
 
 from stzoo import writer
-from stzoo.weights.formats import mxnet, pytorch
 
 EXPANSION = 10  # limit for the compression of a zip; floats hardly compress
 
@@ -172,6 +171,8 @@ def _get(url, part, progress):
 def _converted(where, archive):
     """Verifies the hash of an archive. Returns its weights as a safetensors file."""
     from safetensors.numpy import save
+
+    from stzoo.weights.formats import mxnet, pytorch  # exports need neither
 
     kind, expected = _hash(where)
     try:
