@@ -76,27 +76,35 @@ for last in range(1, 1000):
 """
 
 
+def nested(files):
+    """The same files, one of them in a folder."""
+    return {"a": files["a"], "in/b": files["b"]}
+
+
 def strings(files):
     return {name: data.decode() for name, data in files.items()}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
-def test_a_kill_before_any_call_leaves_the_old_or_the_new_files(tmp_path):
+@pytest.mark.parametrize("shape", [dict, nested])
+def test_a_kill_before_any_call_leaves_the_old_or_the_new_files(shape, tmp_path):
+    before, after = shape(OLD), shape(FRESH)
     done = subprocess.run(
         [sys.executable, "-c", KILLED, writer.__file__]
-        + [json.dumps([strings(OLD), strings(FRESH)]), str(tmp_path)],
+        + [json.dumps([strings(before), strings(after)]), str(tmp_path)],
         capture_output=True,
         text=True,
     )
     assert not done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    old, new = ([*strings(files).values()] for files in (OLD, FRESH))
+    old, new = ([*strings(files).values()] for files in (before, after))
     seen = [row[1] for row in rows]
     turn = seen.index(new)
     assert 10 < turn < len(rows) - 3
     assert seen == [old] * turn + [new] * (len(rows) - turn)
     assert [killed for killed, *_ in rows] == [True] * (len(rows) - 1) + [False]
-    assert {tuple(row[2]) for row in rows} <= {("a", "b", "c")}
+    names = sorted({name.split("/")[0] for name in after} | {"c"})
+    assert {tuple(row[2]) for row in rows} == {tuple(names)}
 
 
 def test_a_folder_contains_only_its_files(tmp_path):

@@ -69,8 +69,8 @@ def export(model, path, format=None, precision="float32", batch=None):
     Example:
 
     >>> folder = stzoo.export(model, "deploy/model.onnx")
-    >>> stzoo.predict(stzoo.load(folder), "dance.mp4", top=1)
-    [('salsa dancing', 0.9...)]
+    >>> stzoo.load(folder).predict_on_batch(np.zeros((3, 2, 32, 32, 3))).shape
+    (3, 2)
     """
     path = Path(path)
     format = format_of(path, format)

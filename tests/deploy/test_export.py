@@ -222,7 +222,7 @@ print(stzoo.predict(model, sys.argv[2]))
 from click.testing import CliRunner
 from stzoo.cli import main
 done = CliRunner().invoke(main, ["predict", sys.argv[2], "--model", sys.argv[1]])
-print(done.exit_code, sorted(set(sys.argv[3:]) & set(sys.modules)))
+print(int(done.exit_code), sorted(set(sys.argv[3:]) & set(sys.modules)))
 """
     *answer, last = run("-c", code, folder, video, *FRAMEWORKS).splitlines()
     assert last == "0 []"
