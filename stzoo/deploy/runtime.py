@@ -29,6 +29,7 @@ class Exported:
     Args:
         folder: path.
         config: `stzoo.weights.config.ModelConfig`, with its `export`.
+        output: string, the output that `predict_on_batch` returns.
 
     Attributes:
         stzoo: `stzoo.weights.config.ModelConfig`.
@@ -36,8 +37,9 @@ class Exported:
         package: string, what runs it.
     """
 
-    def __init__(self, folder, config):
+    def __init__(self, folder, config, output=LOGITS):
         self.stzoo, self.name, self.folder = config, config.builder, Path(folder)
+        self.output_name = output
         export = config.export
         module, self.package = runtime_of(FORMATS[export["format"]])
         open_file = getattr(_Runners, f"{export['format']}_by_{module}")
@@ -45,7 +47,7 @@ class Exported:
         self._shape = tuple(export["input"]["shape"])
 
     def __reduce__(self):
-        return Exported, (self.folder, self.stzoo)
+        return Exported, (self.folder, self.stzoo, self.output_name)
 
     def __getattr__(self, name):
         if name.startswith("_"):
@@ -59,16 +61,16 @@ class Exported:
         return self.predict_on_batch(clips)
 
     def predict_on_batch(self, clips):
-        """Computes the logits of clips.
+        """Computes the output for clips: the logits, or what `with_output` chose.
 
         Args:
             clips: array `(clips, frames, height, width, channels)` of 0 to 255, uint8
                 or float.
 
         Returns:
-            float32 array `(clips, classes)`.
+            float32 array `(clips, classes)`, or `(clips, channels)`.
         """
-        return self.compute(clips)[LOGITS]
+        return self.compute(clips)[self.output_name]
 
     def with_output(self, layer):
         """Returns the network from clips to the output of a layer, and its channels."""
@@ -79,7 +81,7 @@ class Exported:
                 f"{self.folder} is an exported model, which has no layer {layer!r}. "
                 f"It has: {known}. Load the model that it was made from."
             )
-        return _Output(self, layer), outputs[layer]
+        return Exported(self.folder, self.stzoo, layer), outputs[layer]
 
     def compute(self, clips):
         """Computes all outputs of clips: a dict from name to float32 array."""
@@ -98,16 +100,6 @@ class Exported:
             name: np.concatenate([one[name] for one in found])[: len(clips)]
             for name in self.stzoo.export["outputs"]
         }
-
-
-class _Output:
-    """One output of an exported model, as a network."""
-
-    def __init__(self, model, name):
-        self.model, self.name = model, name
-
-    def predict_on_batch(self, clips):
-        return self.model.compute(clips)[self.name]
 
 
 class _Runners:
