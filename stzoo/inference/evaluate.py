@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import logging
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -29,6 +30,11 @@ def _decoder():
     import av
 
     return f"av {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
+
+
+def _of_keras(index, nothing):
+    """Returns what computes models of Keras, where it is imported."""
+    return runs_on(None)[index] if "keras" in sys.modules else nothing
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,8 @@ class Evaluation:
     classes: list
     confusion: np.ndarray
     decoder: str = field(default_factory=_decoder)
-    backend: str = ""
-    versions: dict = field(default_factory=dict)
+    backend: str = field(default_factory=partial(_of_keras, 0, ""))
+    versions: dict = field(default_factory=partial(_of_keras, 1, {}))
     sha256: str = ""
 
     def save(self, folder):

@@ -148,15 +148,17 @@ def test_litert_needs_no_operation_of_tensorflow(tmp_path):
     check(exported, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["openvino", "litert"])
-def test_float16_halves_the_file(name, model, tmp_path):
+def test_float16_halves_the_file(name, tmp_path):
+    model = small("c2d_tiny", {"width": 16, "depths": (1, 1, 1, 1)}, 2)
     sizes = []
     for kind in ("float32", "float16"):
         path = tmp_path / kind / f"model{FORMATS[name].suffix}"
         folder = stzoo.export(model, path, precision=kind)
         sizes.append(sum(len(contents(folder)[one]) for one in FILES[name]))
         check(stzoo.load(folder), model, tolerance=2e-2)
-    assert sizes[1] < 0.8 * sizes[0]
+    assert sizes[1] < 0.6 * sizes[0]
 
 
 def test_the_record_says_what_the_model_was_and_what_the_file_is(model, folder):
