@@ -5,6 +5,8 @@ from importlib import import_module
 
 import click
 
+from stzoo.cli import quiet
+
 COMMANDS = {  # in the order of `stzoo --help`
     "list": "answers:list_models",
     "demo": "answers:demo",
@@ -37,7 +39,10 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stzoo")
-def main():
+@click.option("-v", "--verbose", is_flag=True, help="Show the log of TensorFlow too.")
+def main(verbose):
     """Video action recognition with the models of stzoo."""
     # A byte of a file name that is not UTF-8 is written as "\\udce9", as in JSON.
     sys.stdout.reconfigure(errors="backslashreplace")
+    if not verbose:
+        quiet.install()
