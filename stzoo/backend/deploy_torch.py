@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from stzoo.backend import fourier
-from stzoo.backend.generic import PLAIN, margins
+from stzoo.backend.generic import PLAIN, activate, margins
 
 __all__ = (
     "average_pool_3x3",
@@ -20,6 +20,7 @@ __all__ = (
     "conv2d",
     "conv3d",
     "count_sketch",
+    "depthwise_conv2d",
     "has_fast_conv3d",
     "inverse_spectrum",
     "keeps_images",
@@ -72,7 +73,7 @@ def _finish(y, epilogue, residual):
     """Works out of place, as a graph has no memory."""
     if epilogue.residual is not None:
         y = y + residual(epilogue.residual)
-    return functional.relu(y) if epilogue.relu else y
+    return activate(y, epilogue.activation)
 
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
@@ -84,6 +85,19 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLA
         stride=strides,
         padding=[n for n, _ in margins(kernel, dilation)] if padded else 0,
         dilation=dilation,
+    )
+    return _clip(_finish(y, epilogue, _images), int(x.shape[1]))
+
+
+def depthwise_conv2d(x, kernel, strides=(1, 1), epilogue=PLAIN):
+    """Convolves the channels of the frames of clips, and returns clips."""
+    y = functional.conv2d(
+        _images(x),
+        kernel.permute(3, 2, 0, 1).contiguous(),
+        epilogue.bias,
+        stride=strides,
+        padding=[n for n, _ in margins(kernel, (1, 1))],
+        groups=int(x.shape[-1]),
     )
     return _clip(_finish(y, epilogue, _images), int(x.shape[1]))
 

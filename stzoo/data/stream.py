@@ -1,8 +1,7 @@
-"""Frames as they come: long files, cameras, network streams, in order and with times.
+"""Reads frames in order, with their times: long files, cameras, network streams.
 
-`stzoo.data.video.Video` finds frames by their index, for which it lists all packets of
-a file. A stream only goes forward, so its memory does not grow with its length, and it
-needs no end.
+`stzoo.data.video.Video` reads frames by their index, so it lists all packets of a file.
+A stream is read only forwards, so its memory does not grow with its length.
 """
 
 import contextlib
@@ -26,8 +25,8 @@ CAMERAS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 LIVE = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp")
 PATIENCE = 10.0  # seconds without data until a live source counts as lost
 WAITS = (1, 2, 4, 8, 15, 30)  # seconds before each attempt to connect again
-JUMP = 5.0  # seconds by which the times of a live source may differ from the clock
-FPS = 30.0  # of a source that does not say
+JUMP = 5.0  # seconds that the times of a live source may differ from the clock
+FPS = 30.0  # of a source without a frame rate
 
 
 class Source:
@@ -41,8 +40,8 @@ class Source:
         name: string, the name in messages.
         frames: iterable of such tuples.
         fps: float, frames per second, or `None` if it is not known.
-        is_live: bool. A live source does not wait for its reader.
-        close: function that ends the iteration, from any thread.
+        is_live: bool, whether frames are lost if they are not read in time.
+        close: function that ends the iteration. It can be called from any thread.
     """
 
     def __init__(self, name, frames, fps=None, is_live=False, close=lambda: None):
@@ -65,10 +64,10 @@ def open_source(source, decoder="av"):
               object, or a uint8 array `(frames, height, width, 3)`;
             * the number or the path of a camera: `0`, `"/dev/video0"`;
             * the address of a live stream: `"rtsp://..."`, `"udp://..."`, an `.m3u8`,
-              or an HTTP address without an end;
+              or an HTTP address that sends no length;
             * an iterable of tuples `(seconds, frame)`, with times that increase and
-              frames as uint8 `(height, width, 3)`, RGB. It counts as live if it has an
-              attribute `is_live` that is true.
+              frames as uint8 `(height, width, 3)`, RGB. It is live if it has a true
+              attribute `is_live`.
 
     Yields:
         `Source`.
@@ -76,7 +75,7 @@ def open_source(source, decoder="av"):
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the source cannot be read.
-        ConnectionError: a live source does not answer.
+        ConnectionError: a live source cannot be reached.
     """
     address = _live_address(source)
     with contextlib.ExitStack() as stack:
@@ -110,7 +109,7 @@ def _is_file(source):
 
 
 def _live_address(source):
-    """Returns what FFmpeg opens, and its format, if a source is live, else `None`."""
+    """Returns the address and the format for FFmpeg, or `None` if not live."""
     if isinstance(source, int) and not isinstance(source, bool):
         source = str(source)
     if not isinstance(source, str | os.PathLike):
@@ -140,17 +139,17 @@ def _camera(address):
 
 
 def _has_length(url):
-    """Returns whether an HTTP address has an end, as files do."""
+    """Returns whether an HTTP server sends a length, as it does for files."""
     request = urllib.request.Request(url, headers={"User-Agent": "stzoo"})
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.headers.get("Content-Length") is not None
     except (OSError, ValueError) as error:
-        raise ConnectionError(f"{url} does not answer: {error}.") from None
+        raise ConnectionError(f"{url} cannot be reached: {error}.") from None
 
 
 def _from_file(source, stack):
-    """Opens a file, to decode it once from its beginning to its end."""
+    """Opens a file to decode it once, from beginning to end."""
     if not hasattr(source, "read") and files.is_url(os.fsdecode(source)):
         name = os.fsdecode(source)
         file = stack.enter_context(files.open_bytes(name))
@@ -165,7 +164,7 @@ def _from_file(source, stack):
 
 
 def _decoded(container, stream, name):
-    """Yields the frames of a file that can be decoded."""
+    """Yields the frames of a file. Damaged frames are skipped."""
     import av
 
     packets, count = container.demux(stream), 0
@@ -173,7 +172,7 @@ def _decoded(container, stream, name):
         try:
             packet = next(packets, None)
         except av.FFmpegError as error:
-            logger.warning("%s ends early, it is damaged: %s.", name, error)
+            logger.warning("%s is damaged, so it ends early: %s.", name, error)
             packet = None
         with contextlib.suppress(av.FFmpegError):  # a damaged packet has no frames
             for frame in stream.decode(packet):
@@ -189,7 +188,7 @@ def _decoded(container, stream, name):
 
 
 def _timed(frames, fps):
-    """Yields `(seconds, picture)`: times from 0 that increase."""
+    """Yields `(seconds, picture)`, with times that start at 0 and increase."""
     pictures, origin, last, step = _Pictures(), None, None, 1 / (fps or FPS)
     for frame in frames:
         stamp = None if frame.time is None else float(frame.time)
@@ -206,7 +205,7 @@ def _timed(frames, fps):
 
 
 class _Pictures:
-    """Converts decoded frames, upright. The size can change on the way."""
+    """Converts decoded frames and turns them upright. Their size can change."""
 
     def __init__(self):
         from av.video.reformatter import VideoReformatter
@@ -229,7 +228,7 @@ class _Pictures:
 def _indexed(video):
     """Yields `(seconds, picture)` of an array or of a folder of images."""
     if video.seconds is None:
-        logger.info("%s is read as %g frames per second.", video.name, FPS)
+        logger.info("%s has no frame rate, so %g is used.", video.name, FPS)
     for index in range(len(video)):
         seconds = index / FPS if video.seconds is None else float(video.seconds[index])
 
@@ -240,7 +239,7 @@ def _indexed(video):
 
 
 def _given(frames):
-    """Yields `(seconds, picture)` of frames that come with their times."""
+    """Yields `(seconds, picture)` of frames that were given with their times."""
     from stzoo.data.frames import resize
 
     last = None
@@ -256,7 +255,7 @@ def _given(frames):
             is_frame, seconds = False, 0.0
         if not is_frame or (last is not None and not seconds > last):
             raise ValueError(
-                "An iterator must give tuples (seconds, frame): times that increase, "
+                "An iterator must yield tuples (seconds, frame), with increasing times "
                 "and uint8 frames (height, width, 3), RGB. Received after "
                 f"{'the start' if last is None else f'{last} s'}: {_shortly(item)}."
             )
@@ -275,7 +274,7 @@ def _shortly(item):
 
 
 class _Live:
-    """A camera or a network stream, which is connected again when it is lost."""
+    """A camera or a network stream. A lost connection is opened again."""
 
     def __init__(self, address, kind):
         self.name, self._address, self._kind = address, address, kind
@@ -289,7 +288,7 @@ class _Live:
         self.fps = float(rate) if rate and 1 <= rate <= 240 else None
 
     def close(self):
-        """Ends the stream. The thread that iterates closes the connection."""
+        """Ends the stream. The thread that reads it closes the connection."""
         self._stopped.set()
 
     def frames(self):
@@ -334,7 +333,7 @@ class _Live:
 
     def _connect_again(self):
         """Waits and connects, until it succeeds or the stream is closed."""
-        logger.warning("%s was lost. Connecting again.", self.name)
+        logger.warning("The connection to %s was lost. Reconnecting.", self.name)
         self._container.close()
         self._container = None
         for attempt in range(sys.maxsize):
@@ -342,5 +341,5 @@ class _Live:
                 return
             with contextlib.suppress(ValueError):
                 self._connect()
-                logger.warning("%s is connected again.", self.name)
+                logger.warning("Reconnected to %s.", self.name)
                 return

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -150,10 +151,10 @@ def _build(format, source, path, batch, precision):
     command = [sys.executable, "-W", "ignore", "-m", "stzoo.deploy.build", str(request)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = re.findall(r"^[\w.]*(?:Error|Exception): .*", done.stderr, re.M)
+        problem = errors[-1] if errors else f"exit code {done.returncode}"
         raise RuntimeError(
-            f"The export to {format.name} failed, and nothing was written: "
-            f"{lines[-1] if lines else f'exit code {done.returncode}'}"
+            f"The export to {format.name} failed, and nothing was written: {problem}"
         )
 
 

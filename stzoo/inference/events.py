@@ -1,4 +1,4 @@
-"""From the windows of a stream to events: what happens from when to when."""
+"""Finds events, with their start and end, in the windows of a stream."""
 
 import itertools
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Event:
-    """A class that is seen for some time.
+    """A class that is present for some time.
 
     Attributes:
         label: string.
         start: float, seconds.
         end: float, seconds.
-        score: float, mean probability of the class in this time.
+        score: float, mean probability of the class during the event.
     """
 
     label: str
@@ -24,20 +24,21 @@ class Event:
 
 
 def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None):
-    """Finds what happens from when to when.
+    """Finds events: which class is present from when to when.
 
-    A class has an event where its probability stays at `low` or above and reaches
-    `high`. Two thresholds (hysteresis) keep an event in one piece when a few windows
-    are less certain.
+    An event lasts while the probability of its class is at least `low`, and reaches
+    `high` at least once. The two thresholds (hysteresis) keep an event together if a
+    few windows are less certain.
 
     Args:
         windows: iterable of `stzoo.inference.stream.Window`, in order.
-        high: float from 0 to 1, probability that an event reaches.
-        low: float, probability that it keeps. `None`: 0.6 of `high`.
-        shortest: float, seconds. Shorter events are left out. `None`: the length of a
-            window, since a window that shows two events can be mistaken for a third.
-        gap: float, seconds. Events of one class with a shorter gap become one. `None`:
-            the length of a window.
+        high: float from 0 to 1, the probability that an event must reach.
+        low: float, the probability below which an event ends. Defaults to 0.6 of
+            `high`.
+        shortest: float, seconds. Shorter events are dropped. Defaults to the length of
+            a window, since a window with parts of two events can look like a third.
+        gap: float, seconds. Events of one class with a shorter gap are merged. Defaults
+            to the length of a window.
         only: sequence of strings, the classes to look for. `None`: all.
 
     Returns:
@@ -94,10 +95,10 @@ def check_classes(names, labels):
 
 
 def spans(windows):
-    """The time that each window stands for, without overlaps.
+    """Returns the time span of each window, without overlaps.
 
-    A window stands for its middle, and the time between two middles is halved. The
-    first one also stands for its beginning, the last one for its end.
+    Spans meet halfway between the middles of two windows. The first span starts with
+    its window, and the last one ends with its window.
 
     Args:
         windows: sequence of `stzoo.inference.stream.Window`, in order.
@@ -112,11 +113,11 @@ def spans(windows):
 
 
 def captions(windows, threshold=0.0, only=None):
-    """The most probable class over time: one caption until it changes.
+    """Returns the most probable class over time, as captions.
 
     Args:
         windows: sequence of `stzoo.inference.stream.Window`, in order.
-        threshold: float, the smallest probability of a caption.
+        threshold: float, the minimum probability of a caption.
         only: sequence of strings, the classes to show. `None`: all.
 
     Returns:
@@ -141,10 +142,10 @@ def captions(windows, threshold=0.0, only=None):
 
 
 def srt(found):
-    """Subtitles of events, in the format SubRip.
+    """Returns subtitles in the SubRip format.
 
     Args:
-        found: sequence of `Event`, as of `captions`.
+        found: sequence of `Event`, see `captions`.
 
     Returns:
         String.

@@ -1,4 +1,4 @@
-"""Answers for each moment of a video: of any length, of a camera, of a live stream."""
+"""Classifies each moment of a long video, a camera or a live stream."""
 
 import contextlib
 import dataclasses
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stzoo.backend import clips_at_once
 from stzoo.data.frames import Frames, scale
 from stzoo.data.sampling import parse_views
 from stzoo.data.stream import FPS, open_source
@@ -22,21 +21,22 @@ from stzoo.inference.predict import (
     record_of,
     warn_without_weights,
 )
+from stzoo.inference.views import clips_at_once
 
-# Seconds of a window for models that see a whole video: the length of the videos in
-# their data set, on average (of Kinetics, Moments and motions, of all).
+# Seconds of a window for models that see a whole video: the mean length of the videos
+# of their data set.
 SECONDS = {
     **{"kinetics400": 10.0, "moments": 3.0, "motions": 1.75},
     **{"something_v1": 4.0, "something_v2": 4.0, "jester": 3.0},
     **{"ucf101": 7.2, "hmdb51": 3.1},
 }
 UNKNOWN = 3.0  # seconds, for other data sets
-WAIT = 0.1  # seconds between two looks at whether a stream was ended
+WAIT = 0.1  # seconds between checks whether the stream was closed
 
 
 @dataclass(frozen=True)
 class Window:
-    """What a model says of one window of a stream.
+    """The prediction of a model for one window of a stream.
 
     Attributes:
         start: float, where the window starts, in seconds of the source.
@@ -44,10 +44,9 @@ class Window:
         answers: list of tuples `(label, probability)`, the most probable first.
         probabilities: float32 array `(classes,)`.
         labels: sequence of strings, the names of the classes.
-        lag: float, seconds from the arrival of the last frame of the window to its
-            answer.
-        dropped: int, how many windows before this one were left out because the model
-            was too slow for a live source.
+        lag: float, seconds from the arrival of the last frame to the prediction.
+        dropped: int, number of windows before this one that were dropped, because the
+            model was too slow for a live source.
     """
 
     start: float
@@ -69,12 +68,12 @@ def stream(
     top=5,
     sample_fps=None,
 ):
-    """The most probable classes of each window of a video.
+    """Predicts the most probable classes of each window of a video.
 
-    Each frame is decoded once and is kept as long as a window needs it, so memory does
-    not grow with the length of the video. Windows of a file go through the model in
-    batches. A live source is never behind: if the model is too slow, windows are left
-    out and counted, and a lost connection is made again.
+    Each frame is decoded once and kept only while a window needs it, so memory does not
+    grow with the length of the video. Windows of a file are computed in batches. For a
+    live source there is no backlog: late windows are dropped and counted. A lost
+    connection is opened again.
 
     Args:
         model: a model of the zoo. Its `stzoo` record says how videos are prepared.
@@ -82,17 +81,17 @@ def stream(
             array, camera (`0`, `"/dev/video0"`), live stream (`"rtsp://..."`), or an
             iterable of tuples `(seconds, frame)`; see `stzoo.data.stream.open_source`.
         every: float, seconds from the start of one window to the next.
-        span: float, seconds of a window. `None`: the clip of the model at the frame
-            rate of the source; for models that see a whole video, the usual length of
-            the videos in their data set.
+        span: float, seconds of a window. Defaults to the length of a clip at the frame
+            rate of the source, or, for models that sample frames from a whole video, to
+            the mean length of the videos of their data set.
         views: string, clips x crops of each window, whose probabilities are averaged.
-        smooth: float, seconds. The probabilities of the windows that started so
-            recently are averaged. `None`: each window stands alone.
+        smooth: float, seconds. The probabilities of a window are averaged with those of
+            the windows that started at most this long before it. `None`: no averaging.
         top: int, number of classes in `answers`.
-        sample_fps: float, see the source as if it had so many frames per second.
+        sample_fps: float, resample the source to this number of frames per second.
 
     Yields:
-        `Window`, in order. A video that is shorter than a window is one window.
+        `Window`, in order. A video that is shorter than a window has one window.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -152,7 +151,7 @@ class Cutting:
 
     @classmethod
     def of(cls, config, source, every, span, views, sample_fps):
-        """Works out the windows of a model and a source."""
+        """Returns the windows for a model and a source."""
         clip = config.clip
         rate = sample_fps or clip.sample_fps or source.fps or clip.fps or FPS
         _check_seconds("sample_fps", rate, optional=False)
@@ -171,7 +170,7 @@ class Cutting:
         return self.count / self.rate
 
     def needed(self):
-        """When a window needs a frame, in seconds after its start, sorted."""
+        """Returns the times at which a window needs a frame, in seconds, sorted."""
         indices = clip_indices(self._read, self.clip, parse_views(self.views)[0])
         if self.clip.uses_flow:
             indices = np.union1d(indices, np.minimum(indices + 1, self._read))
@@ -179,13 +178,13 @@ class Cutting:
 
     @property
     def _read(self):
-        """Frames of a window that can be in a clip: flow needs the next one."""
+        """Number of frames that a clip can use. Flow also needs the next frame."""
         return max(1, self.count - self.clip.uses_flow)
 
 
 @dataclass
 class _Cut:
-    """A window before its answer."""
+    """A window that has not been classified."""
 
     start: float
     end: float
@@ -195,7 +194,7 @@ class _Cut:
 
 
 class _Cutter:
-    """Collects the frames of windows, and lets go of those that no window needs."""
+    """Collects the frames of windows, and drops those that no window needs."""
 
     def __init__(self, cutting):
         self.cutting, self._needed = cutting, cutting.needed()
@@ -231,13 +230,14 @@ class _Cutter:
         last = math.ceil((until - self._origin - needed[0]) / every)
         starts = self._start(np.arange(max(first, self._next), last + 1))
         times = starts[:, None] + needed
-        # A short video is sampled in another way, so its first window is kept whole.
+        # All frames of the first window are kept, since a video that is shorter than a
+        # window is sampled differently.
         is_first = seconds < self._origin + self.cutting.span and not self._next
         if is_first or np.any((times >= seconds) & (times < until)):
             self._kept.append((seconds, picture(self.cutting.clip.short_side)))
 
     def _complete(self, seconds):
-        """Yields the windows that end at this time at the latest."""
+        """Yields the windows that end by this time."""
         while self._start(self._next) + self.cutting.span <= seconds:
             start = self._start(self._next)
             self._next += 1
@@ -254,7 +254,7 @@ class _Cutter:
         def fetch(indices):
             shown = np.searchsorted(times, start + (indices + 0.5) / rate, "right") - 1
             pictures = [kept[max(place, 0)][1] for place in shown]
-            size = pictures[-1].shape[:2]  # which can change on the way
+            size = pictures[-1].shape[:2]  # it can change within a video
             return np.stack([scale(picture, *size) for picture in pictures])
 
         video = Frames(None, count, fetch)
@@ -287,7 +287,7 @@ def _classified(model, source, cutting):
 
 @contextlib.contextmanager
 def _reading(source, cutting, size):
-    """Context manager that yields batches of windows, read in a thread of its own."""
+    """Context manager that yields batches of windows, which a thread reads."""
     ready = _Newest() if source.is_live else queue.Queue(2 * size)
     stopped = threading.Event()
 
@@ -333,7 +333,7 @@ def _batches(ready, size):
 
 
 class _Newest:
-    """A queue of one window, in which a newer window replaces one that waits."""
+    """A queue of one window. A newer window replaces one that waits."""
 
     def __init__(self):
         self._items, self._changed = deque(), threading.Condition()

@@ -49,6 +49,8 @@ def depthwise_by_frame(x, kernel, strides=(1, 1), epilogue=PLAIN):
         kernel, strides, epilogue: see `stzoo.backend.depthwise_conv2d`.
     """
     batch, frames, height, width, channels = shape_of(x)
+    if keeps_images():
+        return depthwise_conv2d(x, kernel, strides, epilogue)
     y = reshape(x, (-1, height, width, channels))
     y = depthwise_conv2d(y, kernel, strides, epilogue)
     return reshape(y, (-1, frames, *shape_of(y)[1:]))

@@ -223,11 +223,14 @@ model = stzoo.load(sys.argv[1])
 print(stzoo.predict(model, sys.argv[2]))
 from click.testing import CliRunner
 from stzoo.cli import main
-done = CliRunner().invoke(main, ["predict", sys.argv[2], "--model", sys.argv[1]])
-print(int(done.exit_code), sorted(set(sys.argv[3:]) & set(sys.modules)))
+codes = [
+    CliRunner().invoke(main, [command, sys.argv[2], "--model", sys.argv[1]]).exit_code
+    for command in ("predict", "stream")
+]
+print(codes, sorted(set(sys.argv[3:]) & set(sys.modules)))
 """
     *answer, last = run("-c", code, folder, video, *FRAMEWORKS).splitlines()
-    assert last == "0 []"
+    assert last == "[0, 0] []"
     found, expected = eval(answer[0]), stzoo.predict(model, video)
     assert [label for label, _ in found] == [label for label, _ in expected]
     close([share for _, share in found], [share for _, share in expected], 1e-4)
