@@ -66,7 +66,7 @@ def mlp(x, name, hidden, epsilon):
 
 
 def add(x, y, name):
-    """Adds what a part has computed, or in training sometimes nothing (drop path).
+    """Adds the output of a branch, which training can drop (drop path).
 
     Huang et al.: Deep Networks with Stochastic Depth. ECCV 2016. The rate is 0 until a
     recipe sets it.

@@ -1,4 +1,4 @@
-"""`stzoo probe` and `stzoo split`: before a training."""
+"""The commands `stzoo probe` and `stzoo split`."""
 
 import click
 
@@ -12,19 +12,19 @@ from stzoo.cli import options
     "name",
     default=options.GENERAL,
     show_default=True,
-    help="Weights whose features are used: NAME.TAG, a folder, or hf://....",
+    help="Weights of the network: NAME.TAG, a folder, or hf://....",
 )
 @options.out(required=True, help="Folder of the features and of the model.")
-@click.option("--validation", help="Other videos, to measure the classifier on.")
-@click.option("--validation-split", help="Or another part of the same list.")
+@click.option("--validation", help="Videos to evaluate the classifier on.")
+@click.option("--validation-split", help="Or another split of the same list.")
 @options.views
 def probe(*, name, out, views, num_workers, skip, **chosen):
-    """Fit a linear classifier to the features of a model, in a minute.
+    """Fit a linear classifier to the features of a model.
 
     DATA is a folder with a folder of videos for each class, or a list. The features are
-    computed once, and an interrupted run resumes. The folder that comes out is a
-    --model for the other commands. The accuracy is that of a cross-validation: clips
-    that were cut from one video should be in one video, or it is too high.
+    computed once, and an interrupted run resumes. The output folder can be used as
+    --model in the other commands. The accuracy is from a cross-validation. It is too
+    high if several videos were cut from one recording and their names do not show it.
     """
     from stzoo.cli.training import read_both
     from stzoo.data.reading import Reading
@@ -73,7 +73,7 @@ def _show(found):
     default="group",
     show_default=True,
     type=click.Choice(("group", "video")),
-    help="What stays on one side: all videos of a person, source or date, or a video.",
+    help="Keep all videos of a person, source or date together, or each video.",
 )
 @click.option(
     "--test",
@@ -81,15 +81,15 @@ def _show(found):
     default=0.2,
     show_default=True,
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Share of the videos in test.csv.",
+    help="Share of the videos that go into test.csv.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 def split(*, out, by, share, seed, num_workers, skip, **chosen):
-    """Split DATA into videos to train on and videos to test on.
+    """Split DATA into a training set and a test set.
 
-    With --by group, videos of one person, source or date are never on both sides, where
-    the names tell them: v_Dive_g01_c02.mp4, person07_run_d1.avi, P03_05.mp4,
-    2024-05-01_2.mp4. Each class has about the same share on both sides.
+    With --by group, all videos of a person, source or date are in the same set, if
+    their names show it: v_Dive_g01_c02.mp4, person07_run_d1.avi, P03_05.mp4,
+    2024-05-01_2.mp4. Each class has about the same share in both sets.
     """
     from stzoo.data import datasets, splits
 

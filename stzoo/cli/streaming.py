@@ -1,4 +1,4 @@
-"""`stzoo stream`: answers for each moment of a long or live video."""
+"""The command `stzoo stream`."""
 
 import csv
 import json
@@ -30,30 +30,41 @@ seconds = click.FloatRange(0, min_open=True)
     type=seconds,
     help="Seconds between windows.",
 )
-@click.option("--span", type=seconds, help="Seconds of a window.  [default: a clip]")
+@click.option("--span", type=seconds, help="Seconds of a window. Default: a clip.")
 @options.views
 @options.sample_fps
-@click.option("--smooth", type=seconds, help="Average windows over so many seconds.")
+@click.option("--smooth", type=seconds, help="Seconds over which windows are averaged.")
 @click.option("--top", default=1, show_default=True, type=click.IntRange(1))
 @click.option(
     "--threshold",
     default=0.0,
     type=click.FloatRange(0, 1),
-    help="Show answers of at least this probability only.",
+    help="Minimum probability of a prediction.",
 )
-@click.option("--only", multiple=True, metavar="CLASS", help="Show this class only.")
-@click.option("--events", is_flag=True, help="Also say what happens from when to when.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="CLASS",
+    help="Class to show. Can be repeated. Default: all.",
+)
+@click.option("--events", is_flag=True, help="Also list events, with start and end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--csv", "csv_file", type=FILE, help="Write the answers to this file.")
-@click.option("--srt", "srt_file", type=FILE, help="Write subtitles to this file.")
-@click.option("--timeline", type=FILE, help="Draw classes over time as this PNG.")
-@click.option("--overlay", type=FILE, help="Write the film with the answers in it.")
+@click.option(
+    "--csv", "csv_file", type=FILE, help="File for a table of the predictions."
+)
+@click.option("--srt", "srt_file", type=FILE, help="File for subtitles.")
+@click.option(
+    "--timeline", type=FILE, help="PNG file for a plot of the classes over time."
+)
+@click.option(
+    "--overlay", type=FILE, help="MP4 file for the video with the predictions in it."
+)
 def stream(source, name, **kwargs):
-    """Say what happens at each moment of SOURCE.
+    """Classify each moment of SOURCE.
 
     SOURCE is a video file of any length, a URL, a folder of images, a camera (0), or
-    the address of a live stream (rtsp://...). Ctrl-C ends a stream and keeps what was
-    found until then.
+    the address of a live stream (rtsp://...). Press Ctrl-C to end a stream. The files
+    are then written for the part that was seen.
     """
     from stzoo.inference.events import check_classes
 
@@ -69,7 +80,7 @@ def stream(source, name, **kwargs):
 
 
 def _check_files(source, kwargs):
-    """Refuses what cannot work, before the first window."""
+    """Checks the options for files before the first window."""
     if kwargs["overlay"] and not Path(source).is_file():
         raise click.BadParameter(
             f"--overlay needs a video file. Received: {source}.", param_hint="--overlay"
@@ -88,7 +99,7 @@ def _check_files(source, kwargs):
 
 
 def _watch(model, source, kwargs):
-    """Prints the windows as they come. Returns those that files need."""
+    """Prints each window. Returns the windows if a file needs them."""
     import stzoo
 
     files = ("events", "csv_file", "srt_file", "timeline", "overlay")
@@ -112,15 +123,15 @@ def _watch(model, source, kwargs):
         click.echo("Stopped.", err=True)
     if dropped:
         click.echo(
-            f"{dropped} windows were left out, as the model was too slow for them. "
-            "Raise --every, or take a smaller model.",
+            f"{dropped} windows were dropped, because the model was too slow. Increase "
+            "--every, or choose a smaller model.",
             err=True,
         )
     return windows
 
 
 def chosen(window, top, threshold, only):
-    """The answers of a window that are asked for."""
+    """Returns the predictions of a window that are to be shown."""
     return [
         (label, probability)
         for label, probability in window.answers
@@ -129,7 +140,7 @@ def chosen(window, top, threshold, only):
 
 
 def _tell(window, kwargs):
-    """Prints the answers of a window."""
+    """Prints the predictions for a window."""
     answers = chosen(window, kwargs["top"], kwargs["threshold"], kwargs["only"])
     if kwargs["as_json"]:
         line = {
@@ -147,14 +158,14 @@ def _tell(window, kwargs):
 
 
 def clock(seconds):
-    """A time as h:mm:ss.d."""
+    """Formats a time as h:mm:ss.d."""
     tenths = round(10 * seconds)
     minutes, tenths = divmod(tenths, 600)
     return f"{minutes // 60}:{minutes % 60:02}:{tenths // 10:02}.{tenths % 10}"
 
 
 def _write(windows, source, kwargs):
-    """Writes the files that were asked for."""
+    """Writes the requested files."""
     from stzoo.inference import events
 
     only, threshold = kwargs["only"] or None, kwargs["threshold"]

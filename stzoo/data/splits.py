@@ -1,4 +1,4 @@
-"""Splits videos for training and testing, with what belongs together on one side."""
+"""Splits videos into a training set and a test set."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ from stzoo.data import files
 from stzoo.data.datasets import Videos
 
 logger = logging.getLogger("stzoo")
-# What the names of videos tell of where they come from, in the order of how sure it is.
-# The group is what is in the parentheses.
+# Patterns of names that show the origin of a video, the most reliable first. The group
+# is the part in parentheses.
 PATTERNS = {
     "person": r"(?:^|[_\W])((?:person|subject|actor|user|signer|subj|pers)[_-]?\d+)",
     "group of UCF101": r"_(g\d+)_c\d+$",
@@ -32,14 +32,14 @@ LEAST = 0.8  # share of the names that a pattern must match
 
 
 def split(videos, by="group", test=0.2, seed=0):
-    """Splits videos into those to train on and those to test on.
+    """Splits videos into a training set and a test set.
 
     Args:
         videos: `stzoo.data.datasets.Videos`, with classes.
-        by: `"group"`: videos of one person, source or date, as their names tell, are
-            never on both sides. `"video"`: each video is on its own.
-        test: float from 0 to 1, share of the videos to test on. Groups are not cut, so
-            it is met approximately.
+        by: `"group"`: all videos of a person, source or date are in the same set, see
+            `find_groups`. `"video"`: each video is independent.
+        test: float from 0 to 1, share of the test set. It is approximate, since groups
+            are not split.
         seed: int.
 
     Returns:
@@ -47,7 +47,7 @@ def split(videos, by="group", test=0.2, seed=0):
 
     Raises:
         ImportError: scikit-learn is not installed.
-        ValueError: the names tell no groups, or there are too few videos or groups.
+        ValueError: the names show no groups, or there are too few videos or groups.
     """
     try:
         from sklearn.model_selection import StratifiedGroupKFold
@@ -83,7 +83,7 @@ def split(videos, by="group", test=0.2, seed=0):
 
 
 def find_groups(videos):
-    """Tells from the names of videos which ones come from one person or source.
+    """Finds videos of the same person, source or date by their names.
 
     Args:
         videos: `stzoo.data.datasets.Videos`.
@@ -92,7 +92,7 @@ def find_groups(videos):
         List of strings, the group of each video.
 
     Raises:
-        ValueError: the names do not tell.
+        ValueError: the names show no groups.
     """
     stems = [os.path.splitext(files.split(path)[1])[0] for path in videos.paths]
     for kind, pattern in PATTERNS.items():
@@ -106,20 +106,20 @@ def find_groups(videos):
         if matched >= LEAST * len(stems) and is_new:
             largest, size = Counter(groups).most_common(1)[0]
             logger.info(
-                "The names tell %d groups (%s), the largest is %r with %d videos.",
+                "The names show %d groups (%s). The largest is %r with %d videos.",
                 *(count, kind, largest, size),
             )
             return groups
     raise ValueError(
-        "The names of the videos do not tell which ones come from one person, source "
-        f'or date. Received, for example: {stems[0]!r}. With by="video" (--by video), '
-        "each video is on its own; clips of one recording may then be on both sides, "
-        "and the accuracy is too high."
+        "The names of the videos do not show which ones are of the same person, source "
+        f'or date. Received, for example: {stems[0]!r}. Pass by="video" (--by video) '
+        "to split them anyway. If several are from one recording, the measured "
+        "accuracy will be too high."
     )
 
 
 def _are_in_all_classes(groups, labels):
-    """Whether each class has several groups. Else the names tell the class."""
+    """Returns whether each class has several groups. Else a group is a class."""
     classes = {}
     for group, label in zip(groups, labels, strict=True):
         classes.setdefault(label, []).append(group)
@@ -127,9 +127,9 @@ def _are_in_all_classes(groups, labels):
 
 
 def write_list(path, videos):
-    """Writes a list that `stzoo.read_videos` reads: paths and classes, as CSV.
+    """Writes a CSV file of paths and classes, for `stzoo.read_videos`.
 
-    Paths are relative to the folder of the list, so it can be moved with the videos.
+    Paths are relative to the folder of the list.
 
     Args:
         path: path of the CSV file.
@@ -156,10 +156,10 @@ def _chosen(videos, rows):
 
 
 def _log_missing(videos, chosen):
-    """Logs the classes that are on one side only."""
+    """Logs the classes that are in one set only."""
     labels = np.array(videos.labels)
-    for side, rows in (("train on", ~chosen), ("test on", chosen)):
+    for side, rows in (("training", ~chosen), ("test", chosen)):
         missing = sorted(set(labels) - set(labels[rows]))
         if missing:
             names = ", ".join(repr(videos.classes[label]) for label in missing)
-            logger.warning("There is no video of %s to %s.", names, side)
+            logger.warning("The %s set has no video of %s.", side, names)

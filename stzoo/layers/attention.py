@@ -1,4 +1,4 @@
-"""What a video transformer consists of besides the layers of Keras.
+"""Layers of video transformers that Keras does not have.
 
 Vaswani et al.: Attention Is All You Need. NeurIPS 2017. https://arxiv.org/abs/1706.03762
 
@@ -73,7 +73,7 @@ class TubeletEmbedding(keras.layers.Layer):
         return ops.matmul(x, ops.reshape(self.kernel, (-1, self.filters))) + self.bias
 
     def grid(self, shape):
-        """The numbers of tubelets in time, rows and columns of a clip.
+        """Returns the number of tubelets of a clip in time, rows and columns.
 
         Args:
             shape: tuple `(batch, frames, height, width, channels)`.
@@ -89,16 +89,16 @@ class TubeletEmbedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("stzoo")
 class SineCosinePositions(keras.layers.Layer):
-    """Adds a fixed vector to each token: sines and cosines of its number.
+    """Adds sines and cosines of its index to each token.
 
-    The number counts all tokens of a clip in order, as in VideoMAE. For another grid
-    than that of the weights, the vectors of their grid are interpolated linearly in
-    time, rows and columns.
+    The index counts all tokens of a clip in order, as in VideoMAE. If the grid differs
+    from the native one, the native vectors are interpolated linearly in time, rows and
+    columns.
 
     Args:
         grid: tuple of ints, tubelets of the clip in time, rows and columns.
-        native: tuple of ints, the grid that the weights were trained with. `None`: the
-            same.
+        native: tuple of ints, the grid that the weights were trained with. Defaults to
+            `grid`.
 
     Input shape: `(batch, tokens, channels)`.
 
@@ -114,7 +114,7 @@ class SineCosinePositions(keras.layers.Layer):
         return inputs + constant(self.table(inputs.shape[-1]), inputs)
 
     def table(self, channels):
-        """The vectors, float32 `(tokens, channels)`."""
+        """Returns the vectors, float32 `(tokens, channels)`."""
         angles = np.arange(np.prod(self.native))[:, None] / np.power(
             BASE, 2 * (np.arange(channels) // 2) / channels
         )
@@ -145,17 +145,16 @@ def _resample(table, axis, count):
 
 @keras.saving.register_keras_serializable("stzoo")
 class DotProductAttention(keras.layers.Layer):
-    """Attention of queries to keys, in several heads.
+    """Multi-head attention without weights.
 
-    It has no weights. Each backend computes it with its own fused kernel, through
-    `keras.ops.dot_product_attention`.
+    Each backend uses its own fused kernel, through `keras.ops.dot_product_attention`.
 
     Args:
         heads: int. Channels must be divisible by it.
         grid: tuple of ints, tubelets in time, rows and columns. With it, queries and
             keys are rotated by their position (V-JEPA 2): the first third of the
-            channels of a head by the frame, the next by the row, the next by the
-            column. What is left over is not rotated.
+            channels of a head by the frame, the second by the row, the third by the
+            column. Remaining channels are not rotated.
 
     Input shape: list of queries `(batch, queries, channels)`, keys and values `(batch,
         tokens, channels)`.
@@ -196,9 +195,9 @@ class DotProductAttention(keras.layers.Layer):
 
 
 def rotations(grid, channels):
-    """Cosines and sines of the angles of each token and channel of a head.
+    """Computes the cosines and sines of the angles of each token and channel.
 
-    The weights of V-JEPA 2 need its layout: pairs of neighbouring channels are rotated,
+    The weights of V-JEPA 2 need this layout: adjacent channels are rotated as pairs,
     but the angles of a third are all wavelengths in a row, twice.
 
     Args:
@@ -222,7 +221,7 @@ def rotate(x, cosines, sines):
 
     Args:
         x: tensor `(batch, tokens, heads, channels)`.
-        cosines, sines: as of `rotations`.
+        cosines, sines: see `rotations`.
     """
     if x.shape[-1] % 2:
         raise ValueError(f"Channels of a head must be even. Received: {x.shape[-1]}.")
@@ -233,9 +232,9 @@ def rotate(x, cosines, sines):
 
 @keras.saving.register_keras_serializable("stzoo")
 class QueryToken(keras.layers.Layer):
-    """A learned token, the same for each clip of a batch.
+    """A learned token, the same for all clips of a batch.
 
-    Input shape: `(batch, tokens, channels)`, of which the batch and the channels count.
+    Input shape: `(batch, tokens, channels)`. Only the batch and the channels are used.
 
     Output shape: `(batch, 1, channels)`.
     """

@@ -1,7 +1,8 @@
-"""A linear classifier on the features of a model, in a minute instead of an hour.
+"""Linear probing: a linear classifier on the features of a model.
 
-The network stays as it is. Its features are computed once and kept on disk. A logistic
-regression is fitted to them, and becomes the head of the model.
+The network does not change. Its features are computed once and stored. A logistic
+regression is fitted to them and becomes the head of the model. This takes a minute
+where fine-tuning takes an hour.
 """
 
 import dataclasses
@@ -33,23 +34,23 @@ CONFIDENCE = 1.96  # standard deviations of a normal distribution: 95 %
 
 @dataclass(frozen=True)
 class Probe:
-    """What a linear classifier on the features of a model reaches. Shares are 0 to 1.
+    """The result of a linear probe. Shares are from 0 to 1.
 
     Attributes:
         model: string, the model whose features were used.
-        videos: int, how many were decoded and used.
-        failed: list of dicts with `video` and `error`: those that were not decoded.
-        accuracy: float, share of right answers in a cross-validation: each video is
-            classified by a classifier that was fitted without it, and without those of
-            the same person or source, where the names tell them.
+        videos: int, number of videos that were decoded.
+        failed: list of dicts with `video` and `error`, the videos that were not.
+        accuracy: float, accuracy in a cross-validation: each video is classified by a
+            classifier that was fitted without it, and without the other videos of the
+            same person or source if their names show it.
         interval: tuple of two floats, the 95 % confidence interval of `accuracy`
             (Wilson).
-        baseline: float, share of the largest class, which is what guessing reaches.
-        strength: float, the inverse strength of the regularisation that was best in the
-            cross-validation: `C` of scikit-learn.
-        folds: int, parts of the cross-validation.
+        baseline: float, share of the largest class, the accuracy of always guessing it.
+        strength: float, the inverse strength of the regularisation (`C` of
+            scikit-learn), chosen by the cross-validation.
+        folds: int, number of folds of the cross-validation.
         classes: list of dicts: `label`, `videos`, `accuracy`.
-        validation: float, share of right answers on the validation videos, or `None`.
+        validation: float, accuracy on the validation videos, or `None`.
     """
 
     model: str
@@ -65,7 +66,7 @@ class Probe:
 
     @property
     def advice(self):
-        """Whether fine-tuning is worth it, in one sentence."""
+        """Says in a sentence whether fine-tuning is worth a try."""
         low, high = (100 * share for share in self.interval)
         if low >= 95:
             return (
@@ -74,7 +75,7 @@ class Probe:
             )
         if high <= 100 * self.baseline + 5:
             return (
-                "That is hardly more than guessing. Check the labels, take another "
+                "This is hardly better than guessing. Check the labels, choose another "
                 "model, or fine-tune with more videos."
             )
         return (
@@ -166,7 +167,7 @@ def _check(model, train, validation):
 
 
 def _features(model, videos, folder, how):
-    """Features of the videos that can be decoded, which these are, and the others."""
+    """Returns the features of the decoded videos, their mask, and the failed ones."""
     layer = features_layer(model)
     manifest = extract(model, videos, folder, layer, **how)
     parts = [read_part(folder / name) for name in manifest["parts"]]
@@ -182,15 +183,15 @@ def _features(model, videos, folder, how):
 
 
 def _groups(videos):
-    """The group of each video, so that a cross-validation does not cut any."""
+    """Returns the group of each video for the cross-validation."""
     try:
         return np.array(find_groups(videos))
-    except ValueError:  # the names do not tell
+    except ValueError:  # the names show no groups
         return np.arange(len(videos))
 
 
 def features_layer(model):
-    """The name of the layer whose output goes into the head of a model."""
+    """Returns the name of the layer before the head of a model."""
     inputs = model.get_layer(HEAD).input
     (name,) = (
         layer.name
@@ -202,7 +203,7 @@ def features_layer(model):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A linear classifier, and how it did in the cross-validation.
+    """A linear classifier and its result in the cross-validation.
 
     Attributes:
         kernel: float64 array `(features, classes)`.
@@ -226,12 +227,12 @@ class Fitted:
 
 
 def fit_linear(features, labels, classes, groups):
-    """Fits a logistic regression, whose strength is chosen by cross-validation.
+    """Fits a logistic regression, with a strength chosen by cross-validation.
 
     Args:
         features: float array `(videos, features)`.
         labels: int array `(videos,)`, from 0.
-        classes: int, number of classes. A class without videos is never the answer.
+        classes: int, number of classes. A class without videos is never predicted.
         groups: array `(videos,)`. The cross-validation has no group on both sides.
 
     Returns:
@@ -262,7 +263,7 @@ def fit_linear(features, labels, classes, groups):
 
 
 def _regression(features, labels, classes, strength):
-    """Kernel and bias of a logistic regression on standardised features."""
+    """Fits a logistic regression to standardised features. Returns kernel and bias."""
     from sklearn.linear_model import LogisticRegression
 
     features = features.astype("float64")
@@ -286,11 +287,11 @@ def _regression(features, labels, classes, strength):
 
 
 def wilson(share, count):
-    """The 95 % confidence interval of a share (Wilson, 1927).
+    """Computes the 95 % confidence interval of a share (Wilson, 1927).
 
     Args:
         share: float from 0 to 1.
-        count: int, of how many.
+        count: int, sample size.
 
     Returns:
         Tuple of two floats from 0 to 1.
@@ -320,7 +321,7 @@ def _by_class(answers, labels, names):
 
 
 def _save(model, train, folder, fitted, found):
-    """Writes the model with its new head, and what it reaches."""
+    """Saves the model with its new head, and the result."""
     kernel, bias = model.get_layer(HEAD).weights
     kernel.assign(fitted.kernel)
     bias.assign(fitted.bias)

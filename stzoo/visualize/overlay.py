@@ -1,4 +1,4 @@
-"""Burns answers into a film."""
+"""Draws predictions into a video."""
 
 from bisect import bisect
 from fractions import Fraction
@@ -6,11 +6,11 @@ from fractions import Fraction
 import numpy as np
 
 TIME_BASE = Fraction(1, 90_000)  # seconds, fine enough for any frame rate
-BLUE = (86, 180, 233)  # visible to the colour-blind, on dark ground
+BLUE = (86, 180, 233)  # visible on black, also to the colour-blind
 
 
 def overlay(source, path, spans, answers):
-    """Writes a copy of a video with its answers in it. The sound is kept.
+    """Writes a copy of a video with predictions drawn into it. The sound is kept.
 
     Args:
         source: path of a video file.
@@ -40,7 +40,7 @@ def overlay(source, path, spans, answers):
 
 
 def _copy(source, output, spans, answers):
-    """Copies a video, and draws the answers of its time into each frame."""
+    """Copies a video and draws the predictions into each frame."""
     import av
 
     from stzoo.data.stream import open_source
@@ -72,7 +72,7 @@ def _stream(output, fps, frame):
 
 
 def _even(frame, size):
-    """Brings a frame to the size of the film, which is even."""
+    """Crops or resizes a frame to the size of the video, which is even."""
     from stzoo.data.frames import scale
 
     cut = frame[: size[0], : size[1]]
@@ -94,7 +94,7 @@ class _Sound:
             self._frames = heard.decode(source)
 
     def copy(self, until=None):
-        """Copies the sound before `until`, in seconds, or all that is left."""
+        """Copies the sound before `until`, in seconds, or all of the rest."""
         while self._stream is not None:
             frame, self._waiting = self._waiting or next(self._frames, None), None
             if frame is None:

@@ -1,4 +1,4 @@
-"""A picture of classes over time, drawn by matplotlib as PNG."""
+"""Plots classes over time, drawn by matplotlib as PNG."""
 
 import io
 
@@ -8,15 +8,15 @@ COLUMNS = 1200  # more than a picture has pixels
 
 
 def timeline(spans, probabilities, labels, rows=12):
-    """Draws the probabilities of the classes that are seen, over time.
+    """Draws the probabilities of classes over time.
 
     Args:
         spans: sequence of tuples `(start, end)` in seconds, in order, see
             `stzoo.inference.events.spans`.
         probabilities: array `(spans, classes)`.
         labels: sequence of strings.
-        rows: int, the largest number of classes. Those are chosen that are the most
-            probable class for the longest time.
+        rows: int, maximum number of classes. Those that are the most probable class
+            for the longest time are shown.
 
     Returns:
         Bytes.
@@ -55,7 +55,7 @@ def timeline(spans, probabilities, labels, rows=12):
 
 
 def clock(seconds, total):
-    """A time as people read it: 7.5 s, 1:05 or 2:01:05."""
+    """Formats a time as 7.5 s, 1:05 or 2:01:05, by the total length."""
     if total < 20:
         return f"{seconds:g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -65,7 +65,7 @@ def clock(seconds, total):
 
 
 def _most_seen(spans, probabilities, rows):
-    """Indices of the classes that are the best answer for longest, in order of time."""
+    """Returns the classes that are most probable for longest, in order of time."""
     best = probabilities.argmax(1)
     seconds = np.bincount(best, np.diff(spans)[:, 0], probabilities.shape[1])
     order = np.argsort(-(seconds + 1e-6 * probabilities.max(0)), kind="stable")
@@ -74,7 +74,7 @@ def _most_seen(spans, probabilities, rows):
 
 
 def _pooled(spans, probabilities):
-    """The largest probability in each column of the picture, `(columns, classes)`."""
+    """Returns the maximum probability in each column, `(columns, classes)`."""
     edges = np.linspace(spans[0, 0], spans[-1, 1], COLUMNS + 1)
     first = np.searchsorted(spans[:, 1], edges[:-1], side="right")
     last = np.searchsorted(spans[:, 0], edges[1:], side="left")

@@ -59,7 +59,9 @@ def test_names_tell_groups(names, groups):
     ],
 )
 def test_names_that_tell_no_groups(names):
-    with pytest.raises(ValueError, match="do not tell which ones come from one person"):
+    with pytest.raises(
+        ValueError, match="do not show which ones are of the same person"
+    ):
         find_groups(videos(names))
 
 
@@ -94,7 +96,7 @@ def test_a_class_on_one_side_only_is_named(caplog):
     found = videos(["g1_1.mp4", "g2_1.mp4", "g3_1.mp4"], [0, 0, 1])
     caplog.set_level(logging.WARNING)
     split(found, "video", 0.3)
-    assert "There is no video of 'b' to" in caplog.text
+    assert "set has no video of 'b'." in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_the_confidence_interval_of_wilson():
     "interval, advice",
     [
         ((0.96, 0.99), "At most 4 of 100 videos are wrong"),
-        ((0.30, 0.37), "hardly more than guessing"),
+        ((0.30, 0.37), "hardly better than guessing"),
         ((0.70, 0.90), "Between 10 and 30 of 100 videos are wrong"),
     ],
 )
