@@ -21,7 +21,8 @@ def saliency(model, clips, layer=None, classes=None):
         clips: array `(batch, frames, height, width, channels)`, from 0 to 255.
         layer: string, name of a layer with maps that every path of the network passes,
             such as the end of a residual unit (`"layer3_1_relu"`). Defaults to the last
-            one before the average, which is the coarsest.
+            one before the average, which is the coarsest, or to the end of the encoder
+            of a transformer.
         classes: ints `(batch,)`, the logits to explain. Defaults to the largest ones.
 
     Returns:
@@ -71,6 +72,8 @@ def overlay(frames, maps):
 def _cut(model, layer):
     """Splits a model in two: from clips to maps, and from maps to logits."""
     names = [known.name for known in model.layers]
+    if layer is None and "maps" in names:  # of a transformer
+        layer = "maps"
     if layer is None and "avgpool" not in names:
         raise ValueError(
             f"{model.name} has two streams, and no maps that both of them pass. Build "

@@ -32,8 +32,8 @@ This implementation differs in these points:
 The script of the authors sorts the classes of Something-Something v1 and Jester. It is
 *our reading* that their weights for v2 and Moments in Time have the official order, and
 that a second file, whose name ends in `v0.4`, has the same weights for PyTorch 0.4:
-either file can be converted. The accuracies of their weights are those of the paper,
-and of TSM (Table 2) for v2. It is not stated that they are of these files.
+either file can be converted. The accuracies of their weights are those of the paper.
+It is not stated that they are of these files.
 """
 
 import dataclasses

@@ -55,7 +55,8 @@ def videomae(config, name, width, depth, heads, patch=16, native=NATIVE):
     x = SineCosinePositions(*grids, name="positions")(x)
     for number in range(depth):
         x = block(x, f"layer_{number}", heads, 4 * width, 1e-12, key_bias=False)
-    x = keras.layers.GlobalAveragePooling1D(
+    x = keras.layers.Reshape((*grids[0], width), name="maps")(x)
+    x = keras.layers.GlobalAveragePooling3D(
         dtype="float32", data_format="channels_last", name="avgpool"
     )(x)
     x = normed(x, "fc_norm", 1e-5, dtype="float32")

@@ -63,6 +63,8 @@ def vjepa2(config, name, width, depth, heads, hidden=None, patch=16, probe=3):
     for number in range(depth):
         x = block(x, f"layer_{number}", heads, hidden, EPSILON, grid)
     x = normed(x, "norm", EPSILON)
+    x = keras.layers.Reshape((*grid, width), name="maps")(x)  # for saliency
+    x = keras.layers.Reshape((-1, width), name="tokens")(x)
     for number in range(probe):
         x = block(x, f"pooler_{number}", heads, 4 * width, EPSILON)
     x = keras.layers.Reshape((width,), name="avgpool")(attend(x, heads))

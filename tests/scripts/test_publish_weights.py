@@ -88,7 +88,7 @@ def test_an_entry_of_another_repository_names_it(entry, tmp_path, capsys):
     card = ModelCard.load(folder / "README.md")
     assert card.data.base_model == "timm/images"
     assert card.data.license == "bsd-3-clause" and card.data.eval_results is None
-    assert "Reported by the source: top-1 76.1 %" in card.text
+    assert "Accuracy reported by the source: top-1 76.1 %" in card.text
     config = checkpoint.read(folder).config
     assert (config.name, config.source) == (ENTRY.name, "torchvision")
     assert config.base_model == "hf://timm/images@main"
