@@ -23,6 +23,7 @@ _FUNCTIONS = {  # name: module, and the name there if it is another one
     "fuse": "deploy.fusion",
     "list_models": "zoo",
     "load": "loading",
+    "online": "inference.online:Online",
     "predict": "inference.predict",
     "probe": "training.probe",
     "push_to_hub": "weights.publish",

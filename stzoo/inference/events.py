@@ -63,7 +63,7 @@ def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None)
         return []
     cells, labels = spans(windows), windows[0].labels
     chosen = check_classes(only, labels)
-    length = windows[0].end - windows[0].start
+    length = max(window.end - window.start for window in windows)
     shortest = length if shortest is None else shortest
     gap = length if gap is None else gap
     scores = np.stack([window.probabilities for window in windows])

@@ -15,6 +15,7 @@ from stzoo.data.frames import Frames, scale
 from stzoo.data.sampling import parse_views
 from stzoo.data.stream import FPS, open_source
 from stzoo.data.transforms import Views, clip_indices
+from stzoo.inference.online import Online, is_online
 from stzoo.inference.predict import (
     classify,
     decode_predictions,
@@ -46,7 +47,7 @@ class Window:
         labels: sequence of strings, the names of the classes.
         lag: float, seconds from the arrival of the last frame to the prediction.
         dropped: int, number of windows before this one that were dropped, because the
-            model was too slow for a live source.
+            model was too slow for a live source. For an online model, number of frames.
     """
 
     start: float
@@ -75,6 +76,14 @@ def stream(
     live source there is no backlog: late windows are dropped and counted. A lost
     connection is opened again.
 
+    A TSM with `shift="online"` takes frames one by one, see `stzoo.online`, so each
+    frame goes through the network once. Frames are as far apart as in its clips: for
+    dense clips, `stride` frames of the source, or of `sample_fps`; for clips of
+    segments, the mean length of the videos of its data set, divided by the number of
+    segments. Its windows end `every` seconds apart, and the last one with the source.
+    They begin with the first of the averaged frames, so those at the start of a source
+    are shorter.
+
     Args:
         model: a model of the zoo. Its `stzoo` record says how videos are prepared.
         source: path or URL of a video, folder of frames, binary file object, uint8
@@ -83,10 +92,12 @@ def stream(
         every: float, seconds from the start of one window to the next.
         span: float, seconds of a window. Defaults to the length of a clip at the frame
             rate of the source, or, for models that sample frames from a whole video, to
-            the mean length of the videos of their data set.
+            the mean length of the videos of their data set. An online model averages
+            the frames of this time.
         views: string, clips x crops of each window, whose probabilities are averaged.
+            An online model takes `"1x1"` only.
         smooth: float, seconds. The probabilities of a window are averaged with those of
-            the windows that started at most this long before it. `None`: no averaging.
+            the windows that ended at most this long before it. `None`: no averaging.
         top: int, number of classes in `answers`.
         sample_fps: float, resample the source to this number of frames per second.
 
@@ -109,10 +120,16 @@ def stream(
         _check_seconds(name, value, optional=name != "every")
     labels, recent = tuple(config.class_names), deque()
     with open_source(source) as opened:
-        cutting = Cutting.of(config, opened, every, span, views, sample_fps)
-        for window, probabilities, lag in _classified(model, opened, cutting):
-            recent.append((window.start, probabilities))
-            while recent[0][0] <= window.start - (smooth or 0) and len(recent) > 1:
+        online = is_online(model)
+        length = None if online else span
+        cutting = Cutting.of(config, opened, every, length, views, sample_fps)
+        if online:
+            found = _followed(model, opened, cutting, span)
+        else:
+            found = _classified(model, opened, cutting)
+        for window, probabilities, lag in found:
+            recent.append((window.end, probabilities))
+            while recent[0][0] <= window.end - (smooth or 0) and len(recent) > 1:
                 recent.popleft()
             mean = np.mean([row for _, row in recent], axis=0)
             answers = decode_predictions(mean, config, top)
@@ -163,6 +180,16 @@ class Cutting:
             count = max(1, round((span or SECONDS.get(config.dataset, UNKNOWN)) * rate))
         clip_indices(count, clip, parse_views(views)[0])  # checks both
         return cls(clip, views, every, rate, count)
+
+    @property
+    def one_by_one(self):
+        """The same frames, each in a window of its own."""
+        clip = dataclasses.replace(self.clip, frames=1)
+        if self.clip.sampling == "dense":
+            count, rate = self.clip.stride, self.rate
+        else:
+            count, rate = 1, self.rate * self.clip.frames / self.count
+        return Cutting(clip, self.views, count / rate, rate, count)
 
     @property
     def span(self):
@@ -283,6 +310,36 @@ def _classified(model, source, cutting):
             now = time.monotonic()
             for window, probabilities in zip(batch, found.mean(1), strict=False):
                 yield window, probabilities, now - window.complete
+
+
+def _followed(model, source, cutting, span):
+    """Yields `(window, probabilities, lag)` each `every` seconds of an online model."""
+    if cutting.views != "1x1":
+        raise ValueError(
+            f'{model.name} takes frames one by one, so views must be "1x1". Received: '
+            f"{cutting.views!r}."
+        )
+    steps = cutting.one_by_one
+    frames = max(1, round((span or cutting.span) / steps.every))
+    online, origin, number, dropped = Online(model, frames), None, 1, 0
+    if source.is_live:  # the first call builds the graph, which takes seconds
+        online.step(np.zeros(steps.clip.shape[1:]))
+        online.reset()
+    with _reading(source, steps, 1) as batches:
+        for (frame,) in batches:
+            origin = frame.start if origin is None else origin
+            online.step(frame.views[:][0, 0])
+            start = max(origin, frame.end - frames * steps.every)
+            dropped += frame.dropped
+            window = dataclasses.replace(frame, start=start, dropped=dropped)
+            found = window, online.probabilities, time.monotonic() - frame.complete
+            is_due = frame.end - origin >= number * cutting.every - 1e-6
+            if is_due:
+                number = math.floor((frame.end - origin) / cutting.every + 1e-6) + 1
+                dropped = 0
+                yield found
+    if origin is not None and not is_due:
+        yield found
 
 
 @contextlib.contextmanager

@@ -184,27 +184,41 @@ def make_plan(model):
     Returns:
         `Plan`, or `None` for any other graph, which Keras runs itself.
     """
-    calls = []
     if ".".join(keras.__version__.split(".")[:2]) not in READ_VERSIONS:
         return None
-
-    def note(layer, *args, **kwargs):
-        calls.append((layer, args, kwargs))
-        return layer.output
-
     try:
-        # This calls `note` for each layer instead of the layer.
-        keras.models.clone_model(
-            keras.Model(model.input, model.output, name=model.name),
-            input_tensors=model.input,
-            clone_function=lambda layer: layer,
-            call_function=note,
-        )
+        calls = calls_of(model)
         if all(_is_plain(*call) for call in calls):
             return _plan(calls, model.input, model.output)
     except Exception as error:  # another version of Keras can raise any error
         logger.info("%s: Keras runs the layers because of %r.", model.name, error)
     return None
+
+
+def calls_of(model):
+    """Returns the calls of the layers of a functional model, in order.
+
+    Args:
+        model: `keras.Model`. It is not changed.
+
+    Returns:
+        List of tuples `(layer, args, kwargs)`, with a `keras.KerasTensor` of the model
+        for each tensor.
+    """
+    calls = []
+
+    def note(layer, *args, **kwargs):
+        calls.append((layer, args, kwargs))
+        return layer.output
+
+    # This calls `note` for each layer instead of the layer.
+    keras.models.clone_model(
+        keras.Model(model.input, model.output, name=model.name),
+        input_tensors=model.input,
+        clone_function=lambda layer: layer,
+        call_function=note,
+    )
+    return calls
 
 
 def _plan(calls, start, end):

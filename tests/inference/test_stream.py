@@ -1,9 +1,12 @@
+import dataclasses
 import threading
 import time
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
+from harness import numpy
 
 import stzoo
 from stzoo.data import motions
@@ -255,3 +258,90 @@ def test_an_error_of_the_source_comes_after_the_windows_before_it():
 def test_wrong_arguments(wrong, message):
     with pytest.raises(ValueError, match=message):
         next(stream(model(), timed(film(9)), **wrong))
+
+
+def frame_by_frame(**clip):
+    """An online TSM, and a function for its logits of each frame of a clip."""
+    known = stzoo.tsm_tiny(2, (None, 32, 32, 3), shift="online", width=8, depth=1)
+    clip = dict(frames=4, short_side=32) | clip
+    clip = dataclasses.replace(known.stzoo.clip, **clip)
+    known.stzoo = dataclasses.replace(known.stzoo, tag="known", clip=clip)
+    features = keras.Model(known.input, known.get_layer("avgpool").input)
+
+    def offline(frames):
+        found = features.predict_on_batch(frames[None])[0].mean((1, 2))
+        return numpy(known.get_layer("fc")(found))
+
+    return known, offline
+
+
+def noise(count):
+    return np.random.default_rng(2).integers(0, 256, (count, 32, 32, 3), "u1")
+
+
+def test_an_online_model_takes_frames_one_by_one(monkeypatch):
+    network, offline = frame_by_frame(sampling="dense", stride=2)
+    frames, steps = noise(26), []
+    step = streams.Online.step
+    monkeypatch.setattr(
+        streams.Online, "step", lambda self, x: steps.append(x) or step(self, x)
+    )
+    windows = list(stream(network, timed(frames), every=0.6, sample_fps=10))
+    np.testing.assert_array_equal(steps, frames[::2])  # each one once
+    ends = [0.6, 1.2, 1.8, 2.4, 2.6]  # the last one with the source
+    assert [window.end for window in windows] == pytest.approx(ends)
+    starts = [0, 0.4, 1.0, 1.6, 1.8]
+    assert [window.start for window in windows] == pytest.approx(starts)
+    logits = offline(frames[::2])
+    for window, count in zip(windows, (3, 6, 9, 12, 13), strict=True):
+        expected = softmax(logits[max(0, count - 4) : count].mean(0))
+        np.testing.assert_allclose(window.probabilities, expected, rtol=1e-5)
+        assert window.dropped == 0 and window.lag >= 0
+        assert dict(window.answers)["class 1"] == pytest.approx(expected[1], rel=1e-5)
+
+
+def test_span_is_the_time_that_an_online_model_averages():
+    network, _ = frame_by_frame(sampling="dense", stride=2)
+    for span, length in ((0.4, 0.4), (0.1, 0.2), (1.0, 1.0)):
+        windows = list(stream(network, timed(noise(20)), 0.2, span, sample_fps=10))
+        assert len(windows) == 10
+        assert windows[-1].end - windows[-1].start == pytest.approx(length)
+
+
+def test_frames_of_an_online_model_are_as_far_apart_as_its_segments(monkeypatch):
+    network, _ = frame_by_frame(sampling="segments", frames=8)
+    network.stzoo = dataclasses.replace(network.stzoo, dataset="motions")
+    steps, frames = [], noise(42)  # twice the usual length, 21 frames
+    step = streams.Online.step
+    monkeypatch.setattr(
+        streams.Online, "step", lambda self, x: steps.append(x) or step(self, x)
+    )
+    windows = list(stream(network, timed(frames, 12), every=5, sample_fps=12))
+    expected = clip_views(frames[:21], network.stzoo.clip)[0]
+    np.testing.assert_array_equal(steps[:8], expected)
+    assert len(steps) == 16
+    (window,) = windows  # shorter than `every`
+    assert (window.start, window.end) == pytest.approx((1.75, 3.5))
+
+
+def test_an_online_model_drops_frames_of_a_live_source_if_it_is_slow(monkeypatch):
+    network, _ = frame_by_frame(sampling="dense", stride=1)
+    step, taken = streams.Online.step, []
+
+    def slow(self, frame):
+        time.sleep(0.1)
+        taken.append(frame)
+        return step(self, frame)
+
+    monkeypatch.setattr(streams.Online, "step", slow)
+    found = list(stream(network, Live(60, 50), every=0.02, sample_fps=50))
+    assert len(found) == len(taken) - 1  # without the one that builds the graph
+    dropped = sum(window.dropped for window in found)
+    assert dropped > 20 and 55 <= dropped + len(found) <= 60
+
+
+def test_an_online_model_has_one_view_and_nothing_to_say_of_no_frames():
+    network, _ = frame_by_frame()
+    with pytest.raises(ValueError, match="views must be \"1x1\". Received: '2x1'"):
+        next(stream(network, timed(noise(9)), views="2x1"))
+    assert list(stream(network, [])) == []

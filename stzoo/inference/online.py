@@ -1,0 +1,210 @@
+"""Online recognition: one frame in, one answer out, and nothing is computed twice.
+
+Lin, Gan, Han: TSM, Temporal Shift Module for Efficient Video Understanding. ICCV 2019,
+Section 3.4. https://github.com/mit-han-lab/temporal-shift-module, `online_demo`
+
+With the shift of `shift="online"`, a frame needs some channels of the frame before it,
+and nothing else. A network for one frame takes them as inputs and returns those that
+the next frame needs.
+
+*Stated* by the authors' demo: the network for one frame with its states as inputs and
+outputs, states of zeros before the first frame, and an answer from the sum of the
+logits of the last 12 frames. *Ours*: the mean instead of the sum, so that its softmax
+is that of the model for a clip; the number of frames of the clip of the model instead
+of 12, which is the same for `tsm_mobilenetv2.jester_mit`; other networks than
+MobileNetV2. The demo then corrects its answers by rules for its gestures, and an answer
+must come twice in a row. This is not implemented.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from stzoo.data.frames import resize
+from stzoo.data.transforms import crop
+from stzoo.deploy.fusion import fuse
+from stzoo.inference.predict import (
+    decode_predictions,
+    record_of,
+    softmax,
+    warn_without_weights,
+)
+from stzoo.layers import TemporalShift
+from stzoo.layers.network import Network, calls_of
+from stzoo.weights.checkpoint import assign
+
+
+@dataclass(frozen=True)
+class FrameAnswer:
+    """What a model says after a frame.
+
+    Attributes:
+        answers: list of tuples `(label, probability)`, the five most probable classes,
+            the most probable first.
+        probabilities: float32 array `(classes,)`, from the mean of the logits of the
+            last frames.
+        logits: float32 array `(classes,)`, those of this frame.
+    """
+
+    answers: list
+    probabilities: np.ndarray = field(repr=False)
+    logits: np.ndarray = field(repr=False)
+
+
+class Online:
+    """Recognises frame by frame, with a TSM that has the online shift.
+
+    Each frame goes through the network once. The state is a small part of the features
+    of the last frame, for each shift. The logits of a frame are those that the model
+    has for this frame in a clip from the first frame on, and their mean over a clip is
+    the output of the model.
+
+    The network is fused (see `stzoo.fuse`) and has its own copy of the weights.
+
+    Args:
+        model: a model of the zoo that was built with `shift="online"`.
+        frames: int. An answer is that of the mean of the logits of so many last frames.
+            `None`: the number of frames in a clip of the model.
+
+    Raises:
+        ValueError: the model has no online shift, or an argument is wrong.
+
+    Attributes:
+        network: `keras.Model` for one frame. Inputs are the frame, RGB from 0 to 255,
+            `(batch, 1, height, width, 3)`, and the states. Outputs are the logits
+            `(batch, classes)`, and the new states in the same order.
+
+    Example:
+
+    >>> model = stzoo.tsm_mobilenetv2(shift="online", pretrained="videos/mine")
+    >>> online = stzoo.online(model)
+    >>> for frame in camera:  # uint8 (height, width, 3), RGB
+    ...     print(online(frame).answers[0])
+    """
+
+    def __init__(self, model, frames=None):
+        self.config = record_of(model)
+        _check_model(model, self.config)
+        self.frames = self.config.clip.frames if frames is None else frames
+        if type(self.frames) is not int or self.frames < 1:
+            raise ValueError(
+                "frames must be a whole number from 1: an answer averages so many "
+                f"frames. Received: {frames!r}"
+                f"{', and the clips of the model have any number' * (not frames)}."
+            )
+        warn_without_weights(model)
+        self.network = frame_network(model)
+        self.reset()
+
+    def reset(self):
+        """Forgets all frames. The next one is the first frame of a video."""
+        shapes = [state.shape[1:] for state in self.network.input[1:]]
+        self._states = [np.zeros((1, *shape), "float32") for shape in shapes]
+        self._recent = deque(maxlen=self.frames)
+
+    def __call__(self, frame):
+        """Takes the next frame.
+
+        Args:
+            frame: uint8 array `(height, width, 3)`, RGB, of any size. It is resized
+                and cropped as the clips of the model are.
+
+        Returns:
+            `FrameAnswer`.
+        """
+        frame, clip = np.asarray(frame), self.config.clip
+        if frame.dtype != np.uint8 or frame.shape[2:] != (3,) or not frame.size:
+            raise ValueError(
+                "A frame must be a uint8 array (height, width, 3), RGB from 0 to 255. "
+                f"Received: {frame.dtype} {frame.shape}."
+            )
+        frame = crop(resize(frame, clip.short_side), clip.height, clip.width)
+        logits = self.step(frame)
+        answers = decode_predictions(self.probabilities, self.config)
+        return FrameAnswer(answers, self.probabilities, logits)
+
+    def step(self, frame):
+        """Takes the next frame, which is already prepared. Returns its logits.
+
+        Args:
+            frame: array of the size of the clip, `(height, width, 3)`, from 0 to 255.
+        """
+        inputs = [np.asarray(frame, "float32")[None, None], *self._states]
+        logits, *self._states = self.network.predict_on_batch(inputs)
+        self._recent.append(np.asarray(logits[0], "float32"))
+        return self._recent[-1]
+
+    @property
+    def probabilities(self):
+        """Those of the last frames, float32 array `(classes,)`."""
+        if not self._recent:
+            raise ValueError("There is no answer before the first frame. Give one.")
+        return softmax(np.mean(self._recent, axis=0))
+
+
+def is_online(model):
+    """Returns whether a model can take frames one by one."""
+    config = record_of(model)
+    return config.options.get("shift") == "online" and not config.export
+
+
+def _check_model(model, config):
+    if config.export:
+        raise ValueError(
+            f"{config.name} is an exported model, which takes whole clips. Pass the "
+            "model that was exported."
+        )
+    if not is_online(model):
+        raise ValueError(
+            f"{config.name} also looks at later frames, or has no memory of earlier "
+            "ones, so it cannot take frames one by one. Build and train a TSM with "
+            'shift="online", such as stzoo.tsm_mobilenetv2(shift="online"), or use '
+            "`stzoo.stream`, which gives whole clips to any model."
+        )
+    if None in (config.clip.height, config.clip.width):
+        raise ValueError(
+            f"The states of {config.name} have no size, since it takes frames of any "
+            "size. Build or load it with input_shape=..."
+        )
+
+
+def frame_network(model):
+    """Builds the network for one frame.
+
+    Args:
+        model: a model with the online shift. It is not changed.
+
+    Returns:
+        `keras.Model`, see `Online.network`.
+    """
+    fused = fuse(model)
+    shape = fused.input_shape
+    frame = keras.Input((1, *shape[2:]), dtype="float32", name="frame")
+    known = {id(fused.input): frame}
+    states, kept = [], []
+
+    def follow(x):
+        return known[id(x)] if isinstance(x, keras.KerasTensor) else x
+
+    for layer, args, kwargs in calls_of(fused):
+        args, kwargs = tree.map_structure(follow, (args, kwargs))
+        new = type(layer).from_config(layer.get_config())
+        if isinstance(layer, TemporalShift):
+            part = new.last_part(*args)
+            kwargs = {"previous": _state(part, layer.name)}
+            states.append(kwargs["previous"])
+            kept.append(part)
+        known[id(layer.output)] = new(*args, **kwargs)
+    network = Network(
+        [frame, *states], [known[id(fused.output)], *kept], name=f"{model.name}_frame"
+    )
+    assign(network, {w.path: ops.convert_to_numpy(w.value) for w in fused.weights})
+    return network
+
+
+def _state(part, name):
+    """Returns an input for what a shift takes from the frame before."""
+    return keras.Input(part.shape[1:], dtype=part.dtype, name=f"{name}_previous")
