@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,15 @@ def test_events_with_a_short_gap_become_one():
     assert [(event.start, event.end) for event in events] == [(0, 3.5), (5.5, 7)]
     assert events[0].score == pytest.approx(0.5)
     assert len(find(found, gap=1.0, only=["run"])) == 3
+
+
+def test_the_first_windows_of_an_online_model_are_short():
+    """They do not set the shortest event, which is the length of the longest window."""
+    found = shares(0.9, 0.9, 0.1, 0.1, 0.1)
+    found[0] = dataclasses.replace(found[0], end=0.1)
+    assert find_events(found, only=["run"]) == []
+    (event,) = find_events(found, shortest=0.1, only=["run"])
+    assert event.end < 2.0
 
 
 def test_events_of_all_classes_are_sorted_by_time():
