@@ -115,6 +115,13 @@ reading = (
     click.option("--skip", is_flag=True, help="Skip bad entries of the data."),
     num_workers,
 )
+decoder = click.option(
+    "--decoder",
+    default="av",
+    show_default=True,
+    type=click.Choice(("av", "torchcodec", "torchcodec:cuda", "tensorflow-io")),
+    help="Library that decodes videos. Only av is installed with stzoo.",
+)
 sample_fps = click.option(
     "--sample-fps",
     type=click.FloatRange(0, min_open=True),
@@ -127,7 +134,8 @@ def pop_reading(chosen):
     """Removes the options of `Reading` from a dict, and returns the record."""
     from stzoo.data.reading import Reading
 
-    rest = {key: chosen.pop(key) for key in ("num_workers", "sample_fps")}
+    names = ("num_workers", "sample_fps", "decoder")
+    rest = {name: chosen.pop(name) for name in names if name in chosen}
     return Reading(skip=chosen["skip"], **rest)
 
 
@@ -153,6 +161,19 @@ def log_shown():
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)
+
+
+@contextmanager
+def log_hidden(hidden=True):
+    """Hides log messages below errors, if `hidden`."""
+    logger = logging.getLogger("stzoo")
+    level = logger.level
+    if hidden:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

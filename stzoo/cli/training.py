@@ -8,14 +8,58 @@ import click
 from stzoo.cli import options
 
 
+def check_clip(context, option, clip):
+    """Converts "8x112x112" to (8, 112, 112, 3)."""
+    if clip is None:
+        return None
+    sizes = clip.lower().split("x")
+    if len(sizes) not in (3, 4) or not all(s.isdecimal() and int(s) for s in sizes):
+        raise click.BadParameter(
+            "expected frames, height and width, such as 16x112x112, or 16x112x112x2 "
+            f"for a network with 2 channels of optical flow. Received: {clip!r}."
+        )
+    return tuple(map(int, [*sizes, 3][:4]))
+
+
+changes = options.options(
+    click.option(
+        "--learning-rate",
+        type=click.FloatRange(0, min_open=True),
+        help="Learning rate for the batch size. It is not scaled.",
+    ),
+    click.option(
+        "--optimizer",
+        type=click.Choice(("sgd", "adamw")),
+        help="Optimizer. Another one than that of the recipe needs --learning-rate.",
+    ),
+    click.option("--weight-decay", type=click.FloatRange(0), help="Weight decay."),
+    click.option(
+        "--dropout",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="Share of the features that is dropped before the head.",
+    ),
+    click.option(
+        "--freeze",
+        type=click.Choice(("none", "norms", "backbone")),
+        help="Layers that are not trained: none, all batch norms, or all but the head.",
+    ),
+    click.option(
+        "--label-smoothing",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="Share of a label that is spread over all classes.",
+    ),
+)
+
+
 @click.command()
 @options.data
 @options.model(required=True)
 @click.option(
     "--recipe",
-    required=True,
+    default="small_data",
+    show_default=True,
     type=options.Known("stzoo.training.recipes", "RECIPES"),
-    help="Training recipe, such as cost.",
+    help="Training recipe: small_data, or one of a paper, such as cost.",
 )
 @options.out(required=True, help="Folder for the model. An interrupted run resumes.")
 @click.option("--validation", help="Validation data, to choose the best epoch.")
@@ -26,12 +70,25 @@ from stzoo.cli import options
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Batch size. The learning rate is scaled with it.",
+    help="Batch size. The learning rate of the recipe is scaled with it.",
 )
 @click.option(
     "--patience",
-    type=click.IntRange(1),
-    help="Stop after this number of epochs without improvement.",
+    type=click.IntRange(0),
+    help="Stop after this number of epochs without improvement. 0: never. Default: the "
+    "recipe's.",
+)
+@changes
+@click.option(
+    "--class-weight",
+    metavar="balanced|FILE",
+    help="Weights of classes: balanced, or a file with a class and a weight per line.",
+)
+@click.option(
+    "--clip",
+    metavar="FRAMESxHxW",
+    callback=check_clip,
+    help="Size of a clip, such as 16x112x112. Default: the model's.",
 )
 @click.option("--no-flip", is_flag=True, help="Do not mirror clips.")
 @click.option(
@@ -55,6 +112,7 @@ from stzoo.cli import options
 )
 @click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard.")
 @options.sample_fps
+@options.decoder
 @click.option("--distributed", is_flag=True, help="Train on all devices.")
 def finetune(*, name, out, **chosen):
     """Fine-tune a model on DATA.
@@ -62,6 +120,11 @@ def finetune(*, name, out, **chosen):
     DATA is a folder with a folder of videos for each class, a list (a path and a class
     per line), or the list of a published data set. The output folder can be the --model
     of other commands. It also has log.csv and curves.png.
+
+    The recipe small_data suits tens to thousands of videos. Options such as
+    --learning-rate change one of its settings, and the default is the recipe's. With
+    --validation, the epoch with the best accuracy is kept, and training stops when it
+    does not improve.
 
     Half of the clips are mirrored. If the names of two classes differ only in left and
     right, such as turn_left and turn_right, a mirrored clip gets the label of the other
@@ -87,7 +150,7 @@ def finetune(*, name, out, **chosen):
         if chosen["distributed"]:
             devices.distribute()
         history = finetune(
-            options.load_model(name, classes=len(train.classes) or None),
+            _model(name, len(train.classes) or None, chosen["clip"], out),
             train,
             out,
             recipe,
@@ -97,19 +160,39 @@ def finetune(*, name, out, **chosen):
             callbacks=_callbacks(out, chosen["tensorboard"]),
             reading=options.pop_reading(chosen),
             mirror_pairs=chosen["mirror_pairs"] or (),
+            class_weight=chosen["class_weight"],
         )
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
     click.echo(f"Epoch {len(history)}: {last}.\nSaved the model to {out}.")
 
 
 def _recipe(chosen):
-    """Returns the recipe with the chosen epochs, batch size and mirroring."""
+    """Returns the recipe with the chosen settings."""
     from stzoo.training.recipes import RECIPES
 
     if chosen["no_flip"] and chosen["mirror_pairs"]:
         raise click.UsageError("--mirror-pairs has no effect with --no-flip.")
     recipe = RECIPES[chosen["recipe"]].resized(chosen["epochs"], chosen["batch_size"])
-    return dataclasses.replace(recipe, flip=False) if chosen["no_flip"] else recipe
+    names = ("learning_rate", "weight_decay", "dropout", "freeze", "label_smoothing")
+    changed = {name: chosen[name] for name in names if chosen[name] is not None}
+    if chosen["optimizer"] not in (None, recipe.algorithm):
+        if chosen["learning_rate"] is None:
+            raise click.UsageError(
+                f"--optimizer {chosen['optimizer']} needs --learning-rate, since that "
+                f"of the recipe {recipe.name} is for {recipe.algorithm}."
+            )
+        changed["algorithm"] = chosen["optimizer"]
+    if chosen["no_flip"]:
+        changed["flip"] = False
+    return dataclasses.replace(recipe, **changed)
+
+
+def _model(name, classes, size, out):
+    """Loads a model. To resume a run, it does not say that the head is new."""
+    from stzoo.training.finetune import STATE
+
+    with options.log_hidden((out / STATE).exists()):
+        return options.load_model(name, classes=classes, input_shape=size)
 
 
 def _callbacks(out, tensorboard):

@@ -33,7 +33,7 @@ from stzoo.data import mirroring
 from stzoo.data.pipeline import Order, clips, steps
 from stzoo.data.reading import Reading
 from stzoo.inference.parts import RUN, ensure_same_run
-from stzoo.training import devices
+from stzoo.training import devices, report, weighting
 from stzoo.training.recipes import named
 from stzoo.visualize import results as plots
 from stzoo.weights import card, checkpoint, hub
@@ -48,7 +48,7 @@ def finetune(
     model,
     train,
     folder,
-    recipe,
+    recipe="small_data",
     validation=None,
     seed=0,
     patience=None,
@@ -56,6 +56,7 @@ def finetune(
     reading=Reading(),
     verbose="auto",
     mirror_pairs=(),
+    class_weight=None,
 ):
     """Trains a model and writes it as a folder in the layout of the Hub.
 
@@ -79,10 +80,14 @@ def finetune(
             `keras.config.set_dtype_policy("mixed_bfloat16")` before building it.
         train: `stzoo.data.datasets.Videos`.
         folder: path. It is created if it does not exist.
-        recipe: `stzoo.training.recipes.Recipe`, or the name of one, such as `"cost"`.
+        recipe: `stzoo.training.recipes.Recipe`, or the name of one. The default,
+            `"small_data"`, is for tens to thousands of videos and weights that were
+            trained on videos. Its fields can be changed:
+            `dataclasses.replace(RECIPES["small_data"], learning_rate=3e-4)`.
         validation: `stzoo.data.datasets.Videos` with the same classes, or `None`.
         seed: int, seed of the order of videos and of the clips.
         patience: int, number of epochs without improvement after which training stops.
+            0: it does not stop early. Defaults to that of the recipe.
         callbacks: callbacks of Keras, such as `keras.callbacks.TensorBoard`. With
             several processes, only the first one calls them.
         reading: `stzoo.data.reading.Reading`, how videos are read: the number of
@@ -92,35 +97,37 @@ def finetune(
             names do not show it: tuples of two names, or the path of a file with two
             names per line, see `stzoo.data.mirroring.mirror_pairs`. To disable
             mirroring, pass `dataclasses.replace(recipe, flip=False)`.
+        class_weight: weights of the classes in the loss: `"balanced"`, a dict from
+            names to weights, or the path of a file, see
+            `stzoo.training.weighting.class_weights`.
 
     Returns:
         List of dicts, the log of each epoch.
 
     Raises:
         ValueError: the classes do not match, the model is quantized, the folder has
-            other content, or the devices cannot share a batch equally.
+            other content, the devices cannot share a batch equally, or the loss is not
+            a number any more. In the last case, the folder keeps the last good epoch.
 
     Example:
 
     ```python
-    from stzoo.training.finetune import finetune
-    from stzoo.training.recipes import RECIPES
-
     train = stzoo.read_videos("videos/train")
-    model = stzoo.cost_resnet50(pretrained="imagenet", classes=len(train.classes))
-    recipe = RECIPES["cost"].resized(epochs=20, batch_size=8)
-    finetune(model, train, "runs/mine", recipe)
+    validation = stzoo.read_videos("videos/validation", classes=train.classes)
+    model = stzoo.tsm_resnet50(len(train.classes), pretrained="kinetics400")
+    stzoo.finetune(model, train, "runs/mine", validation=validation)
     ```
 
     The same with `fit` alone:
 
     ```python
     from stzoo.data.pipeline import clips, steps
+    from stzoo.training.recipes import RECIPES
 
+    recipe = RECIPES["small_data"].resized(epochs=20, batch_size=16)
     recipe.prepare(model)
     count = steps(train, recipe.batch_size)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(recipe.optimizer(count), loss, metrics=["accuracy"])
+    model.compile(recipe.optimizer(count), recipe.loss(), metrics=["accuracy"])
     augment = recipe.augment(model.stzoo.clip, train.classes)
     clip = model.stzoo.clip
     batches = clips(train, clip, recipe.batch_size, train=True, augment=augment)
@@ -146,14 +153,23 @@ def finetune(
     )
     batches(train, augment)  # errors in the data are raised before anything is written
     model.stzoo = dataclasses.replace(model.stzoo, clip=clip)
-    _compile(model, recipe, count)
+    weights = weighting.class_weights(train, class_weight, augment.pairs)
+    _compile(model, recipe, count, weights)
     run = _run(model, train, validation, recipe, seed)
     run["mirrored"] = _mirrored(train.classes, augment)
+    run["class_weights"] = weights and list(weights)
     _ensure_no_model(folder)
     ensure_same_run(folder, run, "training", writes=process == 0)
+    report.describe_videos(train, validation)
+    epochs = math.ceil(recipe.steps(count) / count)
+    report.describe_training(model, recipe, count, epochs)
+    patience = recipe.patience if patience is None else patience
     state = _State(folder, train.classes, patience, write=process == 0)
     state.about = _about(recipe, train, validation, seed)
+    state.first = math.ceil(recipe.first_steps(count) / count)
     epoch = state.restore(model)
+    if epoch:
+        logger.info("Resuming after epoch %d of %d.", epoch, epochs)
     devices.agree((run, state.history), processes)
     if not state.finished:
         model.fit(
@@ -161,13 +177,15 @@ def finetune(
             shuffle=False,  # batches are already shuffled
             steps_per_epoch=count,
             initial_epoch=epoch,
-            epochs=math.ceil(recipe.steps(count) / count),
+            epochs=epochs,
             validation_data=validation and batches(validation, repeat=True),
             validation_steps=validation and steps(validation, recipe.batch_size, False),
             callbacks=[state, *(callbacks if process == 0 else ())],
             verbose=verbose if process == 0 else 0,
         )
+        state.ensure_finite(recipe)
         devices.agree(len(state.history), processes)  # the folder is complete
+    report.describe_result(state.history, state.best, epochs, train, validation)
     return state.history
 
 
@@ -177,13 +195,11 @@ def _batches(videos, augment=None, *, clip, batch_size, order, reading, **where)
     return clips(videos, clip, batch_size, bool(augment), augment, order, reading)
 
 
-def _compile(model, recipe, steps_per_epoch):
+def _compile(model, recipe, steps_per_epoch, class_weights):
     recipe.prepare(model)
     model.compile(
         recipe.optimizer(steps_per_epoch),
-        keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
-        ),
+        recipe.loss(class_weights),
         weighted_metrics=["accuracy"],
     )
 
@@ -197,6 +213,8 @@ class _State(keras.callbacks.Callback):
         self.write = write
         self.about = {}
         self.history = []
+        self.first = 0  # epochs of the head alone
+        self.is_finite = True
 
     @property
     def best(self):
@@ -211,9 +229,29 @@ class _State(keras.callbacks.Callback):
         """Whether training stops because of `patience`."""
         if not self.patience or not self.history:
             return False
-        return len(self.history) - 1 - self.best >= self.patience
+        return len(self.history) - 1 - max(self.best, self.first) >= self.patience
+
+    def on_train_batch_end(self, batch, logs=None):
+        if logs and not math.isfinite(logs["loss"]):
+            self.is_finite, self.model.stop_training = False, True
+
+    def ensure_finite(self, recipe):
+        """Raises a `ValueError` if the loss was not a number."""
+        if self.is_finite:
+            return
+        kept = f"{self.folder} has no model yet"
+        if self.history:
+            kept = f"{self.folder} keeps epoch {self.best + 1}"
+        raise ValueError(
+            f"The loss became infinite or NaN in epoch {len(self.history) + 1}, so the "
+            f"training stopped. {kept}. Train again in another folder with a smaller "
+            f"learning rate (now {recipe.learning_rate:.3g}), or with float32 if this "
+            "was mixed precision."
+        )
 
     def on_epoch_end(self, epoch, logs=None):
+        if not self.is_finite:
+            return
         rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
         logs = {name: float(value) for name, value in logs.items()}
         self.history.append({**logs, "learning_rate": rate})
@@ -225,7 +263,7 @@ class _State(keras.callbacks.Callback):
             checkpoint.save(self.model, self.folder, self.labels, training=training)
         files = {"log.csv": self._log(), STATE: self._state()}
         if find_spec("matplotlib"):
-            files["curves.png"] = plots.curves(self.history)
+            files["curves.png"] = plots.curves(self.history, self.best)
         config = ModelConfig.from_json(writer.read(self.folder, hub.CONFIG))
         writer.write(self.folder, files | card.files(config, self.folder, coming=files))
 
@@ -238,6 +276,11 @@ class _State(keras.callbacks.Callback):
         with np.load(self.folder / STATE) as state:
             self.history = json.loads(str(state["history"]))
             values = [state[str(number)] for number in range(len(state.files) - 1)]
+        if len(values) != len(variables):
+            raise ValueError(
+                f"{self.folder} has a run in which other layers were trained. Build "
+                "the model anew, as for the first call."
+            )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         return len(self.history)

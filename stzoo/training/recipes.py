@@ -1,10 +1,11 @@
-"""The training recipes of the papers, for models and data of any size.
+"""The training recipes: `small_data` for one's own videos, and those of the papers.
 
 Settings of the weights (frames, their stride, crop, normalisation) are in
 `stzoo.weights.config.ClipConfig`. Settings of the training are here:
 
 | recipe            | source                                                        |
 |-------------------|---------------------------------------------------------------|
+| `small_data`      | measured on rendered videos, see `studies/small_data`         |
 | `cost`            | the code of CoST, Kinetics-400                                |
 | `cost_paper`      | CoST, Section 4.2                                             |
 | `p3d_ucf101`      | P3D, Section 3.3 (UCF101)                                     |
@@ -15,7 +16,7 @@ Settings of the weights (frames, their stride, crop, normalisation) are in
 | `gsm`             | the code of GSM, Something-Something v1                       |
 | `cstm`            | the recipe of GSM, on which CSTM is based                     |
 
-All recipes deviate from their sources in these points:
+The recipes of the papers deviate from their sources in these points:
 
 * The learning rate of a warm-up or a cosine changes with each step. In the sources it
   changes with each epoch.
@@ -34,12 +35,18 @@ import keras
 
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import Augment
+from stzoo.training.adamw import AdamW
+from stzoo.training.losses import Crossentropy
 from stzoo.training.sgd import SGD
+
+ALGORITHMS = ("sgd", "adamw")
+FREEZE = ("none", "norms", "backbone")
+HEAD = "fc"  # the final dense layer of every model
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained: SGD with momentum, its schedule and the augmentation.
+    """How a model is trained: the optimizer, its schedule and the augmentation.
 
     Args:
         name: string.
@@ -52,7 +59,12 @@ class Recipe:
             rate is divided by 10. If empty, it decays along half a cosine.
         warmup: float, fraction of the training in which the learning rate rises
             linearly, starting at a tenth.
-        momentum: float.
+        algorithm: string, `"sgd"` (`stzoo.training.sgd.SGD`) or `"adamw"`
+            (`stzoo.training.adamw.AdamW`).
+        rate_power: float, how the learning rate follows another batch size, see
+            `resized`: 1 in proportion, 0.5 with the square root, 0 not at all.
+        head_first: float, fraction of the training in which only the head is trained.
+        momentum: float, of SGD.
         weight_decay: float, weight decay of kernels.
         clipnorm: float, maximum global norm of the gradients, or `None`.
         head_rate: float, multiplier of the learning rate of a new head.
@@ -60,6 +72,14 @@ class Recipe:
         dropout: float, fraction of the features that is dropped before the head.
         frozen: bool, whether to freeze the statistics and parameters of all batch norms
             except the first.
+        freeze: string. `"norms"`: the statistics and parameters of all batch norms are
+            frozen, except of those without statistics, which are new. `"backbone"`:
+            everything but the head is frozen. `"none"`: only what `frozen` says.
+        label_smoothing: float from 0 to 1, the share of a label that is spread over all
+            classes.
+        patience: int, number of epochs without improvement after which training stops,
+            if there are validation videos. It counts from the first epoch in which all
+            layers are trained. `None`: training does not stop early.
         short_sides: tuple of two floats, range of the shorter side of frames, as
             multiples of `ClipConfig.short_side`, before a random crop. Give either this
             or `scales`.
@@ -80,6 +100,9 @@ class Recipe:
     iterations: int | None = None
     milestones: tuple[float, ...] = ()
     warmup: float = 0.0
+    algorithm: str = "sgd"
+    rate_power: float = 1.0
+    head_first: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 1e-4
     clipnorm: float | None = None
@@ -87,6 +110,9 @@ class Recipe:
     bias_rate: float = 1.0
     dropout: float = 0.5
     frozen: bool = False
+    freeze: str = "none"
+    label_smoothing: float = 0.0
+    patience: int | None = None
     short_sides: tuple[float, float] | None = None
     scales: tuple[float, ...] = ()
     flip: bool = True
@@ -107,6 +133,7 @@ class Recipe:
                     f"Recipe {self.name}: {name} must be an integer, at least 1. "
                     f"Received: {value!r}."
                 )
+        self._check_choices()
         if not all(0 < share < 1 for share in (*self.milestones, self.warmup or 0.5)):
             raise ValueError(
                 f"Recipe {self.name}: milestones and warmup are fractions of the "
@@ -119,13 +146,32 @@ class Recipe:
                 "milestones or warmup."
             )
 
+    def _check_choices(self):
+        for name, known in (("algorithm", ALGORITHMS), ("freeze", FREEZE)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"Recipe {self.name}: {name} must be one of {', '.join(known)}. "
+                    f"Received: {getattr(self, name)!r}."
+                )
+        for name in ("head_first", "dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"Recipe {self.name}: {name} must be at least 0 and less than 1. "
+                    f"Received: {getattr(self, name)!r}."
+                )
+        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+            raise ValueError(
+                f"Recipe {self.name}: learning_rate must be positive, and weight_decay "
+                f"at least 0. Received: {self.learning_rate}, {self.weight_decay}."
+            )
+
     def resized(self, epochs=None, batch_size=None):
         """Returns this recipe with another length or another batch size.
 
         The learning rate scales with the batch size (Goyal et al.: Accurate, Large
-        Minibatch SGD. 2017, Section 2.1). A length in iterations is changed to keep the
-        number of clips. Milestones and warm-up are fractions, so they follow the
-        length.
+        Minibatch SGD. 2017, Section 2.1), to the power of `rate_power`. A length in
+        iterations is changed to keep the number of clips. Milestones and warm-up are
+        fractions, so they follow the length.
 
         Args:
             epochs: int, or `None` for the length of the recipe.
@@ -135,7 +181,8 @@ class Recipe:
         if batch_size is not None and batch_size != self.batch_size:
             new = {
                 "batch_size": batch_size,
-                "learning_rate": self.learning_rate * batch_size / self.batch_size,
+                "learning_rate": self.learning_rate
+                * (batch_size / self.batch_size) ** self.rate_power,
             }
             if self.iterations:
                 new["iterations"] = max(
@@ -175,19 +222,39 @@ class Recipe:
             steps_per_epoch: int, batches of the data, see `stzoo.data.pipeline.steps`.
 
         Returns:
-            `stzoo.training.sgd.SGD`.
+            `stzoo.training.sgd.SGD` or `stzoo.training.adamw.AdamW`.
         """
-        rates = {"^fc/": self.head_rate, "bias$": self.bias_rate}
-        return SGD(
-            self.schedule(steps_per_epoch),
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            rates={pattern: rate for pattern, rate in rates.items() if rate != 1},
-            global_clipnorm=self.clipnorm,
-        )
+        rates = {f"^{HEAD}/": self.head_rate, "bias$": self.bias_rate}
+        start = self.first_steps(steps_per_epoch)
+        settings = {
+            "weight_decay": self.weight_decay,
+            "rates": {pattern: rate for pattern, rate in rates.items() if rate != 1},
+            "starts": {f"^(?!{HEAD}/)": start} if start else {},
+            "global_clipnorm": self.clipnorm,
+        }
+        schedule = self.schedule(steps_per_epoch)
+        if self.algorithm == "adamw":
+            return AdamW(schedule, **settings)
+        return SGD(schedule, momentum=self.momentum, **settings)
+
+    def first_steps(self, steps_per_epoch):
+        """Returns the number of steps in which only the head is trained."""
+        return round(self.head_first * self.steps(steps_per_epoch))
+
+    def loss(self, class_weights=None):
+        """Returns the loss for `model.compile`.
+
+        Args:
+            class_weights: sequence of floats, the weight of each class, or `None`.
+        """
+        if not self.label_smoothing and class_weights is None:
+            return keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True, reduction="mean_with_sample_weight"
+            )
+        return Crossentropy(self.label_smoothing, class_weights)
 
     def prepare(self, model):
-        """Sets the dropout of a model, and freezes its batch norms if `frozen`.
+        """Sets the dropout of a model, and freezes the layers that are not trained.
 
         Call it before `model.compile`.
 
@@ -198,6 +265,12 @@ class Recipe:
         if self.frozen:
             for norm in _batch_norms(model)[1:]:
                 norm.trainable = False
+        if self.freeze == "norms":
+            for norm in filter(_has_statistics, _batch_norms(model)):
+                norm.trainable = False
+        if self.freeze == "backbone":
+            for layer in model.layers:
+                layer.trainable = layer.name == HEAD
 
     def augment(self, clip, classes=(), given=()):
         """Returns the augmentation of clips in training.
@@ -229,6 +302,14 @@ class Recipe:
         return Augment(sides, self.scales, self.flip, pairs)
 
 
+def _has_statistics(norm):
+    """Returns whether the statistics of a batch norm are not its initial ones."""
+    mean, variance = map(
+        keras.ops.convert_to_numpy, (norm.moving_mean, norm.moving_variance)
+    )
+    return bool((mean != 0).any() or (variance != 1).any())
+
+
 def _batch_norms(model):
     """Returns the batch norms of a model in order, including those in operators."""
     layers = []
@@ -256,6 +337,21 @@ _GSM = Recipe(
     inferred=("views",),  # two clips in the code; three crops as in TSM on this data
 )
 _RECIPES = (
+    Recipe(
+        "small_data",
+        source="studies/small_data, on rendered videos",
+        learning_rate=1e-3,
+        batch_size=8,
+        epochs=30,
+        warmup=0.2,
+        algorithm="adamw",
+        rate_power=0.5,
+        head_first=0.1,
+        weight_decay=0.01,
+        clipnorm=1.0,
+        freeze="norms",
+        patience=10,
+    ),
     Recipe(
         "cost",
         source="https://github.com/hikvision-research/cost, Kinetics-400",

@@ -1,5 +1,6 @@
 """Stochastic gradient descent like PyTorch's, with which the papers were trained."""
 
+import math
 import re
 
 import keras
@@ -24,6 +25,8 @@ class SGD(keras.optimizers.Optimizer):
             decayed. Defaults to biases and the parameters of batch norms.
         rates: dict from regular expression to float, a multiplier of the learning rate
             of variables whose path matches. Several matches are multiplied.
+        starts: dict from regular expression to int, the step from which variables whose
+            path matches are trained. Before it, their learning rate is 0.
         **kwargs: arguments of `keras.optimizers.Optimizer`, such as
             `global_clipnorm`.
 
@@ -40,6 +43,7 @@ class SGD(keras.optimizers.Optimizer):
         weight_decay=0.0,
         exclude=("bias$", "beta$", "gamma$"),
         rates=None,
+        starts=None,
         name="SGD",
         **kwargs,
     ):
@@ -48,29 +52,23 @@ class SGD(keras.optimizers.Optimizer):
         self.coupled_decay = weight_decay
         self.exclude = tuple(exclude)
         self.rates = dict(rates or {})
+        self.starts = dict(starts or {})
 
     def build(self, variables):
         if self.built:
             return
         super().build(variables)
         self._momenta = self.add_optimizer_variables(variables, "momentum")
-        self._decays, self._factors, self._places = [], [], {}
-        for place, variable in enumerate(variables):
-            self._places |= {id(form): place for form in _forms(variable)}
-            kept = any(re.search(pattern, variable.path) for pattern in self.exclude)
-            self._decays.append(0.0 if kept else self.coupled_decay)
-            factor = 1.0
-            for pattern, rate in self.rates.items():
-                factor *= rate if re.search(pattern, variable.path) else 1.0
-            self._factors.append(factor)
+        self._groups = Groups(
+            variables, self.coupled_decay, self.exclude, self.rates, self.starts
+        )
 
     def update_step(self, gradient, variable, learning_rate):
-        index = self._places[id(variable)]
-        rate = ops.cast(learning_rate * self._factors[index], variable.dtype)
+        rate, decay = self._groups.find(variable, learning_rate, self.iterations)
         gradient = ops.cast(gradient, variable.dtype)
-        if self._decays[index]:
-            gradient = gradient + self._decays[index] * variable
-        momentum = self._momenta[index]
+        if decay:
+            gradient = gradient + decay * variable
+        momentum = self._momenta[self._groups.place(variable)]
         self.assign(momentum, self.momentum * momentum + gradient)
         self.assign_sub(variable, rate * momentum)
 
@@ -81,7 +79,43 @@ class SGD(keras.optimizers.Optimizer):
             "weight_decay": self.coupled_decay,
             "exclude": self.exclude,
             "rates": self.rates,
+            "starts": self.starts,
         }
+
+
+class Groups:
+    """The learning rate and the weight decay of each variable, by its path.
+
+    Args:
+        variables: list of variables of Keras.
+        decay: float, weight decay.
+        exclude, rates, starts: see `SGD`.
+    """
+
+    def __init__(self, variables, decay, exclude, rates, starts):
+        self._places, self._settings = {}, []
+        for place, variable in enumerate(variables):
+            self._places |= {id(form): place for form in _forms(variable)}
+
+            def matching(patterns, path=variable.path):
+                return [patterns[key] for key in patterns if re.search(key, path)]
+
+            kept = any(re.search(pattern, variable.path) for pattern in exclude)
+            factor = math.prod(matching(rates), start=1.0)
+            start = max(matching(starts), default=0)
+            self._settings.append((factor, start, 0.0 if kept else decay))
+
+    def place(self, variable):
+        """Returns the index of a variable."""
+        return self._places[id(variable)]
+
+    def find(self, variable, learning_rate, step):
+        """Returns the learning rate of a variable at a step, and its weight decay."""
+        factor, start, decay = self._settings[self.place(variable)]
+        rate = ops.cast(learning_rate * factor, variable.dtype)
+        if start:
+            rate = rate * ops.cast(step >= start, variable.dtype)
+        return rate, decay
 
 
 def _forms(variable):

@@ -39,12 +39,13 @@ def confusion(matrix, labels):
     return _png(figure)
 
 
-def curves(history):
+def curves(history, kept=None):
     """Draws the log of a training, with one panel for each metric.
 
     Args:
         history: list of dicts from the name of a metric to its value, one for each
             epoch. `"val_loss"` is drawn in the panel of `"loss"`.
+        kept: int, the index of the epoch that was kept, which is marked, or `None`.
 
     Returns:
         Bytes.
@@ -58,9 +59,12 @@ def curves(history):
             if key in history[0]:
                 values = [row[key] for row in history]
                 axes.plot(epochs, values, ".-", label=label)
+        if kept is not None:
+            style = dict(color="grey", linestyle="--", linewidth=1)
+            axes.axvline(kept + 1, label=f"kept: epoch {kept + 1}", **style)
         axes.set_xlabel("epoch")
         axes.set_title(name)
-        if f"val_{name}" in history[0]:
+        if f"val_{name}" in history[0] or kept is not None:
             axes.legend()
     return _png(figure)
 

@@ -18,6 +18,7 @@ from tiny import RECIPE, build, run
 
 import stzoo
 from stzoo.data import datasets
+from stzoo.data.reading import Reading
 from stzoo.inference.evaluate import evaluate
 from stzoo.training.finetune import _State, finetune
 from stzoo.training.recipes import RECIPES, named
@@ -101,7 +102,7 @@ run({str(tmp_path / "killed")!r}, videos, validation=videos)
         np.testing.assert_array_equal(value, expected)
 
     assert run(tmp_path / "killed", videos, validation=videos) == resumed  # no more
-    with pytest.raises(ValueError, match="it differs in seed"):
+    with pytest.raises(ValueError, match="with different seed"):
         run(tmp_path / "killed", videos, validation=videos, seed=1)
 
 
@@ -172,8 +173,9 @@ def test_a_run_is_identified_by_all_its_settings(videos, tmp_path):
         "train": listed(videos),
         "validation": listed(other),
         "mirrored": None,
+        "class_weights": None,
     }
-    with pytest.raises(ValueError, match="it differs in validation"):
+    with pytest.raises(ValueError, match="with different validation"):
         run(tmp_path, videos, seed=5)
 
 
@@ -235,7 +237,7 @@ def test_mirrored_classes_are_logged_and_belong_to_the_run(videos, tmp_path, cap
     kept = json.loads((tmp_path / "left" / "run.json").read_text())["mirrored"]
     assert kept == {"turn_left": "turn_right", "turn_right": "turn_left"}
     same = [("turn_left", "turn_left"), ("turn_right", "turn_right")]
-    with pytest.raises(ValueError, match="it differs in mirrored"):
+    with pytest.raises(ValueError, match="with different mirrored"):
         run(tmp_path / "left", left, mirror_pairs=same)
     upright = dataclasses.replace(RECIPE, flip=False)
     with pytest.raises(ValueError, match="flip=False no clip is mirrored"):
@@ -258,7 +260,9 @@ def test_given_callbacks_are_called(videos, tmp_path):
 
 def test_a_recipe_by_its_name(videos, tmp_path):
     assert named("cost") is RECIPES["cost"] and named(RECIPE) is RECIPE
-    with pytest.raises(ValueError, match="no recipe 'sgd'. Choose one of cost, cost_"):
+    with pytest.raises(
+        ValueError, match="no recipe 'sgd'. Choose one of small_data, cost, cost_"
+    ):
         finetune(build(), videos, tmp_path / "new", "sgd")
     with pytest.raises(ValueError, match="do not fill a batch of 64"):
         finetune(build(), videos, tmp_path / "new", "cost")
@@ -281,3 +285,161 @@ def test_an_error_writes_nothing(videos, tmp_path):
     with pytest.raises(ValueError, match="already contains a model"):
         run(tmp_path / "model", videos)
     assert (tmp_path / "model" / "config.json").read_bytes() == before
+
+
+TWO_PHASES = dataclasses.replace(
+    RECIPES["small_data"].resized(epochs=4, batch_size=2), head_first=0.25, warmup=0.5
+)
+
+
+def train(folder, videos, recipe=TWO_PHASES, **kwargs):
+    return finetune(
+        build(), videos, folder, recipe, verbose=0, reading=Reading(1), **kwargs
+    )
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Raises the error of Ctrl+C in the middle of an epoch."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", [4, 7])  # in the first epoch of all layers, and after
+def test_a_run_of_two_phases_resumes_with_the_same_result(
+    videos, tmp_path, step, no_graphs, caplog
+):
+    whole = train(tmp_path / "whole", videos, validation=videos)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", videos, validation=videos, callbacks=[Interrupt(step)])
+    caplog.clear()
+    with caplog.at_level("INFO", "stzoo"):
+        resumed = train(tmp_path / "cut", videos, validation=videos)
+    assert f"Resuming after epoch {step // 3} of 4." in caplog.text
+    assert resumed == whole and len(whole) == 4
+    found, expected = state(tmp_path / "cut"), state(tmp_path / "whole")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_the_head_is_trained_first(videos, tmp_path, no_graphs):
+    """After the first of four epochs, only the head has changed."""
+    start = {v.path: keras.ops.convert_to_numpy(v) for v in build().weights}
+    changed = []
+
+    def note(epoch, logs):
+        model = callback.model
+        now = {v.path: keras.ops.convert_to_numpy(v) for v in model.trainable_weights}
+        changed.append({p for p in now if (now[p] != start[p]).any()})
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=note)
+    train(tmp_path, videos, callbacks=[callback])
+    assert changed[0] == {"fc/kernel", "fc/bias"}
+    assert "conv1/kernel" in changed[1] and "layer4_0_conv1/kernel" in changed[1]
+
+
+def test_small_data_is_the_default(videos, tmp_path, no_graphs):
+    few = dataclasses.replace(videos, paths=videos.paths * 2, labels=videos.labels * 2)
+    finetune(build(), few, tmp_path, callbacks=[Stop()], verbose=0)
+    recipe = json.loads((tmp_path / "run.json").read_text("utf-8"))["recipe"]
+    assert recipe["name"] == "small_data"
+
+
+class Stop(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+def test_patience_is_that_of_the_recipe_and_starts_with_all_layers(
+    videos, tmp_path, monkeypatch, no_graphs
+):
+    """It counts from the second epoch, since the first one trains only the head."""
+    accuracies = iter((0.9, 0.8, 0.8, 0.8) * 3)
+    monkeypatch.setattr(
+        keras.Model,
+        "evaluate",
+        lambda *_, **__: {"loss": 1.0, "accuracy": next(accuracies)},
+    )
+    eager = dataclasses.replace(TWO_PHASES, patience=1)
+    assert len(train(tmp_path / "a", videos, eager, validation=videos)) == 3
+    accuracies = iter((0.9, 0.8, 0.8, 0.8))
+    assert len(train(tmp_path / "b", videos, eager, validation=videos, patience=0)) == 4
+
+
+def test_a_loss_that_is_not_a_number_keeps_the_last_good_epoch(
+    videos, tmp_path, no_graphs
+):
+    class Break(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == self.params["epoch"]:
+                bias = self.model.get_layer("fc").bias
+                bias.assign(np.full(bias.shape, np.nan))
+
+        def set_params(self, params):
+            self.params = {"epoch": number}
+
+    number = 2
+    with pytest.raises(ValueError) as error:
+        train(tmp_path / "late", videos, validation=videos, callbacks=[Break()])
+    history = json.loads(str(state(tmp_path / "late")["history"]))
+    assert len(history) == 2 and all(np.isfinite(row["loss"]) for row in history)
+    assert all(
+        np.isfinite(w).all() for w in stzoo.load(tmp_path / "late").get_weights()
+    )
+    kept = max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert str(error.value) == (
+        "The loss became infinite or NaN in epoch 3, so the training stopped. "
+        f"{tmp_path / 'late'} keeps epoch {history.index(kept) + 1}. Train again in "
+        "another folder with a smaller learning rate (now 0.0005), or with float32 if "
+        "this was mixed precision."
+    )
+    number = 0
+    with pytest.raises(ValueError, match="epoch 1, so .* has no model yet"):
+        train(tmp_path / "early", videos, callbacks=[Break()])
+    assert not (tmp_path / "early" / "config.json").exists()
+
+
+def test_class_weights_reach_the_loss_and_belong_to_the_run(
+    videos, tmp_path, no_graphs
+):
+    model = build()
+    given = dict(verbose=0, class_weight={"rising": 3.0})
+    once = dataclasses.replace(TWO_PHASES, label_smoothing=0.2)
+    finetune(model, videos, tmp_path, once.resized(epochs=1), **given)
+    assert model.loss.class_weights == (3.0, 1.0)
+    assert model.loss.label_smoothing == 0.2
+    known = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert known["class_weights"] == [3.0, 1.0]
+    with pytest.raises(ValueError, match="with different class_weights"):
+        finetune(build(), videos, tmp_path, once.resized(epochs=1), verbose=0)
+
+
+def test_a_model_that_is_prepared_otherwise_is_not_resumed(videos, tmp_path, no_graphs):
+    train(tmp_path, videos, TWO_PHASES.resized(epochs=1))
+    model = build()
+    model.get_layer("conv1").trainable = False
+    with pytest.raises(ValueError, match="other layers were trained. Build the model"):
+        finetune(model, videos, tmp_path, TWO_PHASES.resized(epochs=1), verbose=0)
+
+
+def test_a_run_tells_what_it_does(videos, tmp_path, no_graphs, caplog):
+    with caplog.at_level("INFO", "stzoo"):
+        history = train(tmp_path, videos, validation=videos, patience=0)
+    best = max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    for line in (
+        "6 training videos of 2 classes, 3 of each.",
+        "6 of 6 validation videos are also training videos",
+        "Recipe small_data: 4 epochs of 3 steps of 2 clips, adamw with a learning rate",
+        "In the first 3 steps, only the head is trained.",
+        "All 4 epochs are done.",
+        f"Kept epoch {history.index(best) + 1}, the best one. Accuracy on the "
+        f"validation videos: {100 * best['val_accuracy']:.1f} %. Always guessing the "
+        "largest class (rising): 50.0 %.",
+    ):
+        assert line in caplog.text, line

@@ -10,7 +10,9 @@ import stzoo
 from stzoo.data import motions
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import clip_views, training_clip
+from stzoo.training.adamw import AdamW
 from stzoo.training.recipes import RECIPES, Recipe, named
+from stzoo.training.sgd import SGD
 from stzoo.weights.config import ClipConfig
 
 
@@ -101,9 +103,9 @@ def test_recipes_have_the_numbers_of_their_sources(name):
 
 
 def test_each_recipe_has_its_name_and_its_source():
-    assert RECIPES.keys() == SOURCES.keys()
+    assert list(RECIPES) == ["small_data", *SOURCES]
     assert {name: recipe.name for name, recipe in RECIPES.items()} == {
-        name: name for name in SOURCES
+        name: name for name in RECIPES
     }
     sources = {
         "cost": "https://github.com/hikvision-research/cost, Kinetics-400",
@@ -125,15 +127,16 @@ def test_a_recipe_is_called_by_its_name():
     with pytest.raises(ValueError) as error:
         named("mine")
     assert str(error.value) == (
-        "There is no recipe 'mine'. Choose one of cost, cost_paper, p3d_ucf101, "
-        "p3d_sports1m, tsn_ucf101, tsm, tsm_ucf101, gsm, cstm."
+        "There is no recipe 'mine'. Choose one of small_data, cost, cost_paper, "
+        "p3d_ucf101, p3d_sports1m, tsn_ucf101, tsm, tsm_ucf101, gsm, cstm."
     )
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_recipes_work_with_few_steps(recipe):
     small = recipe.resized(epochs=2, batch_size=recipe.batch_size // 4)
-    assert small.learning_rate == pytest.approx(recipe.learning_rate / 4)
+    scale = 2 if recipe.name == "small_data" else 4
+    assert small.learning_rate == pytest.approx(recipe.learning_rate / scale)
     assert small.steps(1) == 2
     assert rates(small.schedule(1), [0])[0] > 0
     fields = {f.name for f in dataclasses.fields(recipe)}
@@ -154,6 +157,54 @@ def test_another_batch_size_keeps_the_number_of_clips():
     assert RECIPES["cost"].resized() == RECIPES["cost"]
 
 
+def test_recipes_of_papers_have_none_of_the_settings_for_small_data():
+    for name in SOURCES:
+        recipe = RECIPES[name]
+        assert (recipe.algorithm, recipe.rate_power) == ("sgd", 1.0)
+        assert (recipe.head_first, recipe.label_smoothing) == (0.0, 0.0)
+        assert (recipe.freeze, recipe.patience) == ("none", None)
+        assert type(recipe.optimizer(10)) is SGD and recipe.optimizer(10).starts == {}
+        loss = recipe.loss()
+        assert type(loss) is keras.losses.SparseCategoricalCrossentropy
+        assert loss.reduction == "mean_with_sample_weight"
+
+
+def test_the_settings_of_small_data_reach_the_optimizer():
+    recipe = dataclasses.replace(RECIPES["small_data"], head_first=0.25, head_rate=3.0)
+    optimizer = recipe.resized(epochs=8).optimizer(5)
+    assert type(optimizer) is AdamW
+    assert optimizer.starts == {"^(?!fc/)": 10} and optimizer.rates == {"^fc/": 3.0}
+    assert optimizer.decoupled_decay == recipe.weight_decay
+    assert optimizer.global_clipnorm == recipe.clipnorm
+    assert recipe.resized(epochs=8).first_steps(5) == 10
+    sgd = dataclasses.replace(recipe, algorithm="sgd").optimizer(1)
+    assert type(sgd) is SGD and sgd.starts.keys() == {"^(?!fc/)"}
+
+
+@pytest.mark.parametrize(("power", "expected"), [(1, 0.025), (0.5, 0.05), (0, 0.1)])
+def test_the_rate_follows_the_batch_size_by_its_power(power, expected):
+    recipe = Recipe("mine", "me", 0.1, batch_size=16, epochs=2, rate_power=power)
+    assert recipe.resized(batch_size=4).learning_rate == pytest.approx(expected)
+
+
+def test_batch_norms_with_statistics_are_frozen_and_new_ones_are_not():
+    model = stzoo.cost_tiny(pretrained="motions", classes=3)
+    norms = [v.path.rpartition("/")[0] for v in model.weights if "/gamma" in v.path]
+    new = model.get_layer(norms[2])
+    new.moving_mean.assign(keras.ops.zeros_like(new.moving_mean))
+    new.moving_variance.assign(keras.ops.ones_like(new.moving_variance))
+    RECIPES["small_data"].prepare(model)
+    trained = {v.path for v in model.trainable_weights}
+    assert {path for path in trained if "gamma" in path} == {f"{norms[2]}/gamma"}
+    assert "conv1/kernel" in trained and "fc/kernel" in trained
+
+
+def test_a_frozen_backbone_leaves_the_head():
+    model = stzoo.cstm_tiny(width=8, depth=1)
+    dataclasses.replace(RECIPES["cost"], freeze="backbone").prepare(model)
+    assert {v.path for v in model.trainable_weights} == {"fc/kernel", "fc/bias"}
+
+
 LENGTH = "Recipe mine: give the length in epochs or in iterations. Received: "
 COUNT = "Recipe mine: {} must be an integer, at least 1. Received: {}."
 SHARES = (
@@ -171,6 +222,25 @@ SHARES = (
         (dict(epochs=2.0), COUNT.format("epochs", 2.0)),
         (dict(iterations=-1), COUNT.format("iterations", -1)),
         (dict(epochs=3, batch_size=0), COUNT.format("batch_size", 0)),
+        (
+            dict(epochs=3, algorithm="adam"),
+            "Recipe mine: algorithm must be one of sgd, adamw. Received: 'adam'.",
+        ),
+        (
+            dict(epochs=3, freeze="all"),
+            "Recipe mine: freeze must be one of none, norms, backbone. Received: "
+            "'all'.",
+        ),
+        (
+            dict(epochs=3, label_smoothing=1),
+            "Recipe mine: label_smoothing must be at least 0 and less than 1. "
+            "Received: 1.",
+        ),
+        (
+            dict(epochs=3, learning_rate=0.0),
+            "Recipe mine: learning_rate must be positive, and weight_decay at least 0. "
+            "Received: 0.0, 0.0001.",
+        ),
         (dict(epochs=3, batch_size=True), COUNT.format("batch_size", True)),
         (dict(epochs=3, milestones=(20, 40)), SHARES.format((20, 40), 0.0)),
         (dict(epochs=3, milestones=(0,)), SHARES.format((0,), 0.0)),

@@ -52,6 +52,18 @@ def test_updates_equal_those_of_pytorch(model):
         close(variable, twin.detach().numpy())
 
 
+def test_variables_start_at_their_step(model):
+    optimizer = SGD(0.1, momentum=0.0, starts={"^(?!fc/)": 2})
+    variables = model.trainable_variables
+    before = [numpy(v) for v in variables]
+    ones = [keras.ops.ones_like(v) for v in variables]
+    for step in (1, 2, 3):
+        optimizer.apply(ones, variables)
+        for variable, value in zip(variables, before, strict=True):
+            steps = step if variable.path.startswith("fc/") else max(step - 2, 0)
+            close(variable, value - 0.1 * steps)
+
+
 def test_it_works_in_fit_and_restores_from_its_config(model):
     x = np.random.default_rng(0).normal(size=(8, 3))
     optimizer = SGD(0.01, momentum=0.5, weight_decay=0.1, rates={"^fc/": 5})

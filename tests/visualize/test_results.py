@@ -28,3 +28,13 @@ def test_curves_have_a_panel_for_each_metric():
     rows[1] |= {"val_loss": 1.5, "accuracy": 0.75}
     width, height = size(plots.curves(rows))
     assert width == 800 and height == 320
+
+
+def test_curves_mark_the_kept_epoch(monkeypatch):
+    monkeypatch.setattr(plots, "_png", lambda figure: figure)
+    rows = [{"loss": 1.0, "accuracy": 0.5}] * 3
+    for axes in plots.curves(rows, 1).axes:
+        assert list(axes.lines[-1].get_xdata()) == [2, 2]
+        texts = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert texts == ["training", "kept: epoch 2"]
+    assert all(len(axes.lines) == 1 for axes in plots.curves(rows).axes)
