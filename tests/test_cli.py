@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 
@@ -12,7 +13,9 @@ import stzoo
 from stzoo.cli import main
 from stzoo.cli.options import MODEL
 from stzoo.data import motions
+from stzoo.data.reading import Reading
 from stzoo.data.video import Video
+from stzoo.training.recipes import RECIPES
 
 
 @pytest.fixture
@@ -235,7 +238,73 @@ def test_from_a_folder_of_videos_to_a_measured_model(
     for shard in ("2/2", "1/2"):
         result = run("extract", motion_folder, "--out", out, "--shard", shard)
         assert result.exit_code == 0, result.output
-    assert "6 videos, 0 not decoded" in result.stdout
+    assert "Saved 6 videos" in result.stdout and "0 not decoded" in result.stdout
+
+
+@pytest.fixture
+def received(monkeypatch):
+    """What `stzoo finetune` passes on, instead of a training."""
+    seen = {}
+
+    def finetune(model, train, folder, recipe, validation=None, **options):
+        seen.update(model=model, recipe=recipe, folder=folder, **options)
+        return [{"loss": 1.0}]
+
+    monkeypatch.setattr("stzoo.training.finetune.finetune", finetune)
+    return seen
+
+
+def test_options_of_finetune_reach_the_recipe(run, motion_folder, tmp_path, received):
+    command = ("finetune", motion_folder, "--model", "cost_tiny.motions")
+    command += ("--out", tmp_path / "mine")
+    assert run(*command).exit_code == 0
+    assert received["recipe"] == RECIPES["small_data"]
+    assert received["patience"] is None and received["class_weight"] is None
+    assert received["reading"] == Reading(decoder="av")
+    changed = dict(learning_rate=0.07, weight_decay=0.0, dropout=0.25)
+    changed |= dict(freeze="backbone", label_smoothing=0.1)
+    options = [(f"--{k.replace('_', '-')}", v) for k, v in changed.items()]
+    options += [("--optimizer", "sgd"), ("--batch-size", 4), ("--epochs", 3)]
+    options += [("--decoder", "torchcodec"), ("--patience", 0)]
+    options += [("--class-weight", "balanced"), ("--clip", "4X32x48")]
+    result = run(*command, *(part for option in options for part in option))
+    assert result.exit_code == 0, result.output
+    resized = RECIPES["small_data"].resized(epochs=3, batch_size=4)
+    changed["algorithm"] = "sgd"
+    assert received["recipe"] == dataclasses.replace(resized, **changed)
+    assert received["reading"].decoder == "torchcodec"
+    assert received["patience"] == 0 and received["class_weight"] == "balanced"
+    assert received["model"].input_shape == (None, 4, 32, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--clip", "8x64"), "expected frames, height and width, such as 16x112x112"),
+        (("--clip", "0x64x64"), "Received: '0x64x64'"),
+        (("--optimizer", "sgd"), "--optimizer sgd needs --learning-rate, since"),
+        (("--learning-rate", 0), "0.0 is not in the range x>0"),
+        (("--label-smoothing", 1), "1.0 is not in the range 0<=x<1"),
+    ],
+)
+def test_bad_options_of_finetune_are_refused(
+    run, motion_folder, tmp_path, received, options, message
+):
+    where = ("--model", "cost_tiny.motions", "--out", tmp_path / "mine")
+    result = run("finetune", motion_folder, *where, *options)
+    assert result.exit_code == 2 and received == {}
+    assert message in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_a_resumed_run_does_not_say_that_the_head_is_new(
+    run, motion_folder, tmp_path, received
+):
+    command = ("finetune", motion_folder, "--model", "cost_tiny.motions")
+    command += ("--out", tmp_path)
+    assert "the head of this model is random" in run(*command).stderr
+    (tmp_path / "state.npz").touch()
+    result = run(*command)
+    assert "is random" not in result.stderr and "6 videos" in result.stderr
 
 
 def test_a_validation_of_other_classes_writes_nothing(run, motion_folder, tmp_path):
