@@ -56,7 +56,7 @@ def test_variables_start_at_their_step(model):
     optimizer = SGD(0.1, momentum=0.0, starts={"^(?!fc/)": 2})
     variables = model.trainable_variables
     before = [numpy(v) for v in variables]
-    ones = [keras.ops.ones_like(v) for v in variables]
+    ones = [keras.ops.ones(v.shape) for v in variables]
     for step in (1, 2, 3):
         optimizer.apply(ones, variables)
         for variable, value in zip(variables, before, strict=True):
