@@ -13,11 +13,15 @@ same folder, which has small videos. Six things are not as a reader has them:
 * Some commands are parsed by their own parser and do not run, see `run_shell`: scripts,
   which take minutes to hours; installers, tests and linters, which are about this very
   checkout; commands for several machines.
+
+A block `py` has the code of another library, which is only parsed. A block `text` is
+not code.
 """
 
 import argparse
 import ast
 import csv
+import dataclasses
 import doctest
 import functools
 import glob
@@ -52,6 +56,14 @@ CHANGED = {
 CLUSTER = "--distributed"
 PLACEHOLDERS = {"NAME": "p3d_tiny"}  # where a parser knows all the names there are
 TINY = {"input_shape": (2, 32, 32, 3), "width": 4, "depths": (1, 1, 1, 3)}
+LARGER = {  # what else the networks need that cannot be as small
+    "cstm": {"width": 8},
+    "gsm": {"width": 8},
+    "s3d": {"input_shape": (16, 32, 32, 3)},
+    "stpn": {"input_shape": None, "width": 16},
+    "videomae": {"width": 12, "depth": 1},
+    "vjepa2": {"width": 12, "depth": 1},
+}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\w+=\S+ )?python\s+scripts/[^`]+)`")
 
@@ -66,7 +78,8 @@ def text_of(path):
     return (ROOT / path).read_text("utf-8")
 
 
-DOCUMENTS = files("*.md", "docs/**/*.md", "weights/**/*.md", "benchmarks/**/*.md")
+FOLDERS = ("docs", "weights", "benchmarks", "studies")
+DOCUMENTS = files("*.md", *(f"{folder}/**/*.md" for folder in FOLDERS))
 SCRIPTS = files("scripts/*.py")
 SOURCES = [
     path
@@ -117,15 +130,23 @@ def docstrings(path):
 def tiny_builder(name):
     """A builder that takes what `name` takes and makes a tiny network of its family."""
     real = zoo.BUILDERS[name]
-    tiny = zoo.BUILDERS[f"{name.partition('_')[0]}_tiny"]
-    sizes = {k: v for k, v in TINY.items() if k in inspect.signature(tiny).parameters}
+    family = name.partition("_")[0].replace("s3dg", "s3d")
+    tiny = zoo.BUILDERS[f"{family}_tiny"]
+    sizes, known = TINY | LARGER.get(family, {}), inspect.signature(tiny).parameters
+    sizes = {key: value for key, value in sizes.items() if key in known}
 
     @functools.wraps(real)
     def build(*args, **kwargs):
         options = inspect.signature(real).bind(*args, **kwargs).arguments
-        if tag := options.pop("pretrained", None):
-            options.setdefault("classes", zoo.ENTRIES[f"{name}.{tag}"].classes)
-        return tiny(**sizes | options)
+        tag = options.pop("pretrained", None)
+        if not tag:
+            return tiny(**sizes | options)
+        entry = zoo.ENTRIES[f"{name}.{tag}"]
+        model = tiny(**sizes | {"classes": entry.classes} | options)
+        if model.stzoo.classes == entry.classes:
+            named = {"labels": entry.labels, "dataset": entry.dataset}
+            model.stzoo = dataclasses.replace(model.stzoo, **named)
+        return model
 
     return build
 
@@ -146,7 +167,7 @@ def rendered(tmp_path_factory):
     for label in ("rising", "shaking"):
         sources[label] = folder / f"{label}.mp4"
         motions.save(sources[label], motions.render(1, label)[0])
-    for name in ("ball", "demo", "dance", "walk", "new"):
+    for name in ("ball", "demo", "dance", "walk", "new", "match"):
         shutil.copy(sources["rising"], folder / f"{name}.mp4")
     parts = {"videos/train": 4, "videos/validation": 1, "videos/test": 1, "my/test": 1}
     for part, count in parts.items():
@@ -322,6 +343,9 @@ def test_a_document_runs_from_top_to_bottom(path, reader, hub):
         try:
             if language == "python":
                 run_python("\n" * (line - 1) + code, names, path)
+                continue
+            if language in ("py", "text"):
+                ast.parse(code if language == "py" else "")
                 continue
             assert language == "sh", f"It is not known how to run {language}."
             for words in commands(code):
