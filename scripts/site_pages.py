@@ -15,6 +15,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parent.parent
 PAGES = ("MODEL_CARDS.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/*.ipynb")
 FOLDERS = ("benchmarks/**/*.*", "studies/**/*.*")
+DOCTEST = re.compile(r"^(>>> .*(?:\n.+)*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
 
 
@@ -42,9 +43,9 @@ def on_page_markdown(markdown, page, config, files):
 
 
 class Examples(griffe.Extension):
-    """Keras calls a section `Example`, and the parser of docstrings `Examples`."""
+    """Shows the examples of docstrings, which have Keras' form, as code."""
 
     def on_object(self, *, obj, **kwargs):
         if obj.docstring:
-            text = obj.docstring.value
-            obj.docstring.value = re.sub(r"^Example:$", "Examples:", text, flags=re.M)
+            text = re.sub(r"^Example:$", "**Example**", obj.docstring.value, flags=re.M)
+            obj.docstring.value = DOCTEST.sub(r"```pycon\n\1\n```", text)

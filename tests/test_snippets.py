@@ -176,6 +176,11 @@ def rendered(tmp_path_factory):
             for number in range(count):
                 shutil.copy(source, folder / part / label / f"{number}.mp4")
     _kinetics(folder, sources["rising"])
+    for label, source in sources.items():
+        (folder / "videos" / "recorded" / label).mkdir(parents=True)
+        for person in range(4):
+            name = f"person{person}_{label}.mp4"
+            shutil.copy(source, folder / "videos" / "recorded" / label / name)
     of_motions = folder / "runs" / "motions" / "test"
     of_motions.mkdir(parents=True)
     shutil.copy(sources["rising"], of_motions)
