@@ -705,8 +705,8 @@ def test_what_nobody_has_published(hub, tag):
     )
     assert ("c2d_resnet50.kinetics400" in message) == (tag == "kinetics400")
     assert message.endswith(
-        " `stzoo list --pretrained` lists all weights. Or train cost_resnet101 and save "
-        "it with `stzoo.save`, or convert a checkpoint with `stzoo convert "
+        " `stzoo list --pretrained` lists all weights. Or train cost_resnet101 and "
+        "save it with `stzoo.save`, or convert a checkpoint with `stzoo convert "
         "cost_resnet101 FILE --out FOLDER`, then pass pretrained=FOLDER."
     )
     assert not hub.requests  # so it is as fast without a network
