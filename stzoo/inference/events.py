@@ -36,9 +36,10 @@ def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None)
         low: float, the probability below which an event ends. Defaults to 0.6 of
             `high`.
         shortest: float, seconds. Shorter events are dropped. Defaults to the length of
-            a window, since a window with parts of two events can look like a third.
+            the longest window, since a window with parts of two events can look like a
+            third.
         gap: float, seconds. Events of one class with a shorter gap are merged. Defaults
-            to the length of a window.
+            to the length of the longest window.
         only: sequence of strings, the classes to look for. `None`: all.
 
     Returns:

@@ -79,10 +79,11 @@ class Online:
 
     Example:
 
-    >>> model = stzoo.tsm_mobilenetv2(shift="online", pretrained="videos/mine")
-    >>> online = stzoo.online(model)
-    >>> for frame in camera:  # uint8 (height, width, 3), RGB
-    ...     print(online(frame).answers[0])
+    >>> online = stzoo.online(stzoo.tsm_tiny(classes=12, shift="online"))
+    >>> for frame in np.zeros((3, 240, 320, 3), "uint8"):  # as a camera gives them
+    ...     answer = online(frame)
+    >>> answer.probabilities.shape
+    (12,)
     """
 
     def __init__(self, model, frames=None):

@@ -114,13 +114,13 @@ def stream(
     >>> for window in stzoo.stream(model, "match.mp4", every=0.5):
     ...     print(f"{window.start:.1f} s: {window.answers[0]}")
     """
-    config = record_of(model)
-    warn_without_weights(model)
+    config, online = record_of(model), is_online(model)
+    if not online:  # `Online` does it
+        warn_without_weights(model)
     for name, value in dict(every=every, span=span, smooth=smooth).items():
         _check_seconds(name, value, optional=name != "every")
     labels, recent = tuple(config.class_names), deque()
     with open_source(source) as opened:
-        online = is_online(model)
         length = None if online else span
         cutting = Cutting.of(config, opened, every, length, views, sample_fps)
         if online:

@@ -60,7 +60,7 @@ def test_events_with_a_short_gap_become_one():
 
 def test_the_first_windows_of_an_online_model_are_short():
     """They do not set the shortest event, which is the length of the longest window."""
-    found = shares(0.9, 0.9, 0.1, 0.1, 0.1)
+    found = shares(0.9, 0.1, 0.1)
     found[0] = dataclasses.replace(found[0], end=0.1)
     assert find_events(found, only=["run"]) == []
     (event,) = find_events(found, shortest=0.1, only=["run"])
