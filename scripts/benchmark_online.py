@@ -10,6 +10,16 @@ has its own process. Prints a table, and adds nothing to `benchmarks/`:
   figures are a lower bound.
 * `build_s`: time to fuse the model and to build its network for one frame. `first_s`:
   time of the first frame, in which the network is compiled.
+
+Two cores of an Intel Xeon that other processes also used, so these are lower bounds. On
+PyTorch, threads wait for each other on busy cores, so one thread was faster than two.
+
+| `tsm_mobilenetv2`    | fps  | low_fps | high_fps | others |
+|----------------------|------|---------|----------|--------|
+| TensorFlow           | 24.9 | 15.6    | 46.7     | 1.7    |
+| JAX                  | 19.1 | 15.3    | 28       | 1.8    |
+| PyTorch              | 0.36 | 0.27    | 0.63     | 1.8    |
+| PyTorch, one thread  | 4.5  | 4.1     | 5.2      | 1.8    |
 """
 
 import argparse
