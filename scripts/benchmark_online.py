@@ -11,7 +11,7 @@ has its own process. Prints a table, and adds nothing to `benchmarks/`:
 * `build_s`: time to fuse the model and to build its network for one frame. `first_s`:
   time of the first frame, in which the network is compiled.
 
-Two cores of an Intel Xeon that other processes also used, so these are lower bounds. On
+Two cores of an AMD EPYC that other processes also used, so these are lower bounds. On
 PyTorch, threads wait for each other on busy cores, so one thread was faster than two.
 
 | `tsm_mobilenetv2`    | fps  | low_fps | high_fps | others |
