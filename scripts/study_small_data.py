@@ -1,19 +1,19 @@
 """python scripts/study_small_data.py --out runs/small_data
 
-Measures recipes for few videos: renders small data sets (motions or shapes; 5, 10 or 30
-videos a class), fine-tunes the shipped tiny weights with a new head on them, and
-measures the last epoch on unseen videos. Appends a row to --csv after each run. Runs
-that have a row are not repeated, so an interrupted study resumes. --set FIELD=VALUE
-changes fields of the recipe:
+Measures recipes for few videos: renders small data sets, fine-tunes the shipped tiny
+weights with a new head on them, and measures the last epoch on unseen videos. Appends a
+row to --csv after each run. Runs that have a row are not repeated. --videos is a number
+for each class. --set FIELD=VALUE changes a field of the recipe:
 
     python scripts/study_small_data.py --out runs/small_data --models p3d_tiny \\
-        --videos 5 --batches 4 --set learning_rate=0.003 --set head_rate=10
+        --videos 5 10 --batches 4 32 --set learning_rate=0.001 --set head_rate=1
 """
 
 import argparse
 import ast
 import csv
 import dataclasses
+import itertools
 import time
 from pathlib import Path
 
@@ -37,24 +37,19 @@ def main(arguments=None):
     parser.add_argument("--out", required=True, type=Path, help="folder of the videos")
     parser.add_argument("--csv", type=Path, help="default: results.csv in --out")
     parser.add_argument("--models", nargs="+", default=MODELS)
-    parser.add_argument("--labels", nargs="+", default=("shape",), choices=CLASSES)
-    parser.add_argument("--videos", nargs="+", type=int, default=(10,), help="a class")
-    parser.add_argument("--batches", nargs="+", type=int, default=(8,))
-    parser.add_argument("--seeds", nargs="+", type=int, default=(0,))
+    parser.add_argument("--labels", nargs="+", default=("motion",), choices=CLASSES)
+    for name, default in (("videos", 5), ("batches", 8), ("seeds", 0)):
+        parser.add_argument(f"--{name}", nargs="+", type=int, default=(default,))
     parser.add_argument("--recipe", default="small_data", choices=RECIPES)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     args = parser.parse_args(arguments)
     path = args.csv or args.out / "results.csv"
     changed = {k: ast.literal_eval(v) for k, v in (x.split("=") for x in args.set)}
-    for seed in args.seeds:
-        for count in args.videos:
-            for labels in args.labels:
-                for model in args.models:
-                    for batch in args.batches:
-                        run = (model, labels, count, batch, seed, args.recipe)
-                        row = dict(zip(KEYS, (*run, " ".join(args.set)), strict=True))
-                        if tuple(map(str, row.values())) not in finished(path):
-                            append(path, row | measure(args.out, row, changed))
+    data = (args.models, args.labels, args.videos, args.batches, args.seeds)
+    for run in itertools.product(*data):
+        row = dict(zip(KEYS, (*run, args.recipe, " ".join(args.set)), strict=True))
+        if tuple(map(str, row.values())) not in finished(path):
+            append(path, row | measure(args.out, row, changed))
 
 
 def measure(folder, row, changed):
@@ -69,15 +64,12 @@ def measure(folder, row, changed):
     recipe = dataclasses.replace(recipe, **changed)
     model = stzoo.create(f"{row['model']}.motions", classes=len(classes))
     recipe.prepare(model)
-    model.compile(
-        recipe.optimizer(steps(train, recipe.batch_size)),
-        recipe.loss(),
-        weighted_metrics=["accuracy"],
-    )
+    every = steps(train, recipe.batch_size)
+    optimizer, loss = recipe.optimizer(every), recipe.loss()
+    model.compile(optimizer, loss, weighted_metrics=["accuracy"])
     clip = model.stzoo.clip
     augment = recipe.augment(clip, classes)
     batches = clips(train, clip, recipe.batch_size, train=True, augment=augment)
-    every = steps(train, recipe.batch_size)
     how = dict(steps_per_epoch=every, epochs=recipe.epochs, shuffle=False, verbose=0)
     history = model.fit(batches, **how).history
     found = model.evaluate(clips(unseen, clip, 40), verbose=0, return_dict=True)
@@ -116,13 +108,11 @@ def finished(path):
 
 
 def append(path, row):
-    is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, row, lineterminator="\n")
-        if is_new:
+        if not file.tell():
             writer.writeheader()
         writer.writerow(row)
-    print(row, flush=True)
 
 
 if __name__ == "__main__":

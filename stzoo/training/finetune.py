@@ -112,19 +112,20 @@ def finetune(
     Example:
 
     ```python
+    from stzoo.training.recipes import RECIPES
+
     train = stzoo.read_videos("videos/train")
     validation = stzoo.read_videos("videos/validation", classes=train.classes)
     model = stzoo.tsm_resnet50(len(train.classes), pretrained="kinetics400")
-    stzoo.finetune(model, train, "runs/mine", validation=validation)
+    recipe = RECIPES["small_data"].resized(epochs=20, batch_size=8)
+    stzoo.finetune(model, train, "runs/mine", recipe, validation)
     ```
 
     The same with `fit` alone:
 
     ```python
     from stzoo.data.pipeline import clips, steps
-    from stzoo.training.recipes import RECIPES
 
-    recipe = RECIPES["small_data"].resized(epochs=20, batch_size=16)
     recipe.prepare(model)
     count = steps(train, recipe.batch_size)
     model.compile(recipe.optimizer(count), recipe.loss(), metrics=["accuracy"])

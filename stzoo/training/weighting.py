@@ -37,7 +37,11 @@ def class_weights(videos, given, pairs=None):
 
     Example:
 
-    >>> class_weights(videos, {"falling": 3.0})
+    >>> from stzoo.data.datasets import Videos
+    >>> from stzoo.training.weighting import class_weights
+    >>> videos = Videos(("a.mp4", "b.mp4", "c.mp4"), (0, 0, 1), ("sit", "fall"))
+    >>> class_weights(videos, "balanced")
+    (0.75, 1.5)
     """
     if given is None:
         return None
