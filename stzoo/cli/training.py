@@ -121,8 +121,8 @@ def finetune(*, name, out, **chosen):
     per line), or the list of a published data set. The output folder can be the --model
     of other commands. It also has log.csv and curves.png.
 
-    The recipe small_data suits tens to thousands of videos. Options such as
-    --learning-rate change one of its settings, and the default is the recipe's. With
+    The recipe small_data is for few videos. Options such as --learning-rate change a
+    setting of the recipe. With
     --validation, the epoch with the best accuracy is kept, and training stops when it
     does not improve.
 

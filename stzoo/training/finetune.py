@@ -81,8 +81,8 @@ def finetune(
         train: `stzoo.data.datasets.Videos`.
         folder: path. It is created if it does not exist.
         recipe: `stzoo.training.recipes.Recipe`, or the name of one. The default,
-            `"small_data"`, is for tens to thousands of videos and weights that were
-            trained on videos. Its fields can be changed:
+            `"small_data"`, is for few videos and weights that were trained on videos.
+            Its fields can be changed:
             `dataclasses.replace(RECIPES["small_data"], learning_rate=3e-4)`.
         validation: `stzoo.data.datasets.Videos` with the same classes, or `None`.
         seed: int, seed of the order of videos and of the clips.
