@@ -1,11 +1,11 @@
-"""KERAS_BACKEND=torch python scripts/count_costs.py ["s3d*" "trn*" ...]
+"""KERAS_BACKEND=torch python scripts/count_costs.py
 
 Writes `stzoo/weights/costs.json`: for each entry of the zoo the parameters that can be
 trained, and the GFLOPs (multiply-adds in 10^9) of one view, as PyTorch's own counter
 finds them. Batch norms, pools and other cheap steps are not counted, as is usual. The
 network runs on tensors without values (PyTorch's device "meta"), so it takes a few
-minutes, most of them to draw the initial weights. With patterns, only the entries of
-these names are counted, and the others are kept.
+minutes, most of them to draw the initial weights. With patterns as arguments, such as
+`"trn*"`, only the entries of these names are counted, and the others are kept.
 """
 
 import json

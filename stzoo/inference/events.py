@@ -50,8 +50,10 @@ def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None)
 
     Example:
 
-    >>> windows = list(stzoo.stream(model, "match.mp4", every=0.5))
-    >>> stzoo.find_events(windows, high=0.7, shortest=1.0)
+    ```python
+    windows = list(stzoo.stream(model, "match.mp4", every=0.5))
+    stzoo.find_events(windows, high=0.7, shortest=1.0)
+    ```
     """
     low = 0.6 * high if low is None else low
     if not 0 <= low <= high <= 1:

@@ -111,8 +111,10 @@ def stream(
 
     Example:
 
-    >>> for window in stzoo.stream(model, "match.mp4", every=0.5):
-    ...     print(f"{window.start:.1f} s: {window.answers[0]}")
+    ```python
+    for window in stzoo.stream(model, "match.mp4", every=0.5):
+        print(f"{window.start:.1f} s: {window.answers[0]}")
+    ```
     """
     config, online = record_of(model), is_online(model)
     if not online:  # `Online` does it

@@ -121,10 +121,12 @@ def probe(
 
     Example:
 
-    >>> train = stzoo.read_videos("videos/train")
-    >>> model = stzoo.tsm_resnet50(len(train.classes), pretrained="kinetics400")
-    >>> found = stzoo.probe(model, train, "runs/probe")
-    >>> found.accuracy, found.advice
+    ```python
+    train = stzoo.read_videos("videos/train")
+    model = stzoo.tsm_resnet50(len(train.classes), pretrained="kinetics400")
+    found = stzoo.probe(model, train, "runs/probe")
+    found.accuracy, found.advice
+    ```
     """
     _check(model, train, validation)
     folder, how = Path(folder), dict(views=views, reading=reading, progress=progress)
