@@ -17,6 +17,7 @@ from keras import ops, tree
 
 from stzoo.layers import CSTM, BatchNorm, ClipConv, CoST
 from stzoo.layers.cost import ComposedCoST, compose
+from stzoo.layers.network import Network
 from stzoo.weights.adapters import check_floats, merged
 from stzoo.weights.checkpoint import assign
 
@@ -72,7 +73,7 @@ def fold(model):
     """
     plan = _plan(model)
     fused = keras.models.clone_model(
-        model,
+        Network(model.input, model.output, name=model.name),  # is not compiled
         clone_function=lambda layer: _fused_layer(layer, plan),
         call_function=_Caller(plan),
     )

@@ -102,6 +102,12 @@ def test_a_loaded_fused_model_has_the_same_outputs(
     close(answer(loaded), answer(model))
 
 
+def test_a_compiled_model_is_fused(model):
+    expected = answer(model)
+    model.compile("sgd", "mse")
+    close(answer(stzoo.fuse(model)), expected)
+
+
 def test_the_model_is_unchanged_and_fusing_twice_has_no_effect(model):
     before = [numpy(weight) for weight in model.weights]
     fused = stzoo.fuse(model)
