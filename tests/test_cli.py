@@ -61,7 +61,7 @@ def test_list(run):
     )
     result = run("list", "tsm*50.k*", "--all", "--json")
     found = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [weights["classes"] for weights in found] == [400, 400, 400]
+    assert len(found) == 7 and {weights["classes"] for weights in found} == {400}
     assert found[0]["labels"][0] == "abseiling"
 
 

@@ -336,7 +336,14 @@ def parse_tool(command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("path", DOCUMENTS)
+def slow(path):
+    """Marks the documents that take longest."""
+    return pytest.param(path, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "path", [slow(p) if p.startswith("docs/guides/") else p for p in DOCUMENTS]
+)
 def test_a_document_runs_from_top_to_bottom(path, reader, hub):
     if path == "MODEL_CARDS.md" or path.startswith("weights/hub/"):
         for name in stzoo.list_models():

@@ -15,7 +15,7 @@ from stzoo.data.frames import Frames, scale
 from stzoo.data.sampling import parse_views
 from stzoo.data.stream import FPS, open_source
 from stzoo.data.transforms import Views, clip_indices
-from stzoo.inference.online import Online, is_online
+from stzoo.deploy.runtime import Exported
 from stzoo.inference.predict import (
     classify,
     decode_predictions,
@@ -116,7 +116,7 @@ def stream(
         print(f"{window.start:.1f} s: {window.answers[0]}")
     ```
     """
-    config, online = record_of(model), is_online(model)
+    config, online = record_of(model), _is_online(model)
     if not online:  # `Online` does it
         warn_without_weights(model)
     for name, value in dict(every=every, span=span, smooth=smooth).items():
@@ -137,6 +137,15 @@ def stream(
             answers = decode_predictions(mean, config, top)
             place = window.start, window.end
             yield Window(*place, answers, mean, labels, lag, window.dropped)
+
+
+def _is_online(model):
+    """Returns whether a model takes frames one by one. Exports need no Keras."""
+    if isinstance(model, Exported):
+        return False
+    from stzoo.inference.online import is_online
+
+    return is_online(model)
 
 
 def _check_seconds(name, value, optional):
@@ -323,6 +332,8 @@ def _followed(model, source, cutting, span):
         )
     steps = cutting.one_by_one
     frames = max(1, round((span or cutting.span) / steps.every))
+    from stzoo.inference.online import Online
+
     online, origin, number, dropped = Online(model, frames), None, 1, 0
     if source.is_live:  # the first call builds the graph, which takes seconds
         online.step(np.zeros(steps.clip.shape[1:]))

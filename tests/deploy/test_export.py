@@ -107,7 +107,13 @@ def check(exported, model, counts=(1, 3), tolerance=1e-4):
         close(network.predict_on_batch(x), numpy(features(x)), tolerance)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name != "onnx" else ())
+        for name in FORMATS
+    ],
+)
 def test_an_export_answers_like_the_model_for_any_number_of_clips(
     name, model, tmp_path
 ):
@@ -137,6 +143,7 @@ def test_every_family_exports_to_every_format(family, name, tmp_path):
         close(exported.predict_on_batch(x), numpy(model(x)), 1e-4)
 
 
+@pytest.mark.slow
 def test_litert_needs_no_operation_of_tensorflow(tmp_path):
     """A 3x3x3 kernel, and pools of frames and of time, are of images there."""
     model = small("c3d_tiny", {"width": 4, "depths": (1, 2, 1, 1)}, 4)
@@ -224,7 +231,11 @@ print(stzoo.predict(model, sys.argv[2]))
 from click.testing import CliRunner
 from stzoo.cli import main
 codes = [
-    CliRunner().invoke(main, [command, sys.argv[2], "--model", sys.argv[1]]).exit_code
+    int(
+        CliRunner()
+        .invoke(main, [command, sys.argv[2], "--model", sys.argv[1]])
+        .exit_code
+    )
     for command in ("predict", "stream")
 ]
 print(codes, sorted(set(sys.argv[3:]) & set(sys.modules)))
@@ -259,6 +270,7 @@ def test_the_example_answers_without_stzoo(model, copied, changes, video, tmp_pa
         assert abs(float(found[label]) - share) < 0.02
 
 
+@pytest.mark.slow
 def test_the_example_of_a_network_of_flow_reads_an_array(tmp_path):
     model = build("stpn_tiny", {"width": 4, "length": 2, "dim": 32}, 6)
     folder = stzoo.export(model, tmp_path / "model.xml")

@@ -14,6 +14,7 @@ from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
 from stzoo.data.writer import write_video
 from stzoo.inference import stream as streams
+from stzoo.inference.online import Online
 from stzoo.inference.predict import softmax
 from stzoo.inference.stream import SECONDS, stream
 from stzoo.weights.config import ClipConfig, ModelConfig
@@ -285,9 +286,9 @@ def noise(count):
 def test_an_online_model_takes_frames_one_by_one(monkeypatch):
     network, offline = frame_by_frame(sampling="dense", stride=2)
     frames, steps = noise(26), []
-    step = streams.Online.step
+    step = Online.step
     monkeypatch.setattr(
-        streams.Online, "step", lambda self, x: steps.append(x) or step(self, x)
+        Online, "step", lambda self, x: steps.append(x) or step(self, x)
     )
     windows = list(stream(network, timed(frames), every=0.6, sample_fps=10))
     np.testing.assert_array_equal(steps, frames[::2])  # each one once
@@ -315,9 +316,9 @@ def test_frames_of_an_online_model_are_as_far_apart_as_its_segments(monkeypatch)
     network, _ = frame_by_frame(sampling="segments", frames=8)
     network.stzoo = dataclasses.replace(network.stzoo, dataset="motions")
     steps, frames = [], noise(42)  # twice the usual length, 21 frames
-    step = streams.Online.step
+    step = Online.step
     monkeypatch.setattr(
-        streams.Online, "step", lambda self, x: steps.append(x) or step(self, x)
+        Online, "step", lambda self, x: steps.append(x) or step(self, x)
     )
     windows = list(stream(network, timed(frames, 12), every=5, sample_fps=12))
     expected = clip_views(frames[:21], network.stzoo.clip)[0]
@@ -329,14 +330,14 @@ def test_frames_of_an_online_model_are_as_far_apart_as_its_segments(monkeypatch)
 
 def test_an_online_model_drops_frames_of_a_live_source_if_it_is_slow(monkeypatch):
     network, _ = frame_by_frame(sampling="dense", stride=1)
-    step, taken = streams.Online.step, []
+    step, taken = Online.step, []
 
     def slow(self, frame):
         time.sleep(0.1)
         taken.append(frame)
         return step(self, frame)
 
-    monkeypatch.setattr(streams.Online, "step", slow)
+    monkeypatch.setattr(Online, "step", slow)
     found = list(stream(network, Live(60, 50), every=0.02, sample_fps=50))
     assert len(found) == len(taken) - 1  # without the one that builds the graph
     dropped = sum(window.dropped for window in found)

@@ -161,7 +161,7 @@ def test_hashes_are_saved_exactly(dtype, tmp_path):
     shapes = {path: tensor.shape for path, tensor in tensors.items()}
     check(tensors, shapes, whole=integers(model))
     tensors["top_fusion/hash2"] = tensors["top_fusion/hash2"].astype("float32")
-    with pytest.raises(ValueError, match="hash2 holds float32, not integers"):
+    with pytest.raises(ValueError, match="hash2 has the type float32, not integers"):
         check(tensors, shapes, whole=integers(model))
 
 

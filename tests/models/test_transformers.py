@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -225,6 +226,9 @@ def test_parameters_are_those_of_transformers():
 @pytest.mark.parametrize("builder", ["videomae_tiny", "vjepa2_tiny"])
 def test_models_satisfy_the_contract_of_keras(builder, tmp_path):
     def build():
+        # Attention is almost uniform at first, so with some seeds the gradient of a
+        # scale is too small to change it from 1 in float32.
+        keras.utils.set_random_seed(1)
         return stzoo.create(
             builder, input_shape=(4, 32, 32, 3), width=24, depth=2, heads=2
         )

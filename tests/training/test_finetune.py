@@ -310,7 +310,9 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("step", [4, 7])  # in the first epoch of all layers, and after
+@pytest.mark.parametrize(  # in the first epoch of all layers, and after
+    "step", [4, pytest.param(7, marks=pytest.mark.slow)]
+)
 def test_a_run_of_two_phases_resumes_with_the_same_result(
     videos, tmp_path, step, no_graphs, caplog
 ):
