@@ -138,9 +138,8 @@ def finetune(
     check_classes(model, train, validation)
     check_floats(model, "Train it before it is quantized.")
     recipe, folder = named(recipe), Path(folder)
-    reading = dataclasses.replace(
-        reading, sample_fps=recipe.sample_fps or reading.sample_fps
-    )
+    fps = recipe.sample_fps or reading.sample_fps
+    reading = dataclasses.replace(reading, sample_fps=fps)
     clip = reading.timed(model.stzoo.clip)
     count = steps(train, recipe.batch_size)
     augment = recipe.augment(clip, train.classes, mirror_pairs)
@@ -179,8 +178,7 @@ def finetune(
             steps_per_epoch=count,
             initial_epoch=epoch,
             epochs=epochs,
-            validation_data=validation and batches(validation, repeat=True),
-            validation_steps=validation and steps(validation, recipe.batch_size, False),
+            **_validation(validation, recipe, batches),
             callbacks=[state, *(callbacks if process == 0 else ())],
             verbose=verbose if process == 0 else 0,
         )
@@ -188,6 +186,16 @@ def finetune(
         devices.agree(len(state.history), processes)  # the folder is complete
     report.describe_result(state.history, state.best, epochs, train, validation)
     return state.history
+
+
+def _validation(videos, recipe, batches):
+    """Returns the arguments of `fit` for the validation videos, if there are any."""
+    if not videos:
+        return {}
+    return {
+        "validation_data": batches(videos, repeat=True),
+        "validation_steps": steps(videos, recipe.batch_size, False),
+    }
 
 
 def _batches(videos, augment=None, *, clip, batch_size, order, reading, **where):

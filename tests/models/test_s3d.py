@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import json
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -78,9 +79,12 @@ def test_builders(builder, parameters, gates):
 @pytest.mark.parametrize("gating", [False, True])
 def test_model_satisfies_the_contract_of_keras(gating, tmp_path):
     def build():
+        keras.utils.set_random_seed(0)
         return stzoo.s3d_tiny(5, (8, 64, 64, 3), gating=gating, width=8)
 
-    check_model(build, clips(8, 64, 64), tmp_path)
+    # A step can overshoot if the batch norms see only two clips.
+    x = np.concatenate([clips(8, 64, 64) for _ in range(3)])
+    check_model(build, x, tmp_path)
 
 
 @pytest.mark.parametrize("rename", [dict, kylemin], ids=["torchvision", "kylemin"])
