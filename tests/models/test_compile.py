@@ -14,7 +14,6 @@ FAMILIES = {
     "gsm_tiny": {"depth": 1},
     "cstm_tiny": {"depth": 1},
     "s3d_tiny": {"width": 8, "gating": True},
-    "trn_tiny": {"depth": 1},
     "stpn_tiny": {"width": 4, "length": 2, "dim": 32},
 }
 on_torch = pytest.mark.skipif(
