@@ -42,7 +42,7 @@ def check_layer(layer, x, tmp_path):
         _check_fit(model, x, np.zeros_like(answer))
 
 
-def check_model(build, x, tmp_path, idle=None):
+def check_model(build, x, tmp_path, idle=None, rate=1e-3):
     """Checks that a model satisfies the contract of Keras.
 
     Args:
@@ -50,6 +50,7 @@ def check_model(build, x, tmp_path, idle=None):
         x: uint8 array, a batch of clips.
         tmp_path: folder for the file that is saved and loaded.
         idle: pattern of the paths of weights whose gradient is 0, if there are any.
+        rate: float, the learning rate of a step that reduces the loss.
     """
     model = build()
     answer = model.predict(x, verbose=0)
@@ -67,7 +68,7 @@ def check_model(build, x, tmp_path, idle=None):
     assert logits.dtype == "float32"
     assert np.abs(logits - answer).max() < 0.1 * np.abs(answer).max() + 0.1
 
-    _check_fit(model, x, answer + 1, idle)
+    _check_fit(model, x, answer + 1, idle, rate)
 
 
 def ask(model, x):
@@ -77,13 +78,13 @@ def ask(model, x):
     return numpy(model(x))
 
 
-def _check_fit(model, x, y, idle=None):
+def _check_fit(model, x, y, idle=None, rate=1e-3):
     """Checks that a step of `fit` changes all weights and reduces the loss."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0  # both steps need the same network
     before = [numpy(weight) for weight in model.trainable_weights]
-    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    model.compile(keras.optimizers.SGD(rate), "mse")
     (first,) = model.fit(x, y, batch_size=len(x), verbose=0).history["loss"]
     for weight, old in zip(model.trainable_weights, before, strict=True):
         assert np.isfinite(numpy(weight)).all(), weight.path

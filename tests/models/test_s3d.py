@@ -82,9 +82,10 @@ def test_model_satisfies_the_contract_of_keras(gating, tmp_path):
         keras.utils.set_random_seed(0)
         return stzoo.s3d_tiny(5, (8, 64, 64, 3), gating=gating, width=8)
 
-    # A step can overshoot if the batch norms see only two clips.
-    x = np.concatenate([clips(8, 64, 64) for _ in range(3)])
-    check_model(build, x, tmp_path)
+    # A larger step can overshoot, as the batch norms see few clips.
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (6, 8, 64, 64, 3)).astype("uint8")
+    check_model(build, x, tmp_path, rate=1e-4)
 
 
 @pytest.mark.parametrize("rename", [dict, kylemin], ids=["torchvision", "kylemin"])
