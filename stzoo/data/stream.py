@@ -18,6 +18,7 @@ import numpy as np
 from stzoo.data import files
 from stzoo.data.containers import open_container
 from stzoo.data.decoders import open_video
+from stzoo.data.frames import resize
 from stzoo.data.video import check_source, scaled_size, to_rgb, turn_of
 
 logger = logging.getLogger("stzoo")
@@ -240,8 +241,6 @@ def _indexed(video):
 
 def _given(frames):
     """Yields `(seconds, picture)` of frames that were given with their times."""
-    from stzoo.data.frames import resize
-
     last = None
     for item in frames:
         try:

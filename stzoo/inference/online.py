@@ -39,7 +39,7 @@ from stzoo.weights.checkpoint import assign
 
 @dataclass(frozen=True)
 class FrameAnswer:
-    """What a model says after a frame.
+    """The prediction after a frame.
 
     Attributes:
         answers: list of tuples `(label, probability)`, the five most probable classes,
@@ -66,8 +66,8 @@ class Online:
 
     Args:
         model: a model of the zoo that was built with `shift="online"`.
-        frames: int. An answer is that of the mean of the logits of so many last frames.
-            `None`: the number of frames in a clip of the model.
+        frames: int, the number of last frames whose logits are averaged. Defaults to
+            the number of frames in a clip of the model.
 
     Raises:
         ValueError: the model has no online shift, or an argument is wrong.
@@ -140,7 +140,7 @@ class Online:
 
     @property
     def probabilities(self):
-        """Those of the last frames, float32 array `(classes,)`."""
+        """Returns the probabilities for the last frames, float32 `(classes,)`."""
         if not self._recent:
             raise ValueError("There is no answer before the first frame. Give one.")
         return softmax(np.mean(self._recent, axis=0))
@@ -207,5 +207,5 @@ def frame_network(model):
 
 
 def _state(part, name):
-    """Returns an input for what a shift takes from the frame before."""
+    """Returns an input for the channels that a shift takes from the frame before."""
     return keras.Input(part.shape[1:], dtype=part.dtype, name=f"{name}_previous")

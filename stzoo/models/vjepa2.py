@@ -38,7 +38,6 @@ from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
 
 EPSILON = 1e-6
-CLIP = ClipConfig(frames=16, stride=4, height=256, width=256, short_side=292)
 TINY = ClipConfig(16, stride=1, height=64, width=64, short_side=72, fps=12)
 
 
@@ -137,7 +136,7 @@ def vjepa2_tiny(
     return FAMILY.build(vjepa2_tiny, options, classes, input_shape, pretrained, name)
 
 
-def _entry(size, tag, repository, clip=CLIP, top1=None, protocol=""):
+def _entry(size, tag, repository, clip, top1=None, protocol=""):
     """Returns the entry of a repository of the authors."""
     is_new = {"allow_missing": ("^pooler", "^fc/")} if tag == "ssl" else {}
     return ModelConfig(
@@ -156,6 +155,8 @@ def _clip(frames, stride, size=256):
     short_side = int(size * 256 / 224)
     return ClipConfig(frames, stride, size, size, short_side)
 
+
+CLIP = _clip(16, 4)
 
 FAMILY = Family(
     architectures={
@@ -181,14 +182,14 @@ FAMILY = Family(
     entries=(
         _entry(
             *("vitl", "something_v2", "vjepa2-vitl-fpc16-256-ssv2"),
-            *(_clip(16, 4), 73.7, "2x3 views"),
+            *(CLIP, 73.7, "2x3 views"),
         ),
         _entry(
             *("vitl", "diving48", "vjepa2-vitl-fpc32-256-diving48"),
             *(_clip(32, 2), 89.0, "4x3 views"),
         ),
-        _entry("vitl", "ssl", "vjepa2-vitl-fpc64-256"),
-        _entry("vith", "ssl", "vjepa2-vith-fpc64-256"),
+        _entry("vitl", "ssl", "vjepa2-vitl-fpc64-256", CLIP),
+        _entry("vith", "ssl", "vjepa2-vith-fpc64-256", CLIP),
         _entry(
             *("vitg", "something_v2", "vjepa2-vitg-fpc64-384-ssv2"),
             *(_clip(64, 2, 384), 77.3, "2x3 views"),
@@ -197,6 +198,6 @@ FAMILY = Family(
             *("vitg", "diving48", "vjepa2-vitg-fpc32-384-diving48"),
             *(_clip(32, 2, 384), 90.2, "4x3 views"),
         ),
-        _entry("vitg", "ssl", "vjepa2-vitg-fpc64-256"),
+        _entry("vitg", "ssl", "vjepa2-vitg-fpc64-256", CLIP),
     ),
 )

@@ -1,7 +1,6 @@
 """Resumable fine-tuning.
 
 Training uses `compile` and `fit` of Keras. After each epoch, a callback writes the
-whole
 state of the training: weights, momenta, the state of dropout, and the log. The order of
 videos and clips depends only on the seed and the number of the step. So a killed run
 resumes after its last complete epoch, with the same result as a run that was not
@@ -325,6 +324,7 @@ def _variables(model):
 
 
 def check_classes(model, train, validation):
+    """Raises a `ValueError` if videos do not have the classes of a model."""
     if not train.labels:
         raise ValueError("The videos have no classes, so there is nothing to learn.")
     if len(train.classes) != model.stzoo.classes:

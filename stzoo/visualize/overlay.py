@@ -1,9 +1,13 @@
 """Draws predictions into a video."""
 
+import os
 from bisect import bisect
 from fractions import Fraction
 
 import numpy as np
+
+from stzoo.data.frames import scale
+from stzoo.data.stream import open_source
 
 TIME_BASE = Fraction(1, 90_000)  # seconds, fine enough for any frame rate
 BLUE = (86, 180, 233)  # visible on black, also to the colour-blind
@@ -23,8 +27,6 @@ def overlay(source, path, spans, answers):
         FileNotFoundError: there is no such file.
         ValueError: the source cannot be read, or would be overwritten.
     """
-    import os
-
     import av
 
     if os.path.exists(path) and os.path.samefile(source, path):
@@ -42,8 +44,6 @@ def overlay(source, path, spans, answers):
 def _copy(source, output, spans, answers):
     """Copies a video and draws the predictions into each frame."""
     import av
-
-    from stzoo.data.stream import open_source
 
     with open_source(source) as opened, av.open(str(source)) as heard:
         sound = _Sound(heard, output)
@@ -73,8 +73,6 @@ def _stream(output, fps, frame):
 
 def _even(frame, size):
     """Crops or resizes a frame to the size of the video, which is even."""
-    from stzoo.data.frames import scale
-
     cut = frame[: size[0], : size[1]]
     if cut.shape[:2] == size and max(np.subtract(frame.shape[:2], size)) <= 1:
         return np.ascontiguousarray(cut)
