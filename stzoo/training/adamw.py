@@ -2,11 +2,11 @@
 
 import keras
 
-from stzoo.training.sgd import Groups
+from stzoo.training.sgd import Grouped
 
 
 @keras.saving.register_keras_serializable("stzoo")
-class AdamW(keras.optimizers.Adam):
+class AdamW(Grouped, keras.optimizers.Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019).
 
     `keras.optimizers.AdamW` has one learning rate for all variables. This optimizer has
@@ -36,31 +36,11 @@ class AdamW(keras.optimizers.Adam):
         name="AdamW",
         **kwargs,
     ):
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.decoupled_decay = weight_decay
-        self.exclude = tuple(exclude)
-        self.rates = dict(rates or {})
-        self.starts = dict(starts or {})
-
-    def build(self, variables):
-        if self.built:
-            return
-        super().build(variables)
-        self._groups = Groups(
-            variables, self.decoupled_decay, self.exclude, self.rates, self.starts
-        )
+        kwargs |= {"learning_rate": learning_rate, "name": name}
+        super().__init__(weight_decay, exclude, rates, starts, **kwargs)
 
     def update_step(self, gradient, variable, learning_rate):
         rate, decay = self._groups.find(variable, learning_rate, self.iterations)
         if decay:
             self.assign_sub(variable, rate * decay * variable)
         super().update_step(gradient, variable, rate)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "weight_decay": self.decoupled_decay,
-            "exclude": self.exclude,
-            "rates": self.rates,
-            "starts": self.starts,
-        }

@@ -7,8 +7,45 @@ import keras
 from keras import ops
 
 
+class Grouped:
+    """The settings of optimizers whose rate and decay differ between variables.
+
+    It comes before the optimizer of Keras among the base classes.
+
+    Args:
+        grouped_decay: float, weight decay. Keras would apply an attribute
+            `weight_decay` again.
+        exclude, rates, starts: see `SGD`.
+        **kwargs: arguments of the optimizer of Keras.
+    """
+
+    def __init__(self, grouped_decay, exclude, rates, starts, **kwargs):
+        super().__init__(**kwargs)
+        self.grouped_decay = grouped_decay
+        self.exclude = tuple(exclude)
+        self.rates = dict(rates or {})
+        self.starts = dict(starts or {})
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self._groups = Groups(
+            variables, self.grouped_decay, self.exclude, self.rates, self.starts
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "weight_decay": self.grouped_decay,
+            "exclude": self.exclude,
+            "rates": self.rates,
+            "starts": self.starts,
+        }
+
+
 @keras.saving.register_keras_serializable("stzoo")
-class SGD(keras.optimizers.Optimizer):
+class SGD(Grouped, keras.optimizers.Optimizer):
     """SGD with momentum whose weight decay is part of the gradient.
 
     `keras.optimizers.SGD(weight_decay=)` decays weights outside the momentum. With a
@@ -47,21 +84,15 @@ class SGD(keras.optimizers.Optimizer):
         name="SGD",
         **kwargs,
     ):
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        kwargs |= {"learning_rate": learning_rate, "name": name}
+        super().__init__(weight_decay, exclude, rates, starts, **kwargs)
         self.momentum = momentum
-        self.coupled_decay = weight_decay
-        self.exclude = tuple(exclude)
-        self.rates = dict(rates or {})
-        self.starts = dict(starts or {})
 
     def build(self, variables):
         if self.built:
             return
         super().build(variables)
         self._momenta = self.add_optimizer_variables(variables, "momentum")
-        self._groups = Groups(
-            variables, self.coupled_decay, self.exclude, self.rates, self.starts
-        )
 
     def update_step(self, gradient, variable, learning_rate):
         rate, decay = self._groups.find(variable, learning_rate, self.iterations)
@@ -73,14 +104,7 @@ class SGD(keras.optimizers.Optimizer):
         self.assign_sub(variable, rate * momentum)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "weight_decay": self.coupled_decay,
-            "exclude": self.exclude,
-            "rates": self.rates,
-            "starts": self.starts,
-        }
+        return {**super().get_config(), "momentum": self.momentum}
 
 
 class Groups:

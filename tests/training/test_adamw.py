@@ -67,4 +67,4 @@ def test_it_works_in_fit_and_restores_from_its_config(model):
     copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert type(copy) is AdamW
     assert copy.get_config() == optimizer.get_config()
-    assert (copy.decoupled_decay, copy.starts) == (0.1, {"^conv/": 1})
+    assert (copy.grouped_decay, copy.starts) == (0.1, {"^conv/": 1})

@@ -174,7 +174,7 @@ def test_the_settings_of_small_data_reach_the_optimizer():
     optimizer = recipe.resized(epochs=8).optimizer(5)
     assert type(optimizer) is AdamW
     assert optimizer.starts == {"^(?!fc/)": 10} and optimizer.rates == {"^fc/": 3.0}
-    assert optimizer.decoupled_decay == recipe.weight_decay
+    assert optimizer.grouped_decay == recipe.weight_decay
     assert optimizer.global_clipnorm == recipe.clipnorm
     assert recipe.resized(epochs=8).first_steps(5) == 10
     sgd = dataclasses.replace(recipe, algorithm="sgd").optimizer(1)
@@ -325,11 +325,11 @@ def test_the_optimizer_has_the_rates_and_the_decay_of_the_recipe():
     assert optimizer.rates == {"^fc/": 5.0, "bias$": 2.0}
     assert float(numpy(optimizer.learning_rate)) == pytest.approx(0.02)
     other = dataclasses.replace(RECIPES["tsm"], momentum=0.3, weight_decay=0.2)
-    assert (other.optimizer(1).momentum, other.optimizer(1).coupled_decay) == (0.3, 0.2)
+    assert (other.optimizer(1).momentum, other.optimizer(1).grouped_decay) == (0.3, 0.2)
     late = other.optimizer(1)
     late.iterations.assign(45)
     assert float(numpy(late.learning_rate)) == pytest.approx(0.0002)
-    assert (optimizer.momentum, optimizer.coupled_decay) == (0.9, 1e-4)
+    assert (optimizer.momentum, optimizer.grouped_decay) == (0.9, 1e-4)
     assert optimizer.global_clipnorm == 20
     assert RECIPES["cost"].optimizer(10).rates == {}
 
