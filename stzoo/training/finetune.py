@@ -166,8 +166,7 @@ def finetune(
     state = _State(folder, train.classes, patience, write=process == 0)
     state.about = _about(recipe, train, validation, seed)
     state.first = math.ceil(recipe.first_steps(count) / count)
-    epoch = state.restore(model)
-    if epoch:
+    if epoch := state.restore(model):
         logger.info("Resuming after epoch %d of %d.", epoch, epochs)
     devices.agree((run, state.history), processes)
     if not state.finished:
