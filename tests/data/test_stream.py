@@ -1,14 +1,9 @@
-import http.server
 import io
-import logging
-import threading
-import time
 
-import av
 import numpy as np
 import pytest
 
-from stzoo.data import stream
+from stzoo.data import pictures
 from stzoo.data.stream import open_source
 from stzoo.data.video import Video
 from stzoo.data.writer import write_video
@@ -64,14 +59,14 @@ def test_an_array_and_a_folder_of_images_have_thirty_frames_a_second(tmp_path):
 def test_a_frame_that_nobody_asks_for_is_not_converted(tmp_path, monkeypatch):
     write_video(tmp_path / "a.mp4", film(10), 12)
     converted = []
-    original = stream.to_rgb
+    original = pictures.to_rgb
     monkeypatch.setattr(
-        stream, "to_rgb", lambda *args: converted.append(1) or original(*args)
+        pictures, "to_rgb", lambda *args: converted.append(1) or original(*args)
     )
     with open_source(tmp_path / "a.mp4") as opened:
-        pictures = [picture for _, picture in opened]
-        pictures[3](16)
-    assert len(pictures) == 10 and len(converted) == 1
+        found = [picture for _, picture in opened]
+        found[3](16)
+    assert len(found) == 10 and len(converted) == 1
 
 
 def test_the_size_can_change_on_the_way(tmp_path):
@@ -130,77 +125,3 @@ def test_frames_with_times():
 def test_items_that_are_not_frames_with_times(items, message):
     with pytest.raises(ValueError, match=message):
         read(items)
-
-
-def test_addresses_of_live_sources(monkeypatch):
-    monkeypatch.setattr(stream.sys, "platform", "linux")
-    address = stream._live_address
-    assert address(0) == address("0") == ("/dev/video0", "v4l2")
-    assert address("/dev/video2") == ("/dev/video2", "v4l2")
-    assert address("rtsp://a/b") == ("rtsp://a/b", None)
-    assert address("https://a/live.m3u8?key=1") == ("https://a/live.m3u8?key=1", None)
-    assert address("a.mp4") is None and address("s3://a/b.mp4") is None
-    assert address(True) is None and address(film(1)) is None
-    monkeypatch.setattr(stream.sys, "platform", "darwin")
-    assert address(1) == ("1", "avfoundation")
-    monkeypatch.setattr(stream.sys, "platform", "win32")
-    with pytest.raises(ValueError, match="Windows names its cameras"):
-        address(0)
-
-
-def test_a_camera_that_is_not_there():
-    with pytest.raises(ConnectionError, match="/dev/video999 cannot be read"):
-        read(999)
-    with pytest.raises(ConnectionError, match="cannot be reached"):
-        read("http://127.0.0.1:9/live")
-
-
-@pytest.fixture
-def served(tmp_path, monkeypatch):
-    """An address without an end, which breaks off after a second of film."""
-    monkeypatch.setattr(stream, "WAITS", (0.01,))
-    data = io.BytesIO()
-    with av.open(data, "w", format="mpegts") as container:
-        video = container.add_stream(
-            "libx264", rate=30, options={"tune": "zerolatency"}
-        )
-        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
-        for frame in film(30):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
-        container.mux(video.encode())
-    calls = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            calls.append(time.monotonic())
-            if len(calls) == 3:  # is away for once
-                return self.send_error(503)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(data.getvalue())
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/live", calls
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_live_stream_that_is_lost_is_connected_again(served, caplog):
-    address, calls = served
-    caplog.set_level(logging.WARNING)
-    times = []
-    with open_source(address) as opened:
-        assert opened.is_live
-        for seconds, picture in opened:
-            assert picture(16).shape == (16, 24, 3)
-            times.append(seconds)
-            if len(times) == 50:
-                opened.close()
-    assert 50 <= len(times) < 60  # it ends where it is closed
-    assert np.all(np.diff(times) > 0)
-    assert len(calls) >= 4  # for the length, then at least twice, and once in vain
-    assert "was lost" in caplog.text and "Reconnected to" in caplog.text

@@ -1,0 +1,88 @@
+import http.server
+import io
+import logging
+import threading
+import time
+
+import av
+import numpy as np
+import pytest
+
+from stzoo.data import live
+from stzoo.data.stream import open_source
+
+
+def test_addresses_of_live_sources(monkeypatch):
+    monkeypatch.setattr(live.sys, "platform", "linux")
+    address = live.live_address
+    assert address(0) == address("0") == ("/dev/video0", "v4l2")
+    assert address("/dev/video2") == ("/dev/video2", "v4l2")
+    assert address("rtsp://a/b") == ("rtsp://a/b", None)
+    assert address("https://a/live.m3u8?key=1") == ("https://a/live.m3u8?key=1", None)
+    assert address("a.mp4") is None and address("s3://a/b.mp4") is None
+    assert address(True) is None and address(np.zeros(3)) is None
+    monkeypatch.setattr(live.sys, "platform", "darwin")
+    assert address(1) == ("1", "avfoundation")
+    monkeypatch.setattr(live.sys, "platform", "win32")
+    with pytest.raises(ValueError, match="Windows names its cameras"):
+        address(0)
+
+
+def test_a_camera_that_is_not_there():
+    with pytest.raises(ConnectionError, match="/dev/video999 cannot be read"):
+        with open_source(999):
+            pass
+    with pytest.raises(ConnectionError, match="cannot be reached"):
+        with open_source("http://127.0.0.1:9/live"):
+            pass
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """An address without an end, which breaks off after a second of film."""
+    monkeypatch.setattr(live, "WAITS", (0.01,))
+    data = io.BytesIO()
+    with av.open(data, "w", format="mpegts") as container:
+        video = container.add_stream(
+            "libx264", rate=30, options={"tune": "zerolatency"}
+        )
+        video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
+        for frame in np.zeros((30, 32, 48, 3), "uint8"):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        container.mux(video.encode())
+    calls = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            calls.append(time.monotonic())
+            if len(calls) == 3:  # is away for once
+                return self.send_error(503)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(data.getvalue())
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/live", calls
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_live_stream_that_is_lost_is_connected_again(served, caplog):
+    address, calls = served
+    caplog.set_level(logging.WARNING)
+    times = []
+    with open_source(address) as opened:
+        assert opened.is_live
+        for seconds, picture in opened:
+            assert picture(16).shape == (16, 24, 3)
+            times.append(seconds)
+            if len(times) == 50:
+                opened.close()
+    assert 50 <= len(times) < 60  # it ends where it is closed
+    assert np.all(np.diff(times) > 0)
+    assert len(calls) >= 4  # for the length, then at least twice, and once in vain
+    assert "was lost" in caplog.text and "Reconnected to" in caplog.text
