@@ -3,10 +3,13 @@
 No other module sets an environment variable.
 """
 
+import atexit
 import json
 import logging
 import os
+import shutil
 import sys
+import tempfile
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +44,24 @@ def prepare():
         # the results of child processes.
         needed.pop("TF_ENABLE_ONEDNN_OPTS", None)
     os.environ.update(needed)
+
+
+def prepare_app():
+    """Gives Gradio a new folder, and turns its statistics off.
+
+    Gradio serves all files in its folder, which by default is shared by all programs
+    that use Gradio. The new one is in it, and is deleted when the process ends.
+
+    Returns:
+        String, the path of the folder. Only this user can read it.
+    """
+    folder = tempfile.mkdtemp(
+        prefix="stzoo-app-", dir=os.environ.get("GRADIO_TEMP_DIR")
+    )
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = folder
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    return folder
 
 
 def check():

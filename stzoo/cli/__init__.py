@@ -21,6 +21,7 @@ COMMANDS = {  # in the order of `stzoo --help`
     "export": "exporting:export",
     "convert": "converting:convert",
     "push": "publishing:push",
+    "app": "serving:app",
 }
 
 

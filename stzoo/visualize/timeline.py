@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 
-COLUMNS = 1200  # more than a picture has pixels
+COLUMNS = 1200  # pixels of a picture
 
 
-def timeline(spans, probabilities, labels, rows=12):
+def timeline(spans, probabilities, labels, rows=12, width=12):
     """Draws the probabilities of classes over time.
 
     Args:
@@ -17,6 +17,8 @@ def timeline(spans, probabilities, labels, rows=12):
         labels: sequence of strings.
         rows: int, maximum number of classes. Those that are the most probable class
             for the longest time are shown.
+        width: float, inches. The picture has 1200 pixels, so its text is larger if it
+            is narrow.
 
     Returns:
         Bytes.
@@ -29,7 +31,7 @@ def timeline(spans, probabilities, labels, rows=12):
     shown = _most_seen(spans, probabilities, rows)
     start, end = spans[0, 0], spans[-1, 1]
     picture = _pooled(spans, probabilities[:, shown])
-    figure = Figure((12, 1.2 + 0.3 * len(shown)), layout="constrained")
+    figure = Figure((width, 1.2 + 0.3 * len(shown)), layout="constrained")
     axes = figure.subplots()
     extent = (start, end, len(shown) - 0.5, -0.5)
     image = axes.imshow(
@@ -41,17 +43,21 @@ def timeline(spans, probabilities, labels, rows=12):
         extent=extent,
         interpolation="nearest",
     )
-    names = [labels[i] if len(labels[i]) <= 40 else labels[i][:39] + "…" for i in shown]
+    names = [_shortened(labels[i], int(40 * width / 12)) for i in shown]
     axes.set_yticks(range(len(shown)), names, fontsize=9)
     axes.set_yticks(np.arange(len(shown) - 1) + 0.5, minor=True)
     axes.grid(axis="y", which="minor", color="0.85", linewidth=0.8)
     axes.tick_params(which="both", length=0, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 3, 6, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(width, steps=[1, 2, 3, 6, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, end - start)))
     figure.colorbar(image, ax=axes, label="probability", pad=0.01, aspect=12)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
+    figure.savefig(file, format="png", dpi=COLUMNS / width)
     return file.getvalue()
+
+
+def _shortened(text, length):
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def clock(seconds, total):

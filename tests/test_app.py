@@ -1,0 +1,265 @@
+"""The parts of the page of `stzoo app`, without a server."""
+
+import asyncio
+import gc
+import os
+import re
+import runpy
+import signal
+import sys
+import threading
+import weakref
+from importlib.metadata import metadata
+from pathlib import Path
+
+import gradio
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from huggingface_hub import RepoCard
+from PIL import Image
+
+import stzoo
+from stzoo import app
+from stzoo.cli import main
+from stzoo.data import motions
+from stzoo.data.video import Video
+
+MODEL = "cost_tiny.motions"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A film of three motions, of about five seconds."""
+    parts = [motions.render(5, name)[0] for name in ("falling", "rising", "shaking")]
+    path = tmp_path_factory.mktemp("film") / "it's.mp4"
+    motions.save(path, np.concatenate(parts))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return stzoo.cost_tiny(pretrained="motions")
+
+
+def seen(model, path, folder):
+    """All parts of an answer, and the steps of its progress."""
+    steps, found = [], {}
+    for part in app.answers(
+        model, MODEL, path, folder, lambda share, desc: steps.append((desc, share))
+    ):
+        found |= part
+    return found, steps
+
+
+@pytest.fixture(scope="module")
+def answer(model, video, tmp_path_factory):
+    return seen(model, video, tmp_path_factory.mktemp("answer"))
+
+
+def test_an_answer_has_label_timeline_saliency_and_code(answer, model, video):
+    found, steps = answer
+    assert found["label"] == dict(stzoo.predict(model, video))
+    with Image.open(found["timeline"]) as picture:
+        assert picture.width == 1200
+    with Video(found["film"]) as film:
+        assert film.size == (256, 256)
+    best = next(iter(found["label"]))
+    assert found["note"] == f"it's.mp4: saliency for {best} in cost_tiny.motions"
+    shares = [share for desc, share in steps if desc == "Timeline"]
+    assert len(shares) > 3 and shares == sorted(shares) and 0.9 < shares[-1] <= 1
+    assert [desc for desc, _ in steps if desc != "Timeline"] == ["Answer", "Saliency"]
+
+
+def test_the_code_computes_what_the_page_shows(answer, video, monkeypatch):
+    names, (found, steps) = {}, answer
+    monkeypatch.chdir(Path(video).parent)
+    exec(found["code"], names)
+    assert dict(names["answers"]) == pytest.approx(found["label"])
+    assert len(names["windows"]) == sum(desc == "Timeline" for desc, _ in steps)
+    assert Path("explained", "it's_saliency.mp4").exists()
+
+
+def test_code_of_a_folder():
+    assert "model = stzoo.load('runs/mine')\n" in app.code("runs/mine", "a.mp4", 1.0)
+
+
+def test_a_model_without_saliency_has_an_answer(model, video, tmp_path, monkeypatch):
+    def refuse(*args):
+        raise ValueError("two streams")
+
+    monkeypatch.setattr(app.reports, "of_video", refuse)
+    found, _ = seen(model, video, tmp_path)
+    assert found["note"] == "No saliency: two streams"
+    assert "film" not in found and found["label"] and found["timeline"]
+
+
+def test_long_videos_have_longer_steps_or_are_refused(video, monkeypatch):
+    seconds, every = app.measured(video)
+    assert 4 < seconds < 8 and every == 0.5
+    monkeypatch.setattr(app, "WINDOWS", 4)
+    assert app.measured(video)[1] == round(seconds / 4, 1)
+    monkeypatch.setattr(app, "LONGEST", 1)
+    with pytest.raises(
+        ValueError, match=r"mp4 lasts 5.* s, but the page takes at most"
+    ):
+        app.measured(video)
+
+
+def test_offered_models():
+    names = [name for _, name in app.offered()]
+    assert names[0] == MODEL and app.DEFAULT in names
+    assert names.index("stpn_tiny.motions") < names.index(app.DEFAULT)
+    assert not any(name.endswith((".imagenet", ".ssl")) for name in names)
+    known = {one.name for one in stzoo.list_models(pretrained=True)}
+    assert set(names) < known
+    assert app.offered([MODEL]) == [(f"{MODEL} (included)", MODEL)]
+    with pytest.raises(ValueError, match="no available weights 'nothing'"):
+        app.offered(["nothing"])
+
+
+def test_one_model_is_in_memory(tmp_path):
+    models = app.Models()
+    first = models.get(MODEL)
+    assert models.get(MODEL) is first
+    first = weakref.ref(first)
+    loaded = models.get("cstm_tiny.motions")
+    gc.collect()
+    assert first() is None
+    assert loaded.stzoo.name == "cstm_tiny.motions"
+    with pytest.raises(OSError):
+        models.get(str(tmp_path))
+    assert models.get(MODEL).stzoo.name == MODEL
+
+
+def test_an_upload_is_deleted_when_no_page_has_it(tmp_path):
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        path.touch()
+    first, second = paths
+    uploads = app.Uploads()
+    uploads.hold("one", str(first))
+    uploads.hold("other", str(first))
+    uploads.hold("one", str(second))
+    assert first.exists()
+    uploads.hold("one", str(second))
+    assert second.exists()
+    uploads.hold("other", None)
+    assert not first.exists() and second.exists()
+    uploads.hold("one", None)
+    uploads.hold("one", None)
+    assert not second.exists()
+
+
+def test_a_cancelled_answer_stops_reading(model, video, tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "SHORTEST", 0.02)
+    monkeypatch.setattr(app, "WINDOWS", 1000)
+    found = app.answers(model, MODEL, video, tmp_path, lambda share, desc: None)
+    for _ in range(3):
+        next(found)
+    assert "stzoo-stream" in [thread.name for thread in threading.enumerate()]
+    found.close()
+    assert "stzoo-stream" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.fixture
+def in_a_loop(tmp_path, monkeypatch):
+    """A function that calls another one. Gradio leaves loops open if none runs."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
+
+    async def call(function, *args):
+        return function(*args)
+
+    return lambda *args: asyncio.run(call(*args))
+
+
+def test_the_page_has_one_queue_and_a_folder_of_its_own(in_a_loop, tmp_path):
+    page = in_a_loop(app.build, [MODEL])
+    (folder,) = tmp_path.iterdir()
+    assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (answer,) = [fn for fn in page.fns.values() if fn.api_name == "answer"]
+    assert answer.concurrency_limit in (1, "default")
+    assert page._queue.default_concurrency_limit == 1
+    assert page._queue.max_size == app.WAITING
+
+
+def test_the_space_builds_its_page(in_a_loop):
+    space = Path(__file__).parents[1] / "weights" / "space"
+    names = in_a_loop(runpy.run_path, str(space / "app.py"))
+    assert isinstance(names["demo"], gradio.Blocks)
+    (choices,) = [
+        block.choices
+        for block in names["demo"].blocks.values()
+        if isinstance(block, gradio.Dropdown)
+    ]
+    assert tuple(name for _, name in choices) == names["MODELS"]
+    card = RepoCard.load(space / "README.md").data
+    assert (card.sdk, card.license) == ("gradio", "apache-2.0")
+    assert (space / card.app_file).exists()
+    (line,) = (space / "requirements.txt").read_text().split()
+    extras = re.fullmatch(r"stzoo\[([\w,]+)\]", line)[1].split(",")
+    assert set(extras) <= set(metadata("stzoo").get_all("Provides-Extra")) | {"app"}
+
+
+def test_gradio_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    result = CliRunner().invoke(main, ["app", "--model", MODEL])
+    assert result.exit_code == 1
+    assert 'Install them: `pip install "stzoo[app]"`.' in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "expected"),
+    [
+        ((), None, None),
+        (("--host", "::1"), None, None),
+        (("--host", "localhost"), "secret", "secret"),
+        (("--password", "secret"), None, "secret"),
+        (("--host", "0.0.0.0"), None, "new"),
+        (("--host", "::"), None, "new"),
+        (("--host", "example.org"), None, "new"),
+        (("--host", "0.0.0.0", "--password", "secret"), None, "secret"),
+        (("--host", "0.0.0.0"), "secret", "secret"),
+    ],
+)
+def test_hosts_and_passwords(options, environ, expected, monkeypatch):
+    launched = {}
+
+    class Page:
+        local_url = "http://here/"
+
+        def block_thread(self):
+            launched["blocked"] = True
+
+    monkeypatch.setattr(app, "build", lambda names: Page())
+    monkeypatch.setattr(app, "launch", lambda page, **options: launched.update(options))
+    monkeypatch.setattr(signal, "signal", lambda *args: None)
+    result = CliRunner(env={"STZOO_APP_PASSWORD": environ}).invoke(
+        main, ["app", *options]
+    )
+    assert result.exit_code == 0, result.output
+    assert launched["blocked"] and "Open http://here/" in result.output
+    found = launched["auth"] and launched["auth"][1]
+    if expected == "new":
+        assert len(found) >= 16 and found in result.output
+    else:
+        assert found == expected and "password" not in result.output
+    assert "secret" not in result.output
+    host = options[1] if "--host" in options else "127.0.0.1"
+    assert launched["server_name"] == (f"[{host}]" if ":" in host else host)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--password", ""), "the password is empty"),
+        (("--model", "nothing"), "no available weights 'nothing'"),
+        (("--port", "0"), "0 is not in the range"),
+    ],
+)
+def test_wrong_options(options, message):
+    result = CliRunner().invoke(main, ["app", *options])
+    assert result.exit_code in (1, 2) and message in result.output
