@@ -13,7 +13,11 @@ from pathlib import Path
 
 import stzoo
 from stzoo import _environment
+from stzoo.data import files
+from stzoo.data.containers import open_container
 from stzoo.data.decoders import open_video
+from stzoo.data.stream import FPS
+from stzoo.data.video import check_source
 from stzoo.explain import reports
 from stzoo.inference import events
 from stzoo.visualize.timeline import clock, timeline
@@ -26,6 +30,8 @@ KEPT = 3600  # seconds that files are kept, which is longer than a queue
 WINDOWS = 100  # at most, in a timeline
 SHORTEST = 0.5  # seconds from one window to the next
 WAITING = 50  # people in the queue
+# FFmpeg's names of formats without playlists, which would read other files.
+FORMATS = "mov,matroska,webm,avi,asf,flv,gif,mpeg,mpegts,mpegvideo,m4v,ogg"
 FONTS = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
 CSS = "#timeline img {padding-top: 2rem} video {max-height: 20rem}"
 ABOUT = f"""
@@ -54,22 +60,33 @@ class Models:
 
 
 class Uploads:
-    """Deletes the upload of a page when another one replaces it.
+    """The uploads of the pages, which are files in one folder.
 
-    Two pages have the same file if they uploaded the same video.
+    An upload is deleted when another one replaces it. Two pages have the same file if
+    they uploaded the same video.
     """
 
-    def __init__(self):
-        self._lock, self._paths = threading.Lock(), {}
+    def __init__(self, folder):
+        self._folder, self._lock, self._paths = folder, threading.Lock(), {}
 
     def hold(self, page, path):
         """Keeps the upload of a page, or none, and deletes the one before it."""
+        if path:
+            self.check(path)
         with self._lock:
             before = self._paths.pop(page, None)
             if path:
                 self._paths[page] = path
             if before and before not in self._paths.values():
                 Path(before).unlink(missing_ok=True)
+
+    def check(self, path):
+        """Raises a `ValueError` if a path is no upload."""
+        if not path:
+            raise ValueError("There is no video. Drop one first.")
+        file = Path(path).resolve()
+        if not (file.is_relative_to(Path(self._folder).resolve()) and file.is_file()):
+            raise ValueError(f"{file.name} is not on the server. Drop it again.")
 
 
 def offered(names=()):
@@ -112,9 +129,14 @@ def measured(path):
     Raises:
         ValueError: the file is not a video, or it is too long.
     """
+    if not files.is_video(path):
+        known = ", ".join(files.VIDEOS)
+        raise ValueError(f"{path} is not a video. Its name must end with {known}.")
+    name, source = check_source(path)
+    open_container(source, name, format_whitelist=FORMATS)[0].close()
     with open_video(path) as video:
         times = video.seconds
-        seconds = len(video) / video.fps if times is None else float(times[-1])
+        seconds = len(video) / FPS if times is None else float(times[-1])
     if seconds > LONGEST:
         raise ValueError(
             f"{path} lasts {clock(seconds, seconds)}, but the page takes at most "
@@ -197,9 +219,9 @@ def build(names=()):
     """
     choices = offered(names)
     chosen = next((n for _, n in choices if n == DEFAULT), choices[0][1])
-    _environment.prepare_app()
+    folder = _environment.prepare_app()  # Gradio reads it when it is imported
     gr = _gradio()
-    models, uploads = Models(), Uploads()
+    models, uploads = Models(), Uploads(folder)
 
     with gr.Blocks(
         title="stzoo", analytics_enabled=False, delete_cache=(KEPT // 20, KEPT)
@@ -224,7 +246,9 @@ def build(names=()):
                     "timeline": gr.Image(
                         label="Timeline", elem_id="timeline", buttons=["fullscreen"]
                     ),
-                    "film": gr.Video(label="Saliency", autoplay=True, loop=True),
+                    "film": gr.Video(
+                        label="Saliency", elem_id="saliency", autoplay=True, loop=True
+                    ),
                     "note": note,
                 }
         first = code(chosen, "video.mp4", SHORTEST)
@@ -236,8 +260,7 @@ def build(names=()):
             found = {part: None for key, part in shown.items() if key != "code"}
             yield found
             try:
-                if path is None:
-                    raise ValueError("There is no video. Drop one first.")
+                uploads.check(path)
                 progress(0, desc="Model")
                 with tempfile.TemporaryDirectory(prefix="stzoo-app-") as work:
                     for parts in answers(models.get(name), name, path, work, progress):

@@ -42,7 +42,7 @@ def serve(folder, *arguments, kept=3600, **environ):
         process.send_signal(signal.SIGTERM)
         rest = process.communicate(timeout=30)[0]
         assert "Traceback" not in rest
-        assert not list(folder.iterdir())
+        assert [path.name for path in folder.rglob("*")] == []
     finally:
         process.kill()
         process.communicate()

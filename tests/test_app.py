@@ -5,6 +5,7 @@ import gc
 import os
 import re
 import runpy
+import shutil
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ import weakref
 from importlib.metadata import metadata
 from pathlib import Path
 
+import av
 import gradio
 import numpy as np
 import pytest
@@ -94,6 +96,41 @@ def test_a_model_without_saliency_has_an_answer(model, video, tmp_path, monkeypa
     assert "film" not in found and found["label"] and found["timeline"]
 
 
+def test_no_file_outside_of_the_folder_is_an_upload(tmp_path, video):
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    (folder / "link.mp4").symlink_to(video)
+    uploads = app.Uploads(folder)
+    for path in (video, f"{folder}/link.mp4", f"{folder}/../uploads/x", "http://a/b"):
+        for use in (uploads.check, lambda path: uploads.hold("page", path)):
+            with pytest.raises(ValueError, match="is not on the server"):
+                use(path)
+    with pytest.raises(ValueError, match="Drop one first"):
+        uploads.check(None)
+    uploads.hold("page", None)
+    assert Path(video).exists()
+
+
+@pytest.mark.parametrize("kind", ["playlist.m3u8", "list.mp4", "words.txt", "0.mp4"])
+def test_a_playlist_is_refused_as_it_names_other_files(kind, video, tmp_path):
+    shutil.copy(video, tmp_path / "other.mp4")
+    text = "ffconcat version 1.0\nfile other.mp4\n"
+    if kind.endswith(".m3u8"):
+        with av.open(video) as source, av.open(tmp_path / "other.ts", "w") as output:
+            stream = output.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(source.streams.video[0]):
+                packet.stream = stream
+                if packet.dts is not None:
+                    output.mux(packet)
+        text = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:5,\n"
+        text += f"{tmp_path}/other.ts\n#EXT-X-ENDLIST\n"
+    (tmp_path / kind).write_text("" if kind.startswith("0") else text)
+    if kind.partition(".")[0] in ("playlist", "list"):  # the library reads it
+        assert len(Video(tmp_path / kind))
+    with pytest.raises(ValueError, match=kind):
+        app.measured(str(tmp_path / kind))
+
+
 def test_long_videos_have_longer_steps_or_are_refused(video, monkeypatch):
     seconds, every = app.measured(video)
     assert 4 < seconds < 8 and every == 0.5
@@ -137,7 +174,7 @@ def test_an_upload_is_deleted_when_no_page_has_it(tmp_path):
     for path in paths:
         path.touch()
     first, second = paths
-    uploads = app.Uploads()
+    uploads = app.Uploads(tmp_path)
     uploads.hold("one", str(first))
     uploads.hold("other", str(first))
     uploads.hold("one", str(second))

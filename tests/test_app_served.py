@@ -63,6 +63,7 @@ def test_errors_are_those_of_the_library(client, videos, tmp_path):
     for name, text, expected in (
         ("bad.mp4", "no video", "bad.mp4 cannot be read as a video: "),
         ("<b>.mp4", "no video", "b.mp4 cannot be read as a video: "),
+        ("a.m3u8", "#EXTM3U", "a.m3u8 is not a video. Its name must end with .3gp"),
         ("empty.mp4", "", "empty.mp4 is empty (0 bytes). Copy it again."),
     ):
         (tmp_path / name).write_text(text)
@@ -74,7 +75,10 @@ def test_errors_are_those_of_the_library(client, videos, tmp_path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", __file__, "../../etc/passwd", "/proc/self/environ", "file:///etc"],
+    [
+        *("/etc/passwd", __file__, "../../etc/passwd", "/proc/self/environ"),
+        *("file:///etc/passwd", "http://127.0.0.1:9/a.mp4", "rtsp://127.0.0.1:9/"),
+    ],
 )
 def test_no_other_file_is_read(client, path, videos):
     for route in ("file=", "file/"):
@@ -111,7 +115,7 @@ def test_files_are_deleted_after_some_time(tmp_path, videos):
             time.sleep(0.5)
         assert client.get(f"/gradio_api/file={path}").status_code == 403
         event, data = ask(client, path, MODEL)
-        assert (event, "There is no file 0.mp4" in data["error"]) == ("error", True)
+        assert (event, "0.mp4 is not on the server" in data["error"]) == ("error", True)
 
 
 def test_a_password_is_asked_for_everything(tmp_path, videos):
