@@ -8,7 +8,8 @@ import gc
 import html
 import tempfile
 import threading
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 import stzoo
@@ -87,6 +88,20 @@ class Uploads:
         file = Path(path).resolve()
         if not (file.is_relative_to(Path(self._folder).resolve()) and file.is_file()):
             raise ValueError(f"{file.name} is not on the server. Drop it again.")
+
+
+def delete_old(folder, seconds):
+    """Deletes the files in a folder that are older than a number of seconds."""
+    for path in Path(folder).rglob("*"):
+        with suppress(OSError):  # it is gone, or a folder with files
+            if time.time() - path.lstat().st_ctime > seconds:
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _clean(folder):
+    while Path(folder).exists():
+        time.sleep(KEPT / 20)
+        delete_old(folder, KEPT)
 
 
 def offered(names=()):
@@ -223,9 +238,10 @@ def build(names=()):
     gr = _gradio()
     models, uploads = Models(), Uploads(folder)
 
-    with gr.Blocks(
-        title="stzoo", analytics_enabled=False, delete_cache=(KEPT // 20, KEPT)
-    ) as page:
+    # Gradio itself deletes old uploads, but not the results that it copies.
+    threading.Thread(target=_clean, args=(folder,), daemon=True).start()
+
+    with gr.Blocks(title="stzoo", analytics_enabled=False) as page:
         gr.Markdown(ABOUT)
         with gr.Row():
             with gr.Column(min_width=320):

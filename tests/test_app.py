@@ -96,6 +96,17 @@ def test_a_model_without_saliency_has_an_answer(model, video, tmp_path, monkeypa
     assert "film" not in found and found["label"] and found["timeline"]
 
 
+def test_old_files_are_deleted(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    app.delete_old(tmp_path, 60)
+    assert len(list(tmp_path.rglob("file"))) == 2
+    app.delete_old(tmp_path, -1)
+    app.delete_old(tmp_path, -1)  # the folders
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_file_outside_of_the_folder_is_an_upload(tmp_path, video):
     folder = tmp_path / "uploads"
     folder.mkdir()

@@ -12,7 +12,7 @@ same folder, which has small videos. Six things are not as a reader has them:
 * `CHANGED` shortens what takes long, and `CLUSTER` stands for several machines.
 * Some commands are parsed by their own parser and do not run, see `run_shell`: scripts,
   which take minutes to hours; installers, tests and linters, which are about this very
-  checkout; commands for several machines.
+  checkout; commands for several machines; a server.
 
 A block `py` has the code of another library, which is only parsed. A block `text` is
 not code.
@@ -253,6 +253,8 @@ def run_shell(words, patch):
         case ["export", *variables]:
             for variable in variables:
                 check_variable(variable)
+        case ["stzoo", "app", *_]:
+            parse_click(words[1:])
         case ["stzoo", *arguments] if CLUSTER in arguments or is_a_template(arguments):
             parse_click(arguments)
         case ["stzoo", *arguments]:
