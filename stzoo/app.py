@@ -17,7 +17,7 @@ from stzoo import _environment
 from stzoo.data import files
 from stzoo.data.containers import open_container
 from stzoo.data.decoders import open_video
-from stzoo.data.stream import FPS
+from stzoo.data.pictures import FPS
 from stzoo.data.video import check_source
 from stzoo.explain import reports
 from stzoo.inference import events
