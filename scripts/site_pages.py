@@ -13,7 +13,13 @@ import griffe
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("MODEL_CARDS.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/*.ipynb")
+PAGES = (
+    "MODEL_CARDS.md",
+    "weights/space/README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "notebooks/*.ipynb",
+)
 FOLDERS = ("benchmarks/**/*.*", "studies/**/*.*")
 DOCTEST = re.compile(r"^(>>> .*(?:\n.+)*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
