@@ -47,22 +47,23 @@ def list_models(pattern, pretrained, unavailable, as_json):
 @options.model(default=options.GENERAL, show_default=True)
 @click.option(
     "--top",
-    default=5,
-    show_default=True,
     type=click.IntRange(1),
-    help="Number of classes to show.",
+    help="Number of classes to show. Default: 5, or all that reach their thresholds if "
+    "there can be several labels.",
 )
+@options.threshold
 @options.views
 @options.sample_fps
 @options.num_workers
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, one object per line."
 )
-def predict(videos, name, top, views, sample_fps, num_workers, as_json):
+def predict(videos, name, top, threshold, views, sample_fps, num_workers, as_json):
     """Predict the action in each VIDEO.
 
     VIDEO is a file, a URL, a folder of videos (including its subfolders), a folder with
-    the frames of one video as images, or a pattern such as "*.mp4".
+    the frames of one video as images, or a pattern such as "*.mp4". If no class reaches
+    its threshold, the answer is "none of the classes".
 
     If a file cannot be read, an error is printed and the next file follows. The exit
     code is then 1.
@@ -78,7 +79,7 @@ def predict(videos, name, top, views, sample_fps, num_workers, as_json):
         )
         failed = 0
         with _counted(videos) as counted:
-            answers = predict_videos(model, videos, top, views, reading)
+            answers = predict_videos(model, videos, top, views, reading, threshold)
             for video, (found, error) in zip(counted, answers, strict=True):
                 failed += bool(error)
                 _tell(video, model.stzoo.name, found, error, as_json)
@@ -108,7 +109,7 @@ def _tell(video, name, found, error, as_json):
         answer = {"error": error} if error else {"answers": options.rows(found)}
         line = {"video": video, "model": name, **answer}
         click.echo(json.dumps(line, ensure_ascii=False))
-    elif found:
+    elif not error:
         options.show(f"{video} ({name})", found)
 
 

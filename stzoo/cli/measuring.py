@@ -24,6 +24,8 @@ def evaluate(*, name, views, out, push, engine, **data):
 
     DATA is a folder or a list of labelled videos, see `stzoo finetune --help`. The
     results are the accuracy, the accuracy of each class, and the confusion of classes.
+    For several labels a video, they are the mean average precision, and precision,
+    recall and F1 of each class at its threshold.
 
     With --out, an interrupted evaluation resumes. With --push, the results are added to
     the model card on the Hub. The repository must have the evaluated weights.
@@ -43,6 +45,8 @@ def evaluate(*, name, views, out, push, engine, **data):
 
             publish.check_measured(model.stzoo.sha256, push or name)
         how = {"reading": options.pop_reading(data), "engine": engine}
+        if data["multi_label"] is None and model.stzoo.multi_label:
+            data["multi_label"] = True
         videos = datasets.read(**data, classes=model.stzoo.labels)
         parts = out and out / "parts"
         found = evaluate(model, videos, views, parts, progress=track, **how)
@@ -145,17 +149,22 @@ def _show_evaluation(found):
     from rich.table import Table
     from rich.text import Text
 
+    columns = {"accuracy": "Accuracy", "average_precision": "Average precision"}
+    columns |= {"precision": "Precision", "recall": "Recall", "f1": "F1"}
+    columns |= {"threshold": "Threshold"}
+    columns = {key: title for key, title in columns.items() if key in found.classes[0]}
     table = Table("Class")
-    for title in ("Videos", "Accuracy", "Average precision"):
+    for title in ("Videos", *columns.values()):
         table.add_column(title, justify="right")
-    table.add_column("Most often confused with")
+    if not found.multi_label:
+        table.add_column("Most often confused with")
     for row in found.classes:
-        shares = (row["accuracy"], row["average_precision"])
+        shares = [row[key] for key in columns]
         table.add_row(
             Text(row["label"]),
             str(row["videos"]),
             *("-" if share is None else f"{100 * share:.1f} %" for share in shares),
-            Text(row["mistaken_for"] or "-"),
+            *() if found.multi_label else [Text(row["mistaken_for"] or "-")],
         )
     console = Console()
     console.print(table)
@@ -164,8 +173,11 @@ def _show_evaluation(found):
         ("Top-5", found.top5),
         ("Mean class accuracy", found.mean_class_accuracy),
         ("Mean average precision", found.mean_average_precision),
+        *((f"Macro {key}", share) for key, share in found.macro.items()),
+        *((f"Micro {key}", share) for key, share in found.micro.items()),
     ):
-        console.print(f"{name}: {100 * share:.2f} %")
+        if share is not None:
+            console.print(f"{name}: {100 * share:.2f} %")
     console.print(
         f"{found.model}, {found.videos} videos, {found.views} views, {found.decoder}."
     )

@@ -12,6 +12,7 @@ import click
 MODEL = "cost_tiny.motions"  # included in the package
 DEMO = "cstm_tiny.motions"  # also included
 GENERAL = "tsm_resnet50.kinetics400"  # 400 everyday actions
+NONE = "none of the classes"
 OFFLINE = (
     f"Without a network, download {GENERAL} on another machine with `stzoo predict "
     "VIDEO`, and copy its cache (HF_HOME). Or choose another model with --model. "
@@ -95,6 +96,11 @@ engine = click.option(
     type=click.Choice(("local", "ray")),
     help="ray: use the cluster at RAY_ADDRESS, or start one on this machine.",
 )
+threshold = click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Minimum probability. Default: 0, or that of each class for several labels.",
+)
 out = partial(click.option, "--out", type=click.Path(file_okay=False, path_type=Path))
 num_workers = click.option(
     "--num-workers",
@@ -113,6 +119,11 @@ reading = (
     click.option("--label", help="Column of the class, if the list has several."),
     click.option("--split", help="Split to read, if the list has several."),
     click.option("--skip", is_flag=True, help="Skip bad entries of the data."),
+    click.option(
+        "--multi-label/--single-label",
+        default=None,
+        help="Whether a video can have several labels. Default: detected.",
+    ),
     num_workers,
 )
 decoder = click.option(
@@ -128,6 +139,12 @@ sample_fps = click.option(
     help="Resample videos to this number of frames per second.",
 )
 data = options(click.argument("source", metavar="DATA"), *reading)
+
+
+def data_of(chosen):
+    """Returns the arguments of `datasets.read` from those of a command."""
+    names = ("source", "root", "format", "label", "split", "multi_label")
+    return {name: chosen[name] for name in names}
 
 
 def pop_reading(chosen):
@@ -255,6 +272,9 @@ def show(title, answers):
     from rich.table import Table
     from rich.text import Text
 
+    if not answers:
+        Console().print(Text(f"{title}: {NONE}"), soft_wrap=True)
+        return
     table = Table("Class")
     table.add_column("Probability", justify="right")
     for label, probability in answers:

@@ -30,7 +30,7 @@ def probe(*, name, out, views, num_workers, skip, **chosen):
     from stzoo.data.reading import Reading
     from stzoo.training.probe import probe
 
-    data = {key: chosen[key] for key in ("source", "root", "format", "label", "split")}
+    data = options.data_of(chosen)
     with options.one_line(), options.log_shown(), options.progress("Videos") as track:
         train, validation = read_both(data, chosen, skip)
         model = options.load_model(

@@ -34,13 +34,12 @@ seconds = click.FloatRange(0, min_open=True)
 @options.views
 @options.sample_fps
 @click.option("--smooth", type=seconds, help="Seconds over which windows are averaged.")
-@click.option("--top", default=1, show_default=True, type=click.IntRange(1))
 @click.option(
-    "--threshold",
-    default=0.0,
-    type=click.FloatRange(0, 1),
-    help="Minimum probability of a prediction.",
+    "--top",
+    type=click.IntRange(1),
+    help="Number of classes to show. Default: 1, or all for several labels.",
 )
+@options.threshold
 @click.option(
     "--only",
     multiple=True,
@@ -74,9 +73,11 @@ def stream(source, name, **kwargs):
             name, advice=options.OFFLINE if name == options.GENERAL else ""
         )
         check_classes(kwargs["only"] or None, list(model.stzoo.class_names))
+        if kwargs["top"] is None:
+            kwargs["top"] = model.stzoo.classes if model.stzoo.multi_label else 1
         windows = _watch(model, source, kwargs)
         if windows:
-            _write(windows, source, kwargs)
+            _write(windows, source, model.stzoo, kwargs)
 
 
 def _check_files(source, kwargs):
@@ -104,7 +105,7 @@ def _watch(model, source, kwargs):
 
     files = ("events", "csv_file", "srt_file", "timeline", "overlay")
     is_kept = any(kwargs[option] for option in files)
-    names = ("every", "span", "views", "smooth", "sample_fps")
+    names = ("every", "span", "views", "smooth", "sample_fps", "threshold")
     found = stzoo.stream(
         model,
         source,
@@ -130,18 +131,14 @@ def _watch(model, source, kwargs):
     return windows
 
 
-def chosen(window, top, threshold, only):
+def chosen(window, top, only):
     """Returns the predictions of a window that are to be shown."""
-    return [
-        (label, probability)
-        for label, probability in window.answers
-        if probability >= threshold and (not only or label in only)
-    ][:top]
+    return [one for one in window.answers if not only or one[0] in only][:top]
 
 
 def _tell(window, kwargs):
     """Prints the predictions for a window."""
-    answers = chosen(window, kwargs["top"], kwargs["threshold"], kwargs["only"])
+    answers = chosen(window, kwargs["top"], kwargs["only"])
     if kwargs["as_json"]:
         line = {
             "start": round(window.start, 3),
@@ -151,8 +148,9 @@ def _tell(window, kwargs):
             "dropped": window.dropped,
         }
         click.echo(json.dumps(line, ensure_ascii=False))
-    elif answers:
+    elif answers or not kwargs["only"]:
         said = "  ".join(f"{label} {100 * share:.1f} %" for label, share in answers)
+        said = said or options.NONE
         click.echo(f"{clock(window.start)} to {clock(window.end)}  {said}")
     sys.stdout.flush()
 
@@ -164,19 +162,23 @@ def clock(seconds):
     return f"{minutes // 60}:{minutes % 60:02}:{tenths // 10:02}.{tenths % 10}"
 
 
-def _write(windows, source, kwargs):
+def _write(windows, source, config, kwargs):
     """Writes the requested files."""
     from stzoo.inference import events
+    from stzoo.inference.predict import thresholds_of
 
     only, threshold = kwargs["only"] or None, kwargs["threshold"]
+    if threshold is None:
+        threshold = thresholds_of(config)
     if kwargs["events"]:
-        _tell_events(events.find_events(windows, only=only), kwargs["as_json"])
+        high = thresholds_of(config) if config.multi_label else 0.5
+        _tell_events(events.find_events(windows, high, only=only), kwargs["as_json"])
     if kwargs["csv_file"]:
         with kwargs["csv_file"].open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["start", "end", "label", "probability"])
             for window in windows:
-                for answer in chosen(window, kwargs["top"], threshold, only):
+                for answer in chosen(window, kwargs["top"], only):
                     writer.writerow(
                         [f"{window.start:.3f}", f"{window.end:.3f}", *answer]
                     )
@@ -193,7 +195,7 @@ def _write(windows, source, kwargs):
         from stzoo.visualize.overlay import overlay
 
         top = max(kwargs["top"], 3)
-        answers = [chosen(window, top, threshold, only) for window in windows]
+        answers = [chosen(window, top, only) for window in windows]
         overlay(source, kwargs["overlay"], spans, answers)
 
 

@@ -48,6 +48,11 @@ changes = options.options(
         type=click.FloatRange(0, 1, max_open=True),
         help="Share of a label that is spread over all classes.",
     ),
+    click.option(
+        "--focal",
+        type=click.FloatRange(0),
+        help="Exponent of the focal loss, for several labels a video, such as 2.",
+    ),
 )
 
 
@@ -121,6 +126,10 @@ def finetune(*, name, out, **chosen):
     per line), or the list of a published data set. The output folder can be the --model
     of other commands. It also has log.csv and curves.png.
 
+    A video can have several labels, see --multi-label. The model then says of each
+    class whether a video shows it. With --validation, the threshold of each class is
+    that with the best F1.
+
     The recipe small_data is for few videos. Options such as --learning-rate change a
     setting of the recipe. With
     --validation, the epoch with the best accuracy is kept, and training stops when it
@@ -141,7 +150,7 @@ def finetune(*, name, out, **chosen):
     from stzoo.training import devices
     from stzoo.training.finetune import finetune
 
-    data = {key: chosen[key] for key in ("source", "root", "format", "label", "split")}
+    data = options.data_of(chosen)
     recipe, skip = _recipe(chosen), chosen["skip"]
     with options.one_line(), options.log_shown():
         train, validation = read_both(data, chosen, skip)
@@ -174,6 +183,7 @@ def _recipe(chosen):
         raise click.UsageError("--mirror-pairs has no effect with --no-flip.")
     recipe = RECIPES[chosen["recipe"]].resized(chosen["epochs"], chosen["batch_size"])
     names = ("learning_rate", "weight_decay", "dropout", "freeze", "label_smoothing")
+    names += ("focal",)
     changed = {name: chosen[name] for name in names if chosen[name] is not None}
     if chosen["optimizer"] not in (None, recipe.algorithm):
         if chosen["learning_rate"] is None:
@@ -210,4 +220,5 @@ def read_both(data, chosen, skip):
     if not (source or split):
         return train, None
     data = {**data, "source": source or data["source"], "split": split}
+    data["multi_label"] = train.multi_label
     return train, datasets.read(**data, skip=skip, classes=train.classes)

@@ -9,9 +9,9 @@ import fnmatch
 import functools
 import posixpath
 import re
-from typing import NamedTuple
 
-from stzoo.data import files, tables
+from stzoo.data import files, several, tables
+from stzoo.data.several import Entry
 
 # Names of the column of videos. `file_name` is from Hugging Face's VideoFolder,
 # `video_id` from Jester as Qualcomm distributes it.
@@ -32,27 +32,6 @@ UCF = re.compile(r"\w+/v_\w+\.avi( \d+)?")
 MOMENTS = re.compile(r"[^,]+/[^,]+\.mp4,[^,]+,\d+,\d+")
 
 
-class Entry(NamedTuple):
-    """One line of a list.
-
-    Attributes:
-        where: string, the file and the line.
-        names: tuple of strings, possible paths of the video, relative to the root. The
-            suffix of a video can be missing.
-        label: string, the name of the class or its number, or `None`.
-        split: string, the split of the data set, or `None`.
-        problem: string, what is wrong with the line, or `None`.
-        frames: int, the number of images that a folder of frames must have, or `None`.
-    """
-
-    where: str
-    names: tuple[str, ...]
-    label: str | None
-    split: str | None = None
-    problem: str | None = None
-    frames: int | None = None
-
-
 def detect(path):
     """Detects the format of a list: a key of `READERS`."""
     if re.search(r"_test_split[\d*?]\.txt$", path):
@@ -68,6 +47,8 @@ def detect(path):
             )
         return "diving48" if "vid_name" in first else "something_v2"
     _, first = next(tables.lines(path), (0, ""))
+    if first.startswith("id,") and ",actions" in first:
+        return "charades"
     if "youtube_id" in first and "time_start" in first:
         return "kinetics"
     if NUMBERED.fullmatch(first):
@@ -79,8 +60,8 @@ def detect(path):
     return "moments_in_time" if MOMENTS.fullmatch(first) else "list"
 
 
-def read_list(path, label=None):
-    """Reads lines of a path and a class, or of a path only.
+def read_list(path, label=None, multi_label=None):
+    """Reads lines of a path and a class, of a path and several, or of a path only.
 
     The list is CSV with or without a header, or is separated by tabs, semicolons or a
     space.
@@ -88,11 +69,14 @@ def read_list(path, label=None):
     Args:
         path: string, path or URL of the file.
         label: string, the column of the class, if there are several candidates.
+        multi_label: bool or `None`, see `stzoo.data.datasets.read`.
     """
     _, first = next(tables.lines(path), (0, ""))
     separator = next((mark for mark in "\t,;" if mark in first), None)
     if separator is None or SPACED.fullmatch(first):
         rows = ((number, _split_at_space(line)) for number, line in tables.lines(path))
+        if multi_label:
+            return several.entries(path, rows, _entry, several.numbers_or_names), None
         return (_entry(path, row, 0, 1) for row in rows), None
     rows = tables.rows(path, separator)
     columns = [cell.lower() for cell in next(tables.rows(path, separator))[1]]
@@ -104,11 +88,19 @@ def read_list(path, label=None):
                 f"({', '.join(HEADER)}), so there is no column {label!r}. Its first "
                 f"line: {first!r}."
             )
+        if multi_label:
+            return several.entries(path, rows, _entry, several.of_cells), None
         return (_entry(path, row, 0, 1, width=2) for row in rows), None
-    next(rows)
+    _, header = next(rows)
+    place = columns.index(video), columns.index("split") if "split" in columns else -1
+    if multi_label is not False:
+        content = [cells for _, cells in tables.rows(path, separator)][1:]
+        found = several.find(path, header, place, content, label, multi_label)
+        if found is not None:
+            names_of, classes = found
+            return several.entries(path, rows, _entry, names_of, *place), classes
     at = _class_column(path, columns, video, label)
-    split = columns.index("split") if "split" in columns else -1
-    return (_entry(path, row, columns.index(video), at, split) for row in rows), None
+    return (_entry(path, row, place[0], at, place[1]) for row in rows), None
 
 
 def _class_column(path, columns, video, label):
@@ -126,13 +118,16 @@ def _class_column(path, columns, video, label):
     return columns.index(label.lower()) if label else len(columns)
 
 
-def read_rawframes(path):
+def read_rawframes(path, label=None, multi_label=None):
     """Reads `folder 163 1` of mmaction2, TSN and TSM: a folder of frames, their number,
     and the class. With an offset, `folder 0 163 1`, the first frame comes before.
 
     A video is a whole folder: with an offset, the folder must have only these frames.
     `subject 1 0` can also be a video `subject 1` of class 0, if there is no `subject`.
+    With `multi_label`, all numbers after that of the frames are classes.
     """
+    if multi_label:
+        return (several.of_frames(path, *line) for line in tables.lines(path)), None
     matches = {n: RAWFRAMES.fullmatch(line) for n, line in tables.lines(path)}
     counts = [len(match[2].split()) for match in matches.values() if match]
     columns = min(counts, default=2)
@@ -184,6 +179,32 @@ def read_kinetics(path):
         entry(number, dict(zip(header, row, strict=False))) for number, row in rows
     )
     return entries, None
+
+
+def read_charades(path, label=None, multi_label=None):
+    """Reads `id,subject,...,actions,length` of Charades, at the level of videos.
+
+    `actions` is `c092 11.90 21.20;c147 0.00 12.60`, or empty. The times are not used.
+    `Charades_v1_classes.txt` has the names, `c092 Making a sandwich`. Without it, the
+    codes are the names.
+    """
+    file = _beside(path, "Charades_v1_classes.txt")
+    lines = [line for _, line in tables.lines(file)] if file else []
+    names = {code: name for code, _, name in (line.partition(" ") for line in lines)}
+    rows = tables.rows(path, ",")
+    _, header = next(rows)
+
+    def entry(number, cells):
+        where = f"{path}, line {number}"
+        row = dict(zip(header, cells, strict=False))
+        codes = [action.split() for action in row.get("actions", "").split(";")]
+        codes = [words[0] for words in codes if words]
+        if not row.get("id") or "actions" not in row:
+            return Entry(where, (), None, problem=f"cannot be read: {_cells(cells)}")
+        return Entry(where, (row["id"],), tuple(names.get(c, c) for c in codes))
+
+    classes = {name: number for number, name in enumerate(names.values())}
+    return (entry(*row) for row in rows), classes or None
 
 
 def read_moments_in_time(path):
@@ -314,7 +335,9 @@ READERS = {
     "something_v2": read_something_v2,
     "jester": read_jester,
     "diving48": read_diving48,
+    "charades": read_charades,
 }
+SEVERAL = ("list", "rawframes", "charades")  # formats that can have several labels
 
 
 def _entry(path, row, video, label, split=-1, width=None):
@@ -333,7 +356,10 @@ def _entry(path, row, video, label, split=-1, width=None):
     elif "\n" in cells[video] + name:
         problem = f"a quote spans several lines: {_cells(cells)[:80]}"
     elif re.fullmatch(r"\d+(\s+\d+)+|-\d+", name):
-        problem = f"expected one class, a name or a number from 0. Received: {name!r}"
+        problem = (
+            f"expected one class, a name or a number from 0. Received: {name!r}. If a "
+            "video can have several classes, pass multi_label=True (--multi-label)"
+        )
     if problem:
         return Entry(where, (), None, problem=problem)
     return Entry(where, (cells[video],), name or None, part)

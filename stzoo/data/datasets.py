@@ -1,11 +1,15 @@
 """Reads videos and their labels from folders, lists, and published data sets."""
 
+import dataclasses
 import logging
 import os
 import posixpath
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from reprlib import repr as shortened
+
+import numpy as np
 
 from stzoo.data import annotations, files, folders, tables
 
@@ -20,18 +24,43 @@ class Videos:
 
     Args:
         paths: tuple of strings, files or folders of frames, local or URLs.
-        labels: tuple of ints, the class index of each video, or empty if unknown.
+        labels: tuple of ints, the class index of each video, or empty if unknown. With
+            `multi_label`: tuple of tuples of 0 and 1, `(videos, classes)`. A row of
+            zeros is a video with none of the classes.
         classes: tuple of strings, the names of the classes.
         skipped: tuple of strings, the skipped entries, with file and line.
+        multi_label: bool, whether a video can have several labels, or none.
     """
 
     paths: tuple[str, ...]
     labels: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    multi_label: bool = False
+
+    def __post_init__(self):
+        if not self.multi_label:
+            return
+        labels = tuple(tuple(map(int, row)) for row in self.labels)
+        sizes = {len(row) for row in labels} - {len(self.classes)}
+        if sizes or not all(value in (0, 1) for row in labels for value in row):
+            raise ValueError(
+                "With multi_label=True, labels must have a row of 0 and 1 for each "
+                f"video, one for each of the {len(self.classes)} classes. Received: "
+                f"{shortened(self.labels)}."
+            )
+        object.__setattr__(self, "labels", labels)
 
     def __len__(self):
         return len(self.paths)
+
+    @property
+    def counts(self):
+        """The number of videos of each class, an int array `(classes,)`."""
+        labels = np.array(self.labels, int)
+        if self.multi_label:
+            return labels.reshape(-1, len(self.classes)).sum(0)
+        return np.bincount(labels, minlength=len(self.classes))
 
 
 def read(
@@ -43,6 +72,7 @@ def read(
     split=None,
     classes=None,
     skip=False,
+    multi_label=None,
 ):
     """Reads a folder or a list of videos, with their labels.
 
@@ -59,14 +89,14 @@ def read(
             * a list of a published data set, as distributed: CSV of Kinetics or
               Moments in Time, split files of UCF101 (`trainlist01.txt`) and HMDB51
               (`"splits/*_test_split1.txt"`, with `split="train"`), Something-Something
-              v1 and v2, Jester, Diving48. If there is a file of classes next to the
-              list, it determines their order.
+              v1 and v2, Jester, Diving48, Charades (its actions without times). A file
+              of classes next to the list determines their order.
         root: path or URL of the folder with the videos. Defaults to the folder of the
             list.
         format: string, one of `"list"`, `"rawframes"` (of mmaction2), `"kinetics"`,
             `"moments_in_time"`, `"ucf101"`, `"hmdb51"`, `"something_v1"`,
-            `"something_v2"`, `"jester"`, `"diving48"`. By default, the format is
-            detected.
+            `"something_v2"`, `"jester"`, `"diving48"`, `"charades"`. By default, the
+            format is detected.
         label: string, the column of the class, if a list with a header has several
             candidates.
         split: string, the split to read from a list that has several: a value of the
@@ -82,6 +112,16 @@ def read(
         skip: bool, whether to skip and log bad entries instead of raising an error: a
             missing video, a video that is listed twice, a class that is not one of
             `classes`, or a line that cannot be read.
+        multi_label: bool, whether a video can have several labels, or none. `None`: it
+            is detected. These lists have several labels:
+
+            * CSV with a column `labels`, if one of its cells has the separator `|` or
+              `;`, such as `jump|run`. An empty cell is a video without a label. With
+              `True`, this can be any column, and a list without a header;
+            * CSV with a column for each class, with 0 and 1;
+            * Charades;
+            * with `True`, the lists of mmaction2: `video.mp4 1 4`, and
+              `rawframes`, `folder 163 1 4`.
 
     Returns:
         `Videos`. A summary is logged on one line.
@@ -104,23 +144,46 @@ def read(
         format, root, known = "folder", source, None
         entries = folders.folder_entries(source)
     else:
-        format, (entries, known) = _list_entries(source, format, label, split)
+        format, (entries, known) = _list_entries(
+            source, format, label, split, multi_label
+        )
         root = files.split(source)[0] if root is None else os.fspath(root)
         if root and not folders.is_folder(root):
             raise FileNotFoundError(f"There is no folder {root}. Check `root`.")
     entries = [
-        entry._replace(label=entry.label and _composed(entry.label))
+        _normalised(entry, multi_label)
         for entry in entries
         if entry.problem or split in (None, entry.split)
     ]
     classes = classes or known or _classes(entries)
     numbers, meaning = _numbers(entries, classes, format)
     videos = _checked(source, root, entries, tuple(classes), numbers, skip)
+    if any(isinstance(entry.label, tuple) for entry in entries):
+        videos = _with_rows(videos)
+        meaning += " A video can have several labels."
     logger.info("%s: %s", source, _summary(videos, meaning))
     return videos
 
 
-def _list_entries(source, format, label, split):
+def _normalised(entry, multi_label):
+    """Returns an entry whose label is a name, a tuple of names, or `None`."""
+    label = entry.label
+    if multi_label and isinstance(label, str):
+        label = (label,)
+    if isinstance(label, tuple):
+        return entry._replace(label=tuple(map(_composed, label)))
+    return entry._replace(label=label and _composed(label))
+
+
+def _with_rows(videos):
+    """Returns the videos with a row of 0 and 1 instead of a tuple of class indices."""
+    size = range(len(videos.classes))
+    labels = tuple(tuple(int(n in row) for n in size) for row in videos.labels)
+    labels = labels if videos.classes else ()
+    return dataclasses.replace(videos, labels=labels, multi_label=True)
+
+
+def _list_entries(source, format, label, split, multi_label):
     """Returns the format of a list, and the result of its reader."""
     if not files.is_url(source) and files.is_video(source):
         raise ValueError(f"{source} is a video. Pass a folder of videos, or a list.")
@@ -143,7 +206,13 @@ def _list_entries(source, format, label, split):
             f"The format {format} has only one class column, so label={label!r} has no "
             "effect. Remove it."
         )
-    return format, reader(source) if label is None else reader(source, label)
+    if format == "charades" and multi_label is False:
+        raise ValueError(
+            "The videos of Charades have several labels. Remove multi_label=False."
+        )
+    if format in annotations.SEVERAL:
+        return format, reader(source, label, multi_label)
+    return format, reader(source)
 
 
 def _checked(source, root, entries, classes, numbers, skip):
@@ -160,7 +229,7 @@ def _checked(source, root, entries, classes, numbers, skip):
             report("unreadable", entry, entry.problem)
             continue
         path, identity = _find(root, entry.names, listings)
-        label = numbers.get(entry.label)
+        label, unknown = _number(entry.label, numbers)
         if path is None:
             report("missing", entry, f"there is no video {entry.names[0]} in {root}")
         elif identity in seen:
@@ -169,7 +238,7 @@ def _checked(source, root, entries, classes, numbers, skip):
         elif labelled and entry.label is None:
             report("unlabelled", entry, f"{path} has no class")
         elif labelled and label is None:
-            text = f"{entry.label!r} is not one of the {len(classes)} classes"
+            text = f"{unknown!r} is not one of the {len(classes)} classes"
             report("of another class", entry, f"{text}: {folders.shown(list(numbers))}")
         elif entry.frames not in (None, images := _images(path, entry.frames)):
             text = f"{path} has {images} images, but the list says {entry.frames}"
@@ -181,6 +250,16 @@ def _checked(source, root, entries, classes, numbers, skip):
         raise ValueError(f"{source} has no videos.")
     paths, labels, _ = zip(*seen.values(), strict=True)
     return Videos(paths, labels if labelled else (), classes, tuple(problems))
+
+
+def _number(label, numbers):
+    """Returns the index of a class, or those of several, and the unknown name."""
+    if not isinstance(label, tuple):
+        return numbers.get(label), label
+    found = tuple(map(numbers.get, label))
+    if None in found:
+        return None, label[found.index(None)]
+    return found, None
 
 
 def _tell(source, total, problems, counts, skip):
@@ -206,7 +285,7 @@ def _summary(videos, meaning):
         text += f" ({of_frames} of them folders of frames)"
     if not videos.labels:
         return f"{text} without labels."
-    empty = len(videos.classes) - len(set(videos.labels))
+    empty = int((videos.counts == 0).sum())
     text += f" of {len(videos.classes)} classes"
     return f"{text}{f' ({empty} of them without a video)' * bool(empty)}. {meaning}"
 
@@ -218,10 +297,19 @@ def _composed(name):
 
 def _classes(entries):
     """Returns the classes of entries, sorted by number or alphabetically."""
-    labels = {entry.label for entry in entries if entry.label is not None}
+    labels = _names(entries)
     if all(map(_is_number, labels)):
         return sorted(labels, key=lambda label: (int(label), label))
     return sorted(labels)
+
+
+def _names(entries):
+    """Returns the set of all labels in a list."""
+    found = set()
+    for entry in entries:
+        several = isinstance(entry.label, tuple)
+        found |= set(entry.label) if several else {entry.label} - {None}
+    return found
 
 
 def _is_number(label):
@@ -230,7 +318,7 @@ def _is_number(label):
 
 def _numbers(entries, classes, format):
     """Returns a dict from labels in a list to indices, and a description of them."""
-    labels = {entry.label for entry in entries if entry.label is not None}
+    labels = _names(entries)
     index = {_composed(name): number for number, name in enumerate(classes)}
     if format == "folder":
         return index, "Each folder is a class."

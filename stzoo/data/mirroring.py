@@ -85,6 +85,23 @@ def mirror_pairs(classes, given=()):
     return {number: other for number, other in pairs.items() if number != other}
 
 
+def mirrored_label(label, pairs):
+    """Returns the label of a mirrored clip, or `None` if it has none.
+
+    Args:
+        label: int, or `None`. Or tuple of 0 and 1, one for each class. If one of its
+            classes has no mirror image, the clip has no label.
+        pairs: dict, what `mirror_pairs` returns.
+    """
+    if not isinstance(label, tuple):
+        return pairs.get(label, label)
+    present = [n for n, value in enumerate(label) if value]
+    mirrored = {pairs.get(n, n) for n in present}
+    if None in mirrored:
+        return None
+    return tuple(int(n in mirrored) for n in range(len(label)))
+
+
 def describe(classes, pairs):
     """Describes the effect of mirroring on the labels.
 

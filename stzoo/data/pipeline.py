@@ -19,7 +19,6 @@ from stzoo.data.reading import Reading
 from stzoo.data.transforms import Augment, clip_views, training_clip
 
 logger = logging.getLogger("stzoo")
-BLACK = None, 0, 0.0  # a missing clip, its label and its weight
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ def clips(
     Returns:
         `grain.IterDataset` of tuples `(clips, labels)`: uint8
         `(batch_size, frames, height, width, channels)` and int32 `(batch_size,)`, or of
-        clips only, if there are no labels. Its iterators have `get_state` and
+        clips only, if there are no labels. If a video can have several labels, they are
+        float32 `(batch_size, classes)`, 0 and 1. Its iterators have `get_state` and
         `set_state`.
 
     Raises:
@@ -130,6 +130,8 @@ class _Samples:
     def __init__(self, videos, clip, batch_size, augment, order):
         self.videos, self.clip, self.batch_size = videos, clip, batch_size
         self.augment, self.order = augment, order
+        none = (0,) * len(videos.classes) if videos.multi_label else 0
+        self.black = None, none, 0.0  # a missing clip, its label and its weight
         self.steps = steps(videos, batch_size, order.drop_remainder, order.shard)
         self.rows = functools.lru_cache(2)(self._rows)
         if not self.steps:
@@ -154,7 +156,7 @@ class _Samples:
         epoch, index = divmod(index, self.steps * self.batch_size)
         first = int(self.rows(epoch)[index])
         if first < 0:
-            return BLACK
+            return self.black
         for row in range(first, first + len(self.videos)):
             try:
                 return self.read(epoch, row % len(self.videos), reading.decoder)
@@ -163,7 +165,7 @@ class _Samples:
                     raise
                 logger.warning("Skipped: %s", error)
             if not self.order.drop_remainder:
-                return BLACK
+                return self.black
         raise ValueError("No video can be decoded.")
 
     def read(self, epoch, row, decoder):
@@ -189,7 +191,8 @@ class _Samples:
         views = np.stack([black if view is None else view for view in views])
         if not self.videos.labels:
             return views
-        batch = views, np.array(labels, np.int32), np.array(weights, np.float32)
+        kind = np.float32 if self.videos.multi_label else np.int32
+        batch = views, np.array(labels, kind), np.array(weights, np.float32)
         return batch[: 2 if self.order.drop_remainder else 3]
 
 
@@ -204,7 +207,8 @@ def with_layer(dataset, layer, classes, start=0):
         layer: a layer with a seed, such as `keras.layers.MixUp(0.2, seed=1)`.
         classes: int, number of classes. Labels become probabilities, so compile the
             model with `keras.losses.CategoricalCrossentropy(from_logits=True)`, which
-            also has `label_smoothing`.
+            also has `label_smoothing`, or with `keras.losses.BinaryCrossentropy` if a
+            video can have several labels.
         start: int, `Order.start` of `clips`.
 
     Returns:
@@ -229,7 +233,9 @@ def with_layer(dataset, layer, classes, start=0):
 
     def apply(index, batch):
         views, labels, *weights = batch
-        one_hot = np.eye(classes, dtype=np.float32)[labels]
+        one_hot = labels
+        if labels.ndim == 1:
+            one_hot = np.eye(classes, dtype=np.float32)[labels]
         seed = config["seed"] + start + index
         frames = []
         for frame in np.moveaxis(views, 1, 0):

@@ -62,18 +62,19 @@ def split(videos, by="group", test=0.2, seed=0):
     if not videos.labels:
         raise ValueError("The videos have no classes, so they cannot be split by them.")
     groups = find_groups(videos) if by == "group" else list(range(len(videos)))
-    most = min(len(set(groups)), max(Counter(videos.labels).values()))
+    labels = _strata(videos)
+    most = min(len(set(groups)), max(Counter(labels).values()))
     if most < 2:
         raise ValueError(
             f"At least two of each {by} and class are needed. Received: "
-            f"{len(videos)} videos of {len(set(videos.labels))} classes."
+            f"{len(videos)} videos of {len(set(labels))} classes."
         )
     chosen = np.zeros(len(videos), bool)
     folds = max(2, min(most, round(1 / min(test, 1 - test))))
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():  # a class with fewer videos than folds
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for _, rows in splitter.split(groups, videos.labels, groups):
+        for _, rows in splitter.split(groups, labels, groups):
             chosen[rows] = True
             break
     if test > 0.5:
@@ -102,7 +103,7 @@ def find_groups(videos):
             for match, stem in zip(found, stems, strict=True)
         ]
         matched, count = sum(map(bool, found)), len(set(groups))
-        is_new = count < len(stems) and _are_in_all_classes(groups, videos.labels)
+        is_new = count < len(stems) and _are_in_all_classes(groups, _strata(videos))
         if matched >= LEAST * len(stems) and is_new:
             largest, size = Counter(groups).most_common(1)[0]
             logger.info(
@@ -118,6 +119,17 @@ def find_groups(videos):
     )
 
 
+def _strata(videos):
+    """Returns the class of each video, or of several the one with the fewest videos.
+
+    A video without a label is in a class of its own, -1.
+    """
+    if not videos.multi_label:
+        return videos.labels
+    counts = np.where(np.array(videos.labels), videos.counts, len(videos) + 1)
+    return tuple(np.where(counts.min(1) > len(videos), -1, counts.argmin(1)).tolist())
+
+
 def _are_in_all_classes(groups, labels):
     """Returns whether each class has several groups. Else a group is a class."""
     classes = {}
@@ -129,7 +141,8 @@ def _are_in_all_classes(groups, labels):
 def write_list(path, videos):
     """Writes a CSV file of paths and classes, for `stzoo.read_videos`.
 
-    Paths are relative to the folder of the list.
+    Paths are relative to the folder of the list. If a video can have several labels,
+    there is a column of 0 and 1 for each class.
 
     Args:
         path: path of the CSV file.
@@ -137,11 +150,12 @@ def write_list(path, videos):
     """
     path, text = Path(path), io.StringIO()
     rows = csv.writer(text)
-    rows.writerow(["path", "label"])
+    several = videos.multi_label
+    rows.writerow(["path", *(videos.classes if several else ["label"])])
     for name, label in zip(videos.paths, videos.labels, strict=True):
         if not files.is_url(name):
             name = Path(os.path.relpath(name, path.parent)).as_posix()
-        rows.writerow([name, videos.classes[label]])
+        rows.writerow([name, *(label if several else [videos.classes[label]])])
     data = text.getvalue().encode("utf-8", "surrogateescape")
     writer.write(path.parent, {path.name: data})
 
@@ -152,14 +166,15 @@ def _chosen(videos, rows):
         tuple(videos.paths[row] for row in rows),
         tuple(videos.labels[row] for row in rows),
         videos.classes,
+        multi_label=videos.multi_label,
     )
 
 
 def _log_missing(videos, chosen):
     """Logs the classes that are in one set only."""
-    labels = np.array(videos.labels)
     for side, rows in (("training", ~chosen), ("test", chosen)):
-        missing = sorted(set(labels) - set(labels[rows]))
-        if missing:
+        there = _chosen(videos, rows).counts
+        missing = np.flatnonzero((videos.counts > 0) & (there == 0))
+        if len(missing):
             names = ", ".join(repr(videos.classes[label]) for label in missing)
             logger.warning("The %s set has no video of %s.", side, names)

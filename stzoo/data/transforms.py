@@ -14,6 +14,7 @@ import numpy as np
 from stzoo.data import sampling
 from stzoo.data.flow import FlowVideo, mirror
 from stzoo.data.frames import Resampled, as_video, scale
+from stzoo.data.mirroring import mirrored_label
 from stzoo.data.video import errors_named
 
 _GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
@@ -139,7 +140,8 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
         clip: `stzoo.weights.config.ClipConfig`, the input of the model.
         rng: `np.random.Generator`.
         augment: `Augment`.
-        label: int, the class of the video, or `None`.
+        label: int, the class of the video, or tuple of 0 and 1, one for each class, or
+            `None`.
 
     Returns:
         A tuple of a uint8 array `(frames, height, width, channels)` and the label. A
@@ -161,7 +163,7 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
             frames = scaled_crop(frames, *size, augment.scales, rng)
         else:
             frames = crop(frames, *size, "random", rng)
-    mirrored = (augment.pairs or {}).get(label, label)
+    mirrored = mirrored_label(label, augment.pairs or {})
     if augment.flip and rng.random() < 0.5 and (label is None or mirrored is not None):
         frames, label = mirror(frames), mirrored
     if augment.jitter and frames.shape[-1] != 2:

@@ -23,10 +23,16 @@ x = x[None].astype("float32")  # RGB of 0 to 255, (1, frames, height, width, cha
 x = x.repeat(export["input"]["shape"][0] or 1, 0)
 {runs}
 names = config.get("labels") or [f"class {{i}}" for i in range(len(logits))]
-shares = np.exp(logits - logits.max())
-for i in np.argsort(-shares, kind="stable")[:5]:
-    print(f"{{names[i]}}: {{shares[i] / shares.sum():.4f}}")
+{shares}
 '''
+ONE = """shares = np.exp(logits - logits.max())
+for i in np.argsort(-shares, kind="stable")[:5]:
+    print(f"{names[i]}: {shares[i] / shares.sum():.4f}")"""
+SEVERAL = """shares = 0.5 + 0.5 * np.tanh(0.5 * logits)
+least = np.array(config.get("thresholds") or [0.5] * len(shares), "float32")
+for i in np.argsort(-shares, kind="stable"):
+    if shares[i] >= least[i]:
+        print(f"{names[i]}: {shares[i]:.4f}")"""
 ARRAY = """x = np.load(sys.argv[1])  # (frames, height, width, channels); no flow is 128
 """
 VIDEO = """with av.open(sys.argv[1]) as video:
@@ -106,4 +112,5 @@ def program(config):
         imports="\n".join(sorted(imports, key=lambda line: line.split()[1])),
         reads=reads.rstrip("\n"),
         runs=RUNS[format.name],
+        shares=SEVERAL if config.multi_label else ONE,
     )

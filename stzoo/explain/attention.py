@@ -7,7 +7,7 @@ from keras import ops
 from stzoo.data.decoders import open_video
 from stzoo.data.transforms import crop, length, read_clips
 from stzoo.explain.saliency import overlay
-from stzoo.inference.predict import decode_predictions, softmax
+from stzoo.inference.predict import activate, decode_predictions
 from stzoo.visualize.filmstrip import filmstrip
 
 BATCH = 8  # clips at a time
@@ -66,7 +66,9 @@ def picture(model, video, path, frames=8, top=3):
         clips = _around(model.stzoo.clip, opened, frames)
     weights, logits = attention(model, clips)
     config = model.stzoo
-    answers = decode_predictions(softmax(logits).mean(0), config, top)
+    answers = decode_predictions(
+        activate(logits, config).mean(0), config, top, threshold=0.0
+    )
     seen = clips[:, _middle(config.clip), ..., :3]
     maps = _enlarged(weights / weights.max((1, 2), keepdims=True), seen.shape[1:3])
     title = f"Where the attention of {config.name} looks"

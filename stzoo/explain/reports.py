@@ -130,7 +130,7 @@ def of_video(model, folder, video, layer=None, label=None):
         title += f", at {layer}"
     if not maps.any():
         title += " (nothing)"
-    answers = decode_predictions(probabilities, config)
+    answers = decode_predictions(probabilities, config, top=5, threshold=0.0)
     strip = np.concatenate([clips[0], overlay(clips[0], maps)], axis=1)
     filmstrip(strip, answers, paths[0], title)
     write_video(paths[1], _enlarged(overlay(shown, maps.repeat(between, 0))), fps)
@@ -146,8 +146,11 @@ def _of_model(videos, source, config):
     """Returns videos whose labels are the class indices of a model.
 
     Classes are matched by name, or by number in a list of numbers. If the model has no
-    names, they are matched by their order.
+    names, they are matched by their order. Several labels of a video are left out.
     """
+    if videos.multi_label:
+        logger.info("A video can have several labels, so classes are not compared.")
+        return dataclasses.replace(videos, labels=(), multi_label=False)
     names = config.labels
     if not names and len(videos.classes) == config.classes:
         names = videos.classes

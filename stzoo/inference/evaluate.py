@@ -18,12 +18,13 @@ from stzoo.data.reading import Reading
 from stzoo.inference import metrics
 from stzoo.inference.network import runs_on
 from stzoo.inference.parts import Job, compute_parts, describe, read_part
-from stzoo.inference.predict import classify, record_of
+from stzoo.inference.predict import classify, record_of, thresholds_of
 from stzoo.inference.views import map_videos
 from stzoo.visualize import results as plots
 from stzoo.writer import write
 
 logger = logging.getLogger("stzoo")
+SHARES = ("precision", "recall", "f1")
 
 
 def _decoder():
@@ -47,48 +48,61 @@ class Evaluation:
         videos: int, number of decoded videos. The results are for these videos.
         failed: list of dicts with `video` and `error`, the videos that could not be
             decoded.
-        top1: float, top-1 accuracy.
+        top1: float, top-1 accuracy. With `multi_label`, this and the accuracies below
+            are `None`.
         top5: float, top-5 accuracy.
         mean_class_accuracy: float, mean of the accuracies of the classes.
-        mean_average_precision: float, mean of the average precisions of the classes,
-            as defined by ActivityNet.
+        mean_average_precision: float, mean of the average precisions of the classes
+            that have videos, see `stzoo.inference.metrics.average_precision`.
         classes: list of dicts, one for each class: `label`, `videos`, `accuracy`,
             `average_precision` (both `None` without videos), and `mistaken_for`, the
-            most frequent wrong prediction, or `None`.
+            most frequent wrong prediction, or `None`. With `multi_label`: `label`,
+            `videos`, `average_precision`, `precision`, `recall`, `f1` (`None` without
+            videos) and `threshold`.
         confusion: int array `(classes, classes)`. Rows are labels, columns are
-            predictions.
+            predictions. `None` with `multi_label`.
         decoder: string, name and version of the decoder.
         backend: string, the backend of Keras, or the package that runs an exported
             model.
         versions: dict from package to version.
         sha256: string, hash of the loaded weights, or empty.
+        multi_label: bool, whether a video can have several labels.
+        macro: dict, for `multi_label`: the means of `precision`, `recall` and `f1` over
+            the classes that have videos, at the thresholds of the model.
+        micro: dict, for `multi_label`: `precision`, `recall` and `f1` over all pairs of
+            a video and a class.
     """
 
     model: str
     views: str
     videos: int
     failed: list
-    top1: float
-    top5: float
-    mean_class_accuracy: float
+    top1: float | None
+    top5: float | None
+    mean_class_accuracy: float | None
     mean_average_precision: float
     classes: list
-    confusion: np.ndarray
+    confusion: np.ndarray | None
     decoder: str = field(default_factory=_decoder)
     backend: str = field(default_factory=partial(_of_keras, 0, ""))
     versions: dict = field(default_factory=partial(_of_keras, 1, {}))
     sha256: str = ""
+    multi_label: bool = False
+    macro: dict = field(default_factory=dict)
+    micro: dict = field(default_factory=dict)
 
     def save(self, folder):
         """Writes `evaluation.json`, `classes.csv` and `confusion.png` to a folder.
 
         Without matplotlib (the extra `plots`), `confusion.png` is not written, and a
-        warning is logged.
+        warning is logged. There is no confusion matrix of several labels.
 
         Args:
             folder: path. It is created if it does not exist.
         """
-        values = dataclasses.asdict(self) | {"confusion": self.confusion.tolist()}
+        values = dataclasses.asdict(self)
+        if not self.multi_label:
+            values["confusion"] = self.confusion.tolist()
         text = json.dumps(values, indent=1, ensure_ascii=False)
         table = io.StringIO()
         rows = csv.DictWriter(table, self.classes[0])
@@ -98,7 +112,9 @@ class Evaluation:
             "evaluation.json": (printable(text) + "\n").encode(),
             "classes.csv": printable(table.getvalue()).encode(),
         }
-        if find_spec("matplotlib"):
+        if self.multi_label:
+            pass
+        elif find_spec("matplotlib"):
             labels = [printable(row["label"]) for row in self.classes]
             files["confusion.png"] = plots.confusion(self.confusion, labels)
         else:
@@ -160,11 +176,13 @@ def evaluate(
         found = map_videos(probabilities, paths, config.clip, views, reading)
         rows, errors = zip(*found, strict=True)
     else:
-        run = describe(model, layer="probabilities")
+        kind = "probabilities of several labels"
+        run = describe(model, layer=kind if config.multi_label else "probabilities")
         job = Job(probabilities, config.classes, config.clip, reading, run, views)
         compute_parts(job, videos, folder, engine=engine, progress=progress)
         rows, errors = _read_parts(folder)
-    measured = _measured(config.name, views, videos, rows, errors)
+    thresholds = thresholds_of(config)
+    measured = _measured(config.name, views, videos, rows, errors, thresholds)
     backend, versions = runs_on(model)
     known = {"backend": backend, "versions": versions, "sha256": config.sha256}
     return dataclasses.replace(measured, **known)
@@ -174,6 +192,14 @@ def _check_classes(videos, config):
     """Raises a `ValueError` unless the videos have the classes of the model."""
     if not videos.labels:
         raise ValueError("The videos have no labels, so a model cannot be evaluated.")
+    if videos.multi_label != config.multi_label:
+        kinds = ("one label", "several labels")
+        raise ValueError(
+            f"{config.name} gives {kinds[config.multi_label]} to a video, but the "
+            f"videos have {kinds[videos.multi_label]}. Read them with "
+            f"multi_label={config.multi_label} "
+            f"(--{'multi' if config.multi_label else 'single'}-label)."
+        )
     if tuple(videos.classes) != (config.labels or tuple(videos.classes)):
         raise ValueError(
             "The classes of the videos must be those of the model, in the same order. "
@@ -194,7 +220,7 @@ def _read_parts(folder):
     return np.concatenate([rows for _, rows, _ in read]), errors
 
 
-def _measured(name, views, videos, rows, errors):
+def _measured(name, views, videos, rows, errors, thresholds=None):
     """Computes the evaluation of the decoded videos."""
     right = [number for number, error in enumerate(errors) if not error]
     failed = [
@@ -208,23 +234,54 @@ def _measured(name, views, videos, rows, errors):
         )
     scores = np.stack([rows[number] for number in right])
     labels = np.array(videos.labels)[right]
+    known = name, views, len(labels), failed
+    if videos.multi_label:
+        return _of_several(known, videos.classes, scores, labels, thresholds)
     matrix = metrics.confusion(scores.argmax(-1), labels, len(videos.classes))
     classes = _by_class(videos.classes, scores, labels, matrix)
-    known = [row for row in classes if row["videos"]]
+    seen = [row for row in classes if row["videos"]]
     return Evaluation(
-        name,
-        views,
-        len(labels),
-        failed,
+        *known,
         top1=metrics.top_k(scores, labels),
         top5=metrics.top_k(scores, labels, 5),
-        mean_class_accuracy=float(np.mean([row["accuracy"] for row in known])),
+        mean_class_accuracy=float(np.mean([row["accuracy"] for row in seen])),
         mean_average_precision=float(
-            np.mean([row["average_precision"] for row in known])
+            np.mean([row["average_precision"] for row in seen])
         ),
         classes=classes,
         confusion=matrix,
     )
+
+
+def _of_several(known, names, scores, labels, thresholds):
+    """Computes the evaluation for several labels a video."""
+    if not labels.any():
+        raise ValueError(
+            "No decoded video has a label, so there is nothing to measure."
+        )
+    answers = scores >= thresholds.astype(scores.dtype)
+    shares = dict(zip(SHARES, metrics.precision_recall(answers, labels), strict=True))
+    every = metrics.precision_recall(answers.reshape(-1, 1), labels.reshape(-1, 1))
+    columns = {"average_precision": metrics.average_precision(scores, labels), **shares}
+    classes = [
+        {"label": name, "videos": int(labels[:, i].sum())}
+        | {key: _number(values[i]) for key, values in columns.items()}
+        | {"threshold": float(thresholds[i])}
+        for i, name in enumerate(names)
+    ]
+    return Evaluation(
+        *known,
+        **dict.fromkeys(("top1", "top5", "mean_class_accuracy", "confusion")),
+        mean_average_precision=float(np.nanmean(columns["average_precision"])),
+        classes=classes,
+        multi_label=True,
+        macro={key: float(np.nanmean(values)) for key, values in shares.items()},
+        micro={key: float(*one) for key, one in zip(SHARES, every, strict=True)},
+    )
+
+
+def _number(value):
+    return None if np.isnan(value) else float(value)
 
 
 def _by_class(names, scores, labels, matrix):

@@ -32,7 +32,8 @@ def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None)
 
     Args:
         windows: iterable of `stzoo.inference.stream.Window`, in order.
-        high: float from 0 to 1, the probability that an event must reach.
+        high: float from 0 to 1, the probability that an event must reach, or a sequence
+            with one for each class, such as `model.stzoo.thresholds`.
         low: float, the probability below which an event ends. Defaults to 0.6 of
             `high`.
         shortest: float, seconds. Shorter events are dropped. Defaults to the length of
@@ -55,8 +56,9 @@ def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None)
     stzoo.find_events(windows, high=0.7, shortest=1.0)
     ```
     """
-    low = 0.6 * high if low is None else low
-    if not 0 <= low <= high <= 1:
+    highs = np.asarray(high, float)
+    lows = 0.6 * highs if low is None else np.asarray(low, float)
+    if not np.all((lows >= 0) & (lows <= highs) & (highs <= 1)):
         raise ValueError(
             "high and low must be probabilities, low at most high. Received: "
             f"high={high!r}, low={low!r}."
@@ -65,6 +67,7 @@ def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None)
     if not windows:
         return []
     cells, labels = spans(windows), windows[0].labels
+    highs, lows = (_of_each(values, labels) for values in (highs, lows))
     chosen = check_classes(only, labels)
     length = max(window.end - window.start for window in windows)
     shortest = length if shortest is None else shortest
@@ -72,12 +75,24 @@ def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None)
     scores = np.stack([window.probabilities for window in windows])
     found = []
     for index in chosen:
-        for run in _merged(_runs(scores[:, index], high, low), cells, gap):
+        # Python floats, so that 0.7 is reached by the float32 of 0.7.
+        least = float(highs[index]), float(lows[index])
+        for run in _merged(_runs(scores[:, index], *least), cells, gap):
             start, end = cells[run[0]][0], cells[run[-1]][1]
             if end - start >= shortest:
                 score = float(scores[run, index].mean())
                 found.append(Event(labels[index], start, end, score))
     return sorted(found, key=lambda event: (event.start, event.end, event.label))
+
+
+def _of_each(values, labels):
+    """Returns one value for each class, from one for all or one for each."""
+    if values.shape not in ((), (len(labels),)):
+        raise ValueError(
+            f"A sequence of probabilities must have one for each of the {len(labels)} "
+            f"classes. Received: {len(values)}."
+        )
+    return np.broadcast_to(values, (len(labels),))
 
 
 def check_classes(names, labels):
@@ -120,7 +135,8 @@ def captions(windows, threshold=0.0, only=None):
 
     Args:
         windows: sequence of `stzoo.inference.stream.Window`, in order.
-        threshold: float, the minimum probability of a caption.
+        threshold: float, the minimum probability of a caption, or a sequence with one
+            for each class.
         only: sequence of strings, the classes to show. `None`: all.
 
     Returns:
@@ -130,11 +146,13 @@ def captions(windows, threshold=0.0, only=None):
         return []
     labels = windows[0].labels
     chosen = np.array(check_classes(only, labels))
+    least = _of_each(np.asarray(threshold, float), labels)
     rows = []
     for window, cell in zip(windows, spans(windows), strict=True):
-        best = chosen[window.probabilities[chosen].argmax()]
-        score = float(window.probabilities[best])
-        rows.append((labels[best] if score >= threshold else None, *cell, score))
+        reached = np.where(window.probabilities >= least, window.probabilities, -1)
+        best = chosen[reached[chosen].argmax()]
+        name = labels[best] if reached[best] >= 0 else None
+        rows.append((name, *cell, float(window.probabilities[best])))
     found = []
     for label, group in itertools.groupby(rows, key=lambda row: row[0]):
         group = list(group)

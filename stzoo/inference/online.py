@@ -27,9 +27,9 @@ from stzoo.data.frames import resize
 from stzoo.data.transforms import crop
 from stzoo.deploy.fusion import fuse
 from stzoo.inference.predict import (
+    activate,
     decode_predictions,
     record_of,
-    softmax,
     warn_without_weights,
 )
 from stzoo.layers import TemporalShift
@@ -43,7 +43,8 @@ class FrameAnswer:
 
     Attributes:
         answers: list of tuples `(label, probability)`, the five most probable classes,
-            the most probable first.
+            the most probable first. If there can be several labels, those that reach
+            their thresholds.
         probabilities: float32 array `(classes,)`, from the mean of the logits of the
             last frames.
         logits: float32 array `(classes,)`, those of this frame.
@@ -143,7 +144,7 @@ class Online:
         """Returns the probabilities for the last frames, float32 `(classes,)`."""
         if not self._recent:
             raise ValueError("There is no answer before the first frame. Give one.")
-        return softmax(np.mean(self._recent, axis=0))
+        return activate(np.mean(self._recent, axis=0), self.config)
 
 
 def is_online(model):

@@ -13,27 +13,35 @@ from stzoo.data.transforms import Views
 from stzoo.inference.views import map_videos, predict_views
 
 logger = logging.getLogger("stzoo")
+TOP = 5  # classes of an answer, if a video has one label
 MUCH, SPARSE = 10, 10  # a video is long from so many clips, or segments of frames
 
 
-def predict(model, video, top=5, views="1x1", sample_fps=None):
+def predict(model, video, top=None, views="1x1", sample_fps=None, threshold=None):
     """Predicts the most probable classes of a video.
+
+    If the model can give several labels to a video (`model.stzoo.multi_label`), these
+    are the classes whose probabilities reach their thresholds.
 
     Args:
         model: a model of the zoo, or an exported one. Its record `model.stzoo`
             determines the preparation.
         video: path or URL of a video or of a folder of frames, binary file object of
             a video, or uint8 array `(frames, height, width, 3)`, RGB.
-        top: int, number of classes.
+        top: int, number of classes. Defaults to 5, or to all classes that reach their
+            thresholds if there can be several labels.
         views: string, clips x crops. Their probabilities are averaged. The papers use
             `"10x3"`.
         sample_fps: float, the frame rate to which the video is resampled, so that a
             clip spans the same time in all videos. `None`: the setting of the model.
             For most weights, videos keep their frame rate.
+        threshold: float from 0 to 1, the minimum probability. Defaults to 0, or, if
+            there can be several labels, to the thresholds of the model.
 
     Returns:
-        List of tuples `(label, probability)`, the most probable first. If the model has
-        no labels, they are `"class 0"`, `"class 1"`, ...
+        List of tuples `(label, probability)`, the most probable first. It is empty if
+        no class reaches its threshold. If the model has no labels, they are
+        `"class 0"`, `"class 1"`, ...
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -52,10 +60,12 @@ def predict(model, video, top=5, views="1x1", sample_fps=None):
         clips = Views(opened, clip, views)
         _warn_of_short(opened.name, clips, clip)
         _warn_of_long(opened.name, clips, clip)
-    return decode_predictions(classify(model, clips).mean(0), config, top)
+    return decode_predictions(classify(model, clips).mean(0), config, top, threshold)
 
 
-def predict_videos(model, videos, top=5, views="1x1", reading=Reading()):
+def predict_videos(
+    model, videos, top=None, views="1x1", reading=Reading(), threshold=None
+):
     """Predicts the most probable classes of several videos.
 
     Threads decode the next videos meanwhile. The clips of several videos form a batch.
@@ -63,8 +73,7 @@ def predict_videos(model, videos, top=5, views="1x1", reading=Reading()):
     Args:
         model: a model of the zoo.
         videos: sequence of strings, paths or URLs of videos or of folders of frames.
-        top: int, number of classes.
-        views: string, see `predict`.
+        top, views, threshold: see `predict`.
         reading: `stzoo.data.reading.Reading`.
 
     Yields:
@@ -76,7 +85,10 @@ def predict_videos(model, videos, top=5, views="1x1", reading=Reading()):
     reading = _Warning(**dataclasses.asdict(reading))
     function = functools.partial(classify, model)
     for mean, error in map_videos(function, videos, config.clip, views, reading):
-        yield None if error else decode_predictions(mean, config, top), error
+        if error:
+            yield None, error
+        else:
+            yield decode_predictions(mean, config, top, threshold), error
 
 
 class _Warning(Reading):
@@ -147,7 +159,26 @@ def classify(model, clips):
     Returns:
         float32 array `(clips, classes)`.
     """
-    return softmax(predict_views(model, clips))
+    return activate(predict_views(model, clips), model.stzoo)
+
+
+def activate(logits, config):
+    """Computes the probabilities of the classes from the logits of a model.
+
+    Args:
+        logits: array `(..., classes)`.
+        config: `stzoo.weights.config.ModelConfig`.
+
+    Returns:
+        Array `(..., classes)`. With `config.multi_label`, each class has a probability
+        of its own, the sigmoid. Otherwise they sum to 1, the softmax.
+    """
+    return sigmoid(logits) if config.multi_label else softmax(logits)
+
+
+def sigmoid(logits):
+    """Computes the probability of each logit."""
+    return 0.5 + 0.5 * np.tanh(0.5 * logits)  # does not overflow
 
 
 def softmax(logits):
@@ -157,19 +188,36 @@ def softmax(logits):
     return powers / powers.sum(-1, keepdims=True)
 
 
-def decode_predictions(probabilities, config, top=5):
+def decode_predictions(probabilities, config, top=None, threshold=None):
     """Returns the most probable classes.
 
     Args:
         probabilities: float array `(classes,)`.
         config: `stzoo.weights.config.ModelConfig` with the labels.
-        top: int, number of classes.
+        top, threshold: see `predict`.
 
     Returns:
         See `predict`.
+
+    Raises:
+        ValueError: the threshold is not a probability.
     """
-    best = np.argsort(-probabilities, kind="stable")[:top]
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be from 0 to 1. Received: {threshold!r}.")
+    least = thresholds_of(config) if threshold is None else threshold
+    least = np.asarray(least, probabilities.dtype)  # 0.7 is reached by 0.7
+    if top is None and not config.multi_label:
+        top = TOP
+    best = np.argsort(-probabilities, kind="stable")
+    best = best[(probabilities >= least)[best] | np.isnan(probabilities[best])][:top]
     return [(config.class_names[i], float(probabilities[i])) for i in best]
+
+
+def thresholds_of(config):
+    """Returns the probability from which each class is predicted, `(classes,)`."""
+    if not config.multi_label:
+        return np.zeros(config.classes)
+    return np.array(config.thresholds or [0.5] * config.classes)
 
 
 def record_of(model):

@@ -43,7 +43,8 @@ class Window:
     Attributes:
         start: float, where the window starts, in seconds of the source.
         end: float, where it ends, in seconds.
-        answers: list of tuples `(label, probability)`, the most probable first.
+        answers: list of tuples `(label, probability)`, the most probable first, see
+            `stzoo.predict`.
         probabilities: float32 array `(classes,)`.
         labels: sequence of strings, the names of the classes.
         lag: float, seconds from the arrival of the last frame to the prediction.
@@ -67,8 +68,9 @@ def stream(
     span=None,
     views="1x1",
     smooth=None,
-    top=5,
+    top=None,
     sample_fps=None,
+    threshold=None,
 ):
     """Predicts the most probable classes of each window of a video.
 
@@ -99,7 +101,7 @@ def stream(
             An online model takes `"1x1"` only.
         smooth: float, seconds. The probabilities of a window are averaged with those of
             the windows that ended at most this long before it. `None`: no averaging.
-        top: int, number of classes in `answers`.
+        top, threshold: see `stzoo.predict`, for `answers`.
         sample_fps: float, resample the source to this number of frames per second.
 
     Yields:
@@ -135,7 +137,7 @@ def stream(
             while recent[0][0] <= window.end - (smooth or 0) and len(recent) > 1:
                 recent.popleft()
             mean = np.mean([row for _, row in recent], axis=0)
-            answers = decode_predictions(mean, config, top)
+            answers = decode_predictions(mean, config, top, threshold)
             place = window.start, window.end
             yield Window(*place, answers, mean, labels, lag, window.dropped)
 

@@ -251,7 +251,7 @@ def _known(fresh, source):
     config = dataclasses.replace(source.config, options=fresh.options)
     if config.new_head:
         config = dataclasses.replace(
-            config, classes=fresh.classes, clip=fresh.clip, labels=(), dataset=""
+            _with_new_head(config, fresh.classes), clip=fresh.clip
         )
     return config
 
@@ -262,7 +262,12 @@ def _resized(config, classes, input_shape):
         config = dataclasses.replace(config, clip=config.clip.resized(input_shape))
     if classes in (None, config.classes):
         return config
-    return dataclasses.replace(config, classes=classes, labels=(), dataset="")
+    return _with_new_head(config, classes)
+
+
+def _with_new_head(config, classes):
+    new = {"classes": classes, "multi_label": False, "thresholds": ()}
+    return dataclasses.replace(config, labels=(), dataset="", **new)
 
 
 def _check_options(where, known, received):

@@ -32,7 +32,7 @@ from stzoo.data import mirroring
 from stzoo.data.pipeline import Order, clips, steps
 from stzoo.data.reading import Reading
 from stzoo.inference.parts import RUN, ensure_same_run
-from stzoo.training import devices, report, weighting
+from stzoo.training import devices, multilabel, report, weighting
 from stzoo.training.recipes import named
 from stzoo.visualize import results as plots
 from stzoo.weights import card, checkpoint, hub
@@ -62,7 +62,9 @@ def finetune(
     The folder contains:
 
     * the best model (`stzoo.load(folder)`), which has the highest accuracy on
-      `validation`. Without validation, it is the last one;
+      `validation`. Without validation, it is the last one. If a video can have several
+      labels (`train.multi_label`), it has the highest area under the curve of precision
+      over recall, and its thresholds are those with the best F1 on `validation`;
     * `log.csv`, and `curves.png` if matplotlib is installed (the extra `plots`);
     * `README.md`, the model card. An edited card is kept;
     * `run.json`, the settings of the run;
@@ -151,9 +153,10 @@ def finetune(
         reading=reading,
     )
     batches(train, augment)  # errors in the data are raised before anything is written
-    model.stzoo = dataclasses.replace(model.stzoo, clip=clip)
+    kind = {"multi_label": train.multi_label, "thresholds": ()}
+    model.stzoo = dataclasses.replace(model.stzoo, clip=clip, **kind)
     weights = weighting.class_weights(train, class_weight, augment.pairs)
-    _compile(model, recipe, count, weights)
+    _compile(model, recipe, count, weights, validation or train)
     run = _run(model, train, validation, recipe, seed)
     run["mirrored"] = _mirrored(train.classes, augment)
     run["class_weights"] = weights and list(weights)
@@ -182,6 +185,8 @@ def finetune(
         )
         state.ensure_finite(recipe)
         devices.agree(len(state.history), processes)  # the folder is complete
+    if train.multi_label and processes == 1:
+        multilabel.choose_thresholds(_best(folder), folder, validation, reading)
     report.describe_result(state.history, state.best, epochs, train, validation)
     return state.history
 
@@ -202,13 +207,23 @@ def _batches(videos, augment=None, *, clip, batch_size, order, reading, **where)
     return clips(videos, clip, batch_size, bool(augment), augment, order, reading)
 
 
-def _compile(model, recipe, steps_per_epoch, class_weights):
+def _compile(model, recipe, steps_per_epoch, class_weights, measured):
+    several = measured.multi_label
     recipe.prepare(model)
     model.compile(
         recipe.optimizer(steps_per_epoch),
-        recipe.loss(class_weights),
-        weighted_metrics=["accuracy"],
+        recipe.loss(class_weights, several),
+        weighted_metrics=[
+            multilabel.PrecisionRecall(measured) if several else "accuracy"
+        ],
     )
+
+
+def _best(folder):
+    """Returns the best model, which the folder has."""
+    import stzoo
+
+    return stzoo.load(folder)
 
 
 class _State(keras.callbacks.Callback):
@@ -226,9 +241,10 @@ class _State(keras.callbacks.Callback):
     @property
     def best(self):
         """The index of the best epoch."""
-        if "val_accuracy" not in self.history[0]:
+        names = [n for n in ("val_accuracy", "val_pr_auc") if n in self.history[0]]
+        if not names:
             return len(self.history) - 1
-        values = [(row["val_accuracy"], -row["val_loss"]) for row in self.history]
+        values = [(row[names[0]], -row["val_loss"]) for row in self.history]
         return values.index(max(values))
 
     @property
@@ -303,8 +319,8 @@ class _State(keras.callbacks.Callback):
         """What the record of the model says of its training."""
         last, training = self.history[-1], {**self.about, "epochs": len(self.history)}
         if "validation" in training:
-            names = ("accuracy", "loss")
-            figures = {name: last[f"val_{name}"] for name in names}
+            names = ("accuracy", "pr_auc", "loss")
+            figures = {n: last[f"val_{n}"] for n in names if f"val_{n}" in last}
             training["validation"] = {**training["validation"], **figures}
         return training
 
@@ -335,6 +351,11 @@ def check_classes(model, train, validation):
         raise ValueError(
             "The validation videos must have the classes of the training videos, in "
             "the same order. Read them with classes=train.classes."
+        )
+    if validation and validation.multi_label != train.multi_label:
+        raise ValueError(
+            "The validation videos must have as many labels a video as the training "
+            "videos: one, or several. Read both with the same multi_label."
         )
 
 

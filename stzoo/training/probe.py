@@ -160,6 +160,12 @@ def _check(model, train, validation):
         raise ImportError(
             'A probe needs scikit-learn: `pip install "stzoo[svm]"`.'
         ) from None
+    if train.multi_label:
+        raise ValueError(
+            "A probe is for one label a video, but these videos can have several. "
+            "Fine-tune the head instead: `dataclasses.replace(recipe, "
+            'freeze="backbone")`, or `stzoo finetune --freeze backbone`.'
+        )
     if not train.labels or len(set(train.labels)) < 2:
         raise ValueError(
             "A probe needs videos of at least two classes. Received: "

@@ -37,6 +37,7 @@ from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import Augment
 from stzoo.training.adamw import AdamW
 from stzoo.training.losses import Crossentropy
+from stzoo.training.multilabel import BinaryCrossentropy
 from stzoo.training.sgd import SGD
 
 ALGORITHMS = ("sgd", "adamw")
@@ -77,6 +78,8 @@ class Recipe:
             everything but the head is frozen. `"none"`: only what `frozen` says.
         label_smoothing: float from 0 to 1, the share of a label that is spread over all
             classes.
+        focal: float, the exponent of the focal loss for several labels a video, see
+            `stzoo.training.multilabel.BinaryCrossentropy`. 0: the plain loss.
         patience: int, number of epochs without improvement after which training stops,
             if there are validation videos. It counts from the first epoch in which all
             layers are trained. `None`: training does not stop early.
@@ -112,6 +115,7 @@ class Recipe:
     frozen: bool = False
     freeze: str = "none"
     label_smoothing: float = 0.0
+    focal: float = 0.0
     patience: int | None = None
     short_sides: tuple[float, float] | None = None
     scales: tuple[float, ...] = ()
@@ -159,6 +163,10 @@ class Recipe:
                     f"Recipe {self.name}: {name} must be at least 0 and less than 1. "
                     f"Received: {getattr(self, name)!r}."
                 )
+        if not self.focal >= 0:
+            raise ValueError(
+                f"Recipe {self.name}: focal must be at least 0. Received: {self.focal}."
+            )
         if not self.learning_rate > 0 or not self.weight_decay >= 0:
             raise ValueError(
                 f"Recipe {self.name}: learning_rate must be positive, and weight_decay "
@@ -241,12 +249,20 @@ class Recipe:
         """Returns the number of steps in which only the head is trained."""
         return round(self.head_first * self.steps(steps_per_epoch))
 
-    def loss(self, class_weights=None):
+    def loss(self, class_weights=None, multi_label=False):
         """Returns the loss for `model.compile`.
 
         Args:
             class_weights: sequence of floats, the weight of each class, or `None`.
+            multi_label: bool, whether a video can have several labels.
         """
+        if multi_label:
+            return BinaryCrossentropy(self.label_smoothing, class_weights, self.focal)
+        if self.focal:
+            raise ValueError(
+                f"Recipe {self.name}: focal is for videos with several labels. These "
+                f"have one. Received: focal={self.focal}."
+            )
         if not self.label_smoothing and class_weights is None:
             return keras.losses.SparseCategoricalCrossentropy(
                 from_logits=True, reduction="mean_with_sample_weight"

@@ -20,7 +20,7 @@ def describe_videos(train, validation=None):
     Args:
         train, validation: `stzoo.data.datasets.Videos`, or `None` for the latter.
     """
-    counts = np.bincount(train.labels, minlength=len(train.classes))
+    counts = train.counts
     least, most = counts.argmin(), counts.argmax()
     spread = f"{counts[least]} of each"
     if counts[least] < counts[most]:
@@ -31,6 +31,11 @@ def describe_videos(train, validation=None):
     logger.info(
         "%d training videos of %d classes, %s.", len(train), len(counts), spread
     )
+    if train.multi_label:
+        logger.info(
+            "A video has %.1f labels on average. %d videos have none.",
+            *(counts.sum() / len(train), sum(not any(row) for row in train.labels)),
+        )
     few = [f"{train.classes[n]} ({counts[n]})" for n in np.flatnonzero(counts < FEW)]
     if few:
         logger.warning(
@@ -122,17 +127,26 @@ def describe_result(history, best, planned, train, validation=None):
         )
     else:
         logger.info("All %d epochs are done.", planned)
-    counts = np.bincount(train.labels, minlength=len(train.classes))
-    largest, measured = int(counts.argmax()), validation or train
-    share = sum(label == largest for label in measured.labels) / len(measured)
-    name, kind, why = "accuracy", "training", "the last one, without validation videos"
+    measured = validation or train
+    prefix, kind, why = "", "training", "the last one, without validation videos"
     if validation:
-        name, kind, why = "val_accuracy", "validation", "the best one"
+        prefix, kind, why = "val_", "validation", "the best one"
+    if train.multi_label:
+        counts = measured.counts
+        logger.info(
+            "Kept epoch %d, %s. Mean area under the curves of precision and recall on "
+            "the %s videos: %.1f %%. Guessing: %.1f %%.",
+            *(best + 1, why, kind, 100 * history[best][f"{prefix}pr_auc"]),
+            100 * counts[counts > 0].mean() / len(measured),
+        )
+        return
+    largest = int(train.counts.argmax())
+    share = sum(label == largest for label in measured.labels) / len(measured)
     logger.info(
         "Kept epoch %d, %s. Accuracy on the %s videos: %.1f %%. Always guessing the "
         "largest class (%s): %.1f %%.",
-        *(best + 1, why, kind),
-        *(100 * history[best][name], train.classes[largest], 100 * share),
+        *(best + 1, why, kind, 100 * history[best][f"{prefix}accuracy"]),
+        *(train.classes[largest], 100 * share),
     )
 
 

@@ -15,13 +15,18 @@ BALANCED = "balanced"
 def class_weights(videos, given, pairs=None):
     """Returns the weight of each class in the loss.
 
+    If a video can have several labels, the weight of a class is for the videos that
+    have it, see `stzoo.training.multilabel.BinaryCrossentropy`.
+
     Args:
         videos: `stzoo.data.datasets.Videos`, the training videos.
         given: one of:
 
             * `None`: all classes have the same weight;
             * `"balanced"`: inversely proportional to the number of videos, so that all
-              classes have the same total weight. The mean over the videos is 1;
+              classes have the same total weight. The mean over the videos is 1. If a
+              video can have several labels, it is the number of videos without a class
+              divided by that with it;
             * dict from the name of a class to its weight. Other classes have 1;
             * path of a file with a name and a weight per line, separated by a tab, a
               semicolon or a comma.
@@ -60,13 +65,17 @@ def class_weights(videos, given, pairs=None):
 
 
 def _balanced(videos, pairs):
-    counts = np.bincount(videos.labels, minlength=len(videos.classes)).astype(float)
+    counts = videos.counts.astype(float)
     mirrored = np.arange(len(counts))
     for number, other in pairs.items():
         mirrored[number] = number if other is None else other
     counts = (counts + counts[mirrored]) / 2
     present = counts > 0
     weights = np.ones(len(counts))
+    if videos.multi_label:
+        without = np.maximum(len(videos) - counts, 1)
+        weights[present] = without[present] / counts[present]
+        return tuple(map(float, weights))
     weights[present] = counts.sum() / (present.sum() * counts[present])
     return tuple(map(float, weights))
 

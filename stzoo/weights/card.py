@@ -44,7 +44,7 @@ SPECIAL = re.compile(
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 USE = """# {title}
 
-`{builder}` recognises the action in a video, one of {classes} classes. It is a model of
+`{builder}` recognises {what}. It is a model of
 `stzoo`, a library for video action recognition in Keras 3.
 
 ## Use
@@ -62,10 +62,15 @@ for label, probability in stzoo.predict(model, "video.mp4"):
 {fence}
 
 """
+ONE = (
+    "It predicts one of its classes for each video, even if the video shows none of "
+    "them."
+)
+SEVERAL = "It predicts all classes whose probabilities reach their thresholds, or none."
 LIMITS = """## Intended use and limits
 
 The model is for research, and for classifying videos similar to its training videos.
-It predicts one of its classes for each video, even if the video shows none of them. The
+{answers} The
 accuracy applies to videos similar to those it was measured on. Evaluate it on your own
 videos first: `stzoo evaluate DATA --model {where}`. Do not use it for decisions about
 people.
@@ -110,10 +115,13 @@ def text(config, where, found, pictures=(), title=""):
     """
     title = title or config.name
     extras = "tensorflow,flow" if config.clip.uses_flow else "tensorflow"
+    what = f"the action in a video, one of {config.classes} classes"
+    if config.multi_label:
+        what = f"which of {config.classes} classes a video shows: none, one or several"
     body = USE.format(
         title=_plain(title),
         builder=config.builder,
-        classes=config.classes,
+        what=what,
         extras=extras,
         where=json.dumps(where),
         fence="`" * 3,
@@ -121,7 +129,8 @@ def text(config, where, found, pictures=(), title=""):
     body += f"## Results\n\n<!-- results -->\n{_table(found)}<!-- /results -->\n\n"
     body += _origin(config) + _input(config.clip) + _classes(config)
     body += "".join(f"![{PICTURES[name]}]({name})\n\n" for name in pictures)
-    body += LIMITS.format(where=shlex.quote(where))
+    answers = SEVERAL if config.multi_label else ONE
+    body += LIMITS.format(where=shlex.quote(where), answers=answers)
     data = _metadata(config, found, title)
     if where == f"hf://{data.base_model}":  # a new version in the same repository
         data.base_model = None
@@ -169,19 +178,26 @@ def results(config, evaluation=None):
             if key.startswith("top") and _is_number(value)
         }
         evaluation = {**config.measured, **shares}
+    macro = evaluation.get("macro")
+    if isinstance(macro, dict) and "f1" in macro:
+        evaluation = {**evaluation, "macro_f1": macro["f1"]}
     for key, kind, name in (
         ("top1", "accuracy", "top-1 accuracy"),
         ("top5", "accuracy", "top-5 accuracy"),
         ("mean_class_accuracy", "mean_class_accuracy", "mean class accuracy"),
         ("mean_average_precision", "mean_average_precision", "mean average precision"),
+        ("macro_f1", "f1", "macro F1"),
     ):
         if _is_number(evaluation.get(key)):
             name += f", views {evaluation['views']}" if evaluation.get("views") else ""
             found.append(_result(config, kind, name, evaluation[key], evaluation))
     chosen_by = config.training.get("validation")
-    if isinstance(chosen_by, dict) and _is_number(chosen_by.get("accuracy")):
-        name = "top-1 accuracy, validation videos"
-        one = _result(config, "accuracy", name, chosen_by["accuracy"], chosen_by)
+    kind, name = "accuracy", "top-1 accuracy"
+    if config.multi_label:
+        kind, name = "mean_average_precision", "mean average precision"
+    if isinstance(chosen_by, dict) and _is_number(chosen_by.get(kind)):
+        name += ", validation videos"
+        one = _result(config, kind, name, chosen_by[kind], chosen_by)
         one.dataset_split = "validation"
         found.append(one)
     return found
@@ -289,7 +305,7 @@ def _metadata(config, found, title):
         **licence,
         base_model=base_repository(config) or None,
         datasets=[config.dataset] if config.dataset else None,
-        metrics=["accuracy"],
+        metrics=["mean_average_precision" if config.multi_label else "accuracy"],
         tags=["stzoo", "keras", TASK, "action-recognition", config.builder],
         model_name=title if found else None,
         eval_results=found or None,

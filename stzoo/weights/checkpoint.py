@@ -412,6 +412,8 @@ def save(model, folder, labels=None, dtype="float32", **known):
         classes=config.classes,
         clip=config.clip,
         fused=config.fused,
+        multi_label=config.multi_label,
+        thresholds=config.thresholds,
         labels=labels,
         sha256=hashlib.sha256(data).hexdigest(),
         **known,

@@ -12,7 +12,8 @@ from reprlib import repr as shortened
 from packaging.version import Version
 
 logger = logging.getLogger("stzoo")
-FORMAT = 1  # of config.json
+FORMAT = 2  # of config.json: the newest that is read, and that of several labels
+FORMAT_OF_ONE = 1  # for models with one label a video, so that older versions read them
 RGB_MEAN = (123.675, 116.28, 103.53)  # ImageNet, in the order R, G, B, of 0..255
 RGB_STD = (58.395, 57.12, 57.375)
 # Limits, so that a downloaded file cannot exhaust the memory.
@@ -206,6 +207,11 @@ class ModelConfig:
             dict from name to sha256. Empty for other models.
         training: dict, how the model was trained: `recipe`, `videos`, `epochs`, ...,
             and `validation`, a dict of the results on the validation videos.
+        multi_label: bool, whether a video can have several labels, or none. The
+            probability of each class is then the sigmoid of its logit. Otherwise, the
+            probabilities are the softmax of the logits.
+        thresholds: tuple of floats from 0 to 1, for `multi_label`: a class is predicted
+            if its probability is at least its threshold. Empty: 0.5 for all.
     """
 
     builder: str
@@ -227,6 +233,8 @@ class ModelConfig:
     base_model: str = ""
     training: dict = field(default_factory=dict)
     export: dict = field(default_factory=dict)
+    multi_label: bool = False
+    thresholds: tuple[float, ...] = ()
 
     @property
     def name(self):
@@ -247,8 +255,10 @@ class ModelConfig:
         """Returns the record as a dict for a config.json."""
         config = {name: getattr(self, name) for name in _kinds()}
         config |= {"clip": dataclasses.asdict(self.clip), "labels": list(self.labels)}
+        config["thresholds"] = list(self.thresholds)
         known = {name: value for name, value in config.items() if value}
-        made_by = {"format": FORMAT, "version": _our_version()}
+        format = FORMAT if self.multi_label else FORMAT_OF_ONE
+        made_by = {"format": format, "version": _our_version()}
         return {"library": "stzoo", **made_by, **known}
 
     @classmethod
@@ -301,13 +311,31 @@ class ModelConfig:
             raise ValueError(
                 f"it has {shortened(classes)} classes, but {len(labels)} labels"
             )
+        thresholds = _thresholds(config, classes)
         clip = {f.name: None for f in dataclasses.fields(ClipConfig)}
         clip = _known(config.get("clip", {}), clip, is_newer, 'entries of "clip"')
         try:
             clip = ClipConfig(**clip)
         except ValueError as error:
             raise ValueError(f'"clip": {str(error).rstrip(".")}') from None
-        return cls(**{**config, "labels": labels, "clip": clip})
+        changed = {"labels": labels, "clip": clip, "thresholds": thresholds}
+        return cls(**{**config, **changed})
+
+
+def _thresholds(config, classes):
+    """Returns the checked thresholds of a config.json."""
+    values = config.get("thresholds", ())
+    if not all(type(value) in (int, float) and 0 <= value <= 1 for value in values):
+        raise ValueError(
+            '"thresholds" must be a list of numbers from 0 to 1. '
+            f"Received: {shortened(values)}"
+        )
+    if len(values) not in (0, classes) or values and not config.get("multi_label"):
+        raise ValueError(
+            f"it has {shortened(classes)} classes, but {len(values)} thresholds. They "
+            'are for "multi_label" only, one for each class'
+        )
+    return tuple(map(float, values))
 
 
 def _our_version():
@@ -378,4 +406,4 @@ def _kinds():
     # These are for entries of the zoo only.
     for name in ("repository", "revision", "allow_missing"):
         del kinds[name]
-    return {**kinds, "clip": dict, "labels": list}
+    return {**kinds, "clip": dict, "labels": list, "thresholds": list}

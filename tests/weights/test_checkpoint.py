@@ -338,7 +338,7 @@ def test_what_was_damaged_in_the_cache_is_fetched_again(served, filename, model)
 
 @pytest.mark.parametrize(
     "change",
-    [{"colour": "red"}, {"format": 2}, {"sha256": "0" * 64}, {"options": {"a": 1}}],
+    [{"colour": "red"}, {"format": 3}, {"sha256": "0" * 64}, {"options": {"a": 1}}],
 )
 def test_an_error_deletes_nothing_of_the_cache(served, change, monkeypatch):
     repository = served.repositories["zoo/model"]

@@ -101,8 +101,8 @@ def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2, "version": "9.0", "new": 1}, "format 2, written by stzoo '9.0'"),
-        ({"format": 2}, "pip install --upgrade stzoo"),
+        ({"format": 3, "version": "9.0", "new": 1}, "format 3, written by stzoo '9.0'"),
+        ({"format": 3}, "pip install --upgrade stzoo"),
         ({"format": 0}, '"format" must be an integer, at least 1. Received: 0'),
         ({"format": "1"}, '"format" must be an integer, at least 1. Received: .1'),
         ({"format": True}, '"format" must be'),

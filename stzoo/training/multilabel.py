@@ -1,0 +1,141 @@
+"""Training with several labels a video: loss, metric, and thresholds."""
+
+import dataclasses
+import json
+import logging
+
+import keras
+import numpy as np
+from keras import ops
+
+from stzoo import writer
+from stzoo.inference import metrics
+from stzoo.inference.predict import activate
+from stzoo.inference.views import map_videos, predict_views
+from stzoo.weights import card, hub
+from stzoo.weights.config import ModelConfig
+
+logger = logging.getLogger("stzoo")
+STEPS = 400  # thresholds of the curve
+LARGEST = 12.0  # logit of the last of them
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class BinaryCrossentropy(keras.losses.Loss):
+    """Binary cross-entropy of logits, the mean over the classes.
+
+    It is `keras.losses.BinaryCrossentropy`, or with `focal`
+    `keras.losses.BinaryFocalCrossentropy`, with weights for the labels that are
+    present. The loss of class `c` in a video that has it is multiplied by
+    `class_weights[c]`, as with `pos_weight` of PyTorch. Sample weights of 0 exclude
+    clips from the mean over the batch.
+
+    Args:
+        label_smoothing: float, the share of a label that becomes 0.5.
+        class_weights: sequence of floats, the weight of each class. `None`: all are 1.
+        focal: float, the exponent (gamma) of the focal loss, which lowers the weight of
+            easy labels. 0: the plain loss.
+    """
+
+    def __init__(self, label_smoothing=0.0, class_weights=None, focal=0.0, **kwargs):
+        super().__init__(**{"reduction": "mean_with_sample_weight", **kwargs})
+        self.label_smoothing, self.focal = label_smoothing, focal
+        self.class_weights = None if class_weights is None else tuple(class_weights)
+
+    def call(self, y_true, y_pred):
+        # Keras takes the mean over the last axis: here it has one element.
+        labels, logits = ops.cast(y_true, y_pred.dtype)[..., None], y_pred[..., None]
+        how = {"from_logits": True, "label_smoothing": self.label_smoothing}
+        if self.focal:
+            losses = keras.losses.binary_focal_crossentropy(
+                labels, logits, gamma=self.focal, **how
+            )
+        else:
+            losses = keras.losses.binary_crossentropy(labels, logits, **how)
+        if self.class_weights is not None:
+            weights = ops.convert_to_tensor(self.class_weights, losses.dtype)
+            losses = losses * (1 + (weights - 1) * labels[..., 0])
+        return ops.mean(losses, axis=-1)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "label_smoothing": self.label_smoothing,
+            "class_weights": self.class_weights,
+            "focal": self.focal,
+        }
+
+
+class PrecisionRecall(keras.metrics.AUC):
+    """The mean area under the curves of precision over recall, from logits.
+
+    It approximates the mean average precision, and adds up batches. Classes without
+    videos do not count. The thresholds are evenly spaced in the logits: probabilities
+    of rare classes are all close to 0.
+
+    Args:
+        videos: `stzoo.data.datasets.Videos`, those that are measured.
+    """
+
+    def __init__(self, videos):
+        super().__init__(
+            STEPS,
+            curve="PR",
+            name="pr_auc",
+            multi_label=True,
+            num_labels=len(videos.classes),
+            label_weights=(videos.counts > 0).astype("float32").tolist(),
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        scores = (ops.clip(y_pred, -LARGEST, LARGEST) / LARGEST + 1) / 2
+        return super().update_state(y_true, scores, sample_weight)
+
+
+def choose_thresholds(model, folder, videos, reading):
+    """Chooses the thresholds of a trained model on validation videos, and saves them.
+
+    Args:
+        model: the model of the folder.
+        folder: `pathlib.Path`. Its `config.json` and its card are written again.
+        videos: `stzoo.data.datasets.Videos`, or `None`: all thresholds are 0.5.
+        reading: `stzoo.data.reading.Reading`.
+    """
+    config = ModelConfig.from_json(writer.read(folder, hub.CONFIG))
+    if videos is None or config.thresholds:
+        return
+    scores, labels = _scores(model, videos, reading)
+    if not labels.any():
+        logger.warning("No validation video has a label, so all thresholds are 0.5.")
+        return
+    chosen = metrics.best_thresholds(scores, labels)
+    share = float(np.nanmean(metrics.average_precision(scores, labels)))
+    absent = [n for n, m in zip(videos.classes, labels.any(0), strict=True) if not m]
+    logger.info(
+        "The thresholds have the best F1 on the validation videos. Mean average "
+        "precision: %.1f %%.%s",
+        100 * share,
+        f" Without videos, so 0.5: {', '.join(absent)}." if absent else "",
+    )
+    training = {**config.training}
+    found = {"mean_average_precision": share}
+    training["validation"] = {**training.get("validation", {}), **found}
+    config = dataclasses.replace(config, thresholds=chosen, training=training)
+    text = json.dumps(config.to_config(), indent=2, ensure_ascii=False) + "\n"
+    files = {hub.CONFIG: text.encode("utf-8", "backslashreplace")}
+    writer.write(folder, files | card.files(config, folder))
+
+
+def _scores(model, videos, reading):
+    """Returns the probabilities and labels of the videos that can be decoded."""
+    config = model.stzoo
+
+    def classify(views):
+        return activate(predict_views(model, views), config)
+
+    found = map_videos(classify, videos.paths, config.clip, "1x1", reading)
+    rows = [(row, n) for n, (row, error) in enumerate(found) if not error]
+    if not rows:
+        raise ValueError("No validation video can be decoded.")
+    scores, numbers = zip(*rows, strict=True)
+    return np.stack(scores), np.array(videos.labels)[list(numbers)]
