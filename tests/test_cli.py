@@ -584,3 +584,53 @@ def test_split_and_probe(run, tmp_path):
     assert "Accuracy on the validation videos: 100.0 %." in result.stdout
     result = run("evaluate", tmp_path / "test.csv", "--model", tmp_path / "mine")
     assert "Top-1: 100.00 %" in result.stdout
+
+
+@pytest.fixture
+def several(tmp_path):
+    """A model of twelve labels with a probability of 0.5. It always gives the first."""
+    model = stzoo.cost_tiny(pretrained="motions")
+    for weight in model.get_layer("fc").weights:
+        weight.assign(0 * weight)
+    kind = {"multi_label": True, "thresholds": (0.5,) + (0.6,) * 11}
+    model.stzoo = dataclasses.replace(model.stzoo, **kind)
+    stzoo.save(model, tmp_path / "several", labels=motions.CLASSES)
+    return tmp_path / "several"
+
+
+def test_several_labels_in_the_shell(run, several, video):
+    first = motions.CLASSES[0]
+    where = ("--model", several)
+    result = run("predict", video, *where, "--json")
+    (answer,) = json.loads(result.stdout)["answers"]
+    assert answer["label"] == first
+    line = "none of the classes"
+    result = run("predict", video, *where, "--threshold", 1)
+    assert result.exit_code == 0 and result.stdout.endswith(f": {line}\n")
+    assert (
+        json.loads(run("predict", video, "--threshold", 1, "--json").stdout)["answers"]
+        == []
+    )
+    result = run("stream", video, *where, "--events", "--span", 1.75)
+    assert [
+        text.split("  ")[1].rsplit(" ", 2)[0] for text in result.stdout.splitlines()
+    ] == [
+        first,
+        first,
+    ]
+    result = run("stream", video, *where, "--threshold", 1, "--span", 1.75)
+    assert result.stdout.split("  ")[1] == f"{line}\n"
+
+    listed = video.parent / "list.csv"
+    row = [name == first or name == "falling" for name in motions.CLASSES]
+    header = ",".join(("path", *motions.CLASSES))
+    listed.write_text(f"{header}\n{video.name},{','.join(map(str, row))}\n")
+    out = video.parent / "out"
+    result = run("evaluate", listed, *where, "--out", out)
+    assert "Macro precision: 50.00 %" in result.stdout
+    assert "Micro recall: 50.00 %" in result.stdout and "Top-1" not in result.stdout
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("classes.csv", "evaluation.json", "parts")
+    ]
+    result = run("evaluate", listed, *where, "--single-label")
+    assert result.exit_code == 1 and "Pass the class column" in result.output

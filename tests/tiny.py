@@ -16,6 +16,7 @@ def build(classes=2):
     return stzoo.c2d_tiny(classes, input_shape=clip, width=4, depths=(1, 1, 1, 1))
 
 
-def run(folder, videos, **kwargs):
+def run(folder, videos, classes=2, epochs=None, **kwargs):
+    recipe = RECIPE.resized(epochs) if epochs else RECIPE
     kwargs = {"reading": Reading(num_workers=1), "verbose": 0, **kwargs}
-    return finetune(build(), videos, folder, RECIPE, **kwargs)
+    return finetune(build(classes), videos, folder, recipe, **kwargs)

@@ -123,7 +123,7 @@ def explain(*, source, name, out, layer, answer, num_workers, **data):
     from stzoo.explain import reports
 
     video = source is not None and reports.is_video(source)
-    given = [f"--{option}" for option, value in data.items() if value]
+    given = [f"--{name.replace('_', '-')}" for name, value in data.items() if value]
     received = f"Received: {source or 'no VIDEO or DATA'}."
     if given and (video or source is None):
         raise click.UsageError(f"{given[0]} needs DATA. {received}")

@@ -64,7 +64,9 @@ def finetune(
     * the best model (`stzoo.load(folder)`), which has the highest accuracy on
       `validation`. Without validation, it is the last one. If a video can have several
       labels (`train.multi_label`), it has the highest area under the curve of precision
-      over recall, and its thresholds are those with the best F1 on `validation`;
+      over recall, and its thresholds are those with the best F1 on `validation`. After
+      a training by several processes, call
+      `stzoo.training.multilabel.choose_thresholds`;
     * `log.csv`, and `curves.png` if matplotlib is installed (the extra `plots`);
     * `README.md`, the model card. An edited card is kept;
     * `run.json`, the settings of the run;
@@ -186,7 +188,7 @@ def finetune(
         state.ensure_finite(recipe)
         devices.agree(len(state.history), processes)  # the folder is complete
     if train.multi_label and processes == 1:
-        multilabel.choose_thresholds(_best(folder), folder, validation, reading)
+        multilabel.choose_thresholds(folder, validation, reading)
     report.describe_result(state.history, state.best, epochs, train, validation)
     return state.history
 
@@ -217,13 +219,6 @@ def _compile(model, recipe, steps_per_epoch, class_weights, measured):
             multilabel.PrecisionRecall(measured) if several else "accuracy"
         ],
     )
-
-
-def _best(folder):
-    """Returns the best model, which the folder has."""
-    import stzoo
-
-    return stzoo.load(folder)
 
 
 class _State(keras.callbacks.Callback):

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from stzoo import writer
+from stzoo.data.reading import Reading
 from stzoo.inference import metrics
 from stzoo.inference.predict import activate
 from stzoo.inference.views import map_videos, predict_views
@@ -92,19 +93,22 @@ class PrecisionRecall(keras.metrics.AUC):
         return super().update_state(y_true, scores, sample_weight)
 
 
-def choose_thresholds(model, folder, videos, reading):
+def choose_thresholds(folder, videos, reading=Reading()):
     """Chooses the thresholds of a trained model on validation videos, and saves them.
 
+    `stzoo.finetune` does this. A folder that has thresholds keeps them.
+
     Args:
-        model: the model of the folder.
-        folder: `pathlib.Path`. Its `config.json` and its card are written again.
+        folder: path. Its `config.json` and its card are written again.
         videos: `stzoo.data.datasets.Videos`, or `None`: all thresholds are 0.5.
         reading: `stzoo.data.reading.Reading`.
     """
+    import stzoo
+
     config = ModelConfig.from_json(writer.read(folder, hub.CONFIG))
     if videos is None or config.thresholds:
         return
-    scores, labels = _scores(model, videos, reading)
+    scores, labels = _scores(stzoo.load(folder), videos, reading)
     if not labels.any():
         logger.warning("No validation video has a label, so all thresholds are 0.5.")
         return

@@ -270,6 +270,28 @@ def test_the_example_answers_without_stzoo(model, copied, changes, video, tmp_pa
         assert abs(float(found[label]) - share) < 0.02
 
 
+def test_an_export_of_several_labels_answers_by_their_thresholds(
+    model, copied, video, tmp_path
+):
+    other = keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    several = dataclasses.replace(model.stzoo, multi_label=True)
+    other.stzoo = several
+    shares = dict(stzoo.predict(other, video, threshold=0))
+    names = other.stzoo.class_names
+    kept = max(shares, key=shares.get)
+    least = tuple(shares[n] - 0.05 if n == kept else 1.0 for n in names)
+    other.stzoo = dataclasses.replace(several, thresholds=least)
+    folder = stzoo.export(other, tmp_path / "model.onnx")
+    exported = stzoo.load(folder)
+    assert exported.stzoo.multi_label and exported.stzoo.thresholds == least
+    ((label, share),) = stzoo.predict(exported, video)
+    assert label == kept and share == pytest.approx(shares[kept], abs=1e-4)
+    (line,) = run(folder / "example.py", video).splitlines()
+    label, _, share = line.partition(": ")
+    assert label == kept and abs(float(share) - shares[kept]) < 0.02
+
+
 @pytest.mark.slow
 def test_the_example_of_a_network_of_flow_reads_an_array(tmp_path):
     model = build("stpn_tiny", {"width": 4, "length": 2, "dim": 32}, 6)

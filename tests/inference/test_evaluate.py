@@ -20,6 +20,7 @@ from stzoo.data.transforms import clip_views
 from stzoo.inference import evaluate as evaluation
 from stzoo.inference import parts, views
 from stzoo.inference.predict import classify
+from stzoo.weights import card
 from stzoo.weights.config import ClipConfig, ModelConfig
 
 
@@ -95,6 +96,63 @@ def measured(scores, labels, classes, failed=()):
     videos = Videos(paths, (*labels, *[0] * len(failed)), tuple(classes))
     rows = [*scores, *[None] * len(failed)]
     return evaluation._measured("cost_tiny.mine", "2x3", videos, rows, errors)
+
+
+def test_every_figure_of_several_labels_is_scikit_learns(tmp_path):
+    """Five classes, one of them without videos. One video has no label."""
+    rng = np.random.default_rng(4)
+    labels = (rng.random((60, 5)) < (0.6, 0.3, 0.2, 0.1, 0)).astype(int)
+    labels[0] = 0
+    scores = np.clip(rng.random((60, 5)) + 0.2 * labels, 0, 1).astype("float32")
+    least = np.array([0.7, 0.6, 0.5, 0.9, 0.95])
+    paths, rows = tuple(map(str, range(60))), tuple(map(tuple, labels))
+    videos = Videos(paths, rows, tuple("abcde"), multi_label=True)
+    found = evaluation._measured("mine", "1x1", videos, scores, [""] * 60, least)
+
+    known, score = sklearn.metrics, scores[:, :4]
+    answers, seen = scores >= least.astype("float32"), labels[:, :4]
+    expected = known.average_precision_score(seen, score, average=None)
+    mean = known.average_precision_score(seen, score, average="macro")
+    assert found.mean_average_precision == pytest.approx(mean)
+    figures = known.precision_recall_fscore_support(seen, answers[:, :4])
+    macro = known.precision_recall_fscore_support(seen, answers[:, :4], average="macro")
+    micro = known.precision_recall_fscore_support(labels, answers, average="micro")
+    for place, name in enumerate(("precision", "recall", "f1")):
+        assert found.macro[name] == pytest.approx(macro[place])
+        assert found.micro[name] == pytest.approx(micro[place])
+        column = [row[name] for row in found.classes]
+        assert column == [*map(pytest.approx, figures[place]), None]
+    precisions = [row["average_precision"] for row in found.classes]
+    assert precisions == [*map(pytest.approx, expected), None]
+    assert [row["videos"] for row in found.classes] == labels.sum(0).tolist()
+    assert [row["threshold"] for row in found.classes] == least.tolist()
+    assert found.top1 is found.top5 is found.mean_class_accuracy is None
+    assert found.confusion is None and found.multi_label
+
+    found.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("classes.csv", "evaluation.json")
+    ]
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert written["macro"] == found.macro and written["confusion"] is None
+    config = ModelConfig("tsm_tiny", classes=5, multi_label=True)
+    results = {r.metric_type: r.metric_value for r in card.results(config, written)}
+    assert results == {"mean_average_precision": mean, "f1": found.macro["f1"]}
+    none = dataclasses.replace(videos, labels=((0,) * 5,) * 60)
+    with pytest.raises(ValueError, match="No decoded video has a label"):
+        evaluation._measured("mine", "1x1", none, scores, [""] * 60, least)
+
+
+def test_the_kinds_of_labels_must_agree(videos):
+    model = stzoo.cost_tiny(pretrained="motions")
+    rows = np.eye(12, dtype=int)[list(videos.labels)]
+    several = dataclasses.replace(videos, labels=rows, multi_label=True)
+    message = "gives one label to a video, but the videos have several.*--single-label"
+    with pytest.raises(ValueError, match=message):
+        stzoo.evaluate(model, several)
+    model.stzoo = dataclasses.replace(model.stzoo, multi_label=True)
+    with pytest.raises(ValueError, match="gives several labels.*--multi-label"):
+        stzoo.evaluate(model, videos)
 
 
 def test_every_figure_is_scikit_learns():

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 from harness import close
 from sklearn.metrics import (
+    average_precision_score,
     balanced_accuracy_score,
     confusion_matrix,
+    f1_score,
     precision_recall_curve,
+    precision_recall_fscore_support,
     top_k_accuracy_score,
 )
 
@@ -35,6 +38,44 @@ def test_of_classes_with_one_score_the_first_are_the_best():
         for label in range(400):
             found = metrics.top_k(row[None], [label], 200)
             assert found == (label in best), label
+
+
+@pytest.fixture
+def several():
+    """Scores with ties, and a class (4) without videos."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((80, 5)) < (0.5, 0.2, 0.1, 0.9, 0)
+    return rng.integers(0, 10, (80, 5)) / 16 + labels / 8, labels.astype(int)
+
+
+def test_figures_of_several_labels_are_scikit_learns(several):
+    scores, labels = several
+    found = metrics.average_precision(scores, labels)
+    expected = average_precision_score(labels[:, :4], scores[:, :4], average=None)
+    close(found[:4], expected)
+    assert np.isnan(found[4])
+    answers = scores > 0.4
+    found = np.array(metrics.precision_recall(answers, labels))
+    expected = precision_recall_fscore_support(labels, answers, zero_division=0)[:3]
+    close(found[:, :4], np.array(expected)[:, :4])
+    assert np.isnan(found[:, 4]).all()
+    never = metrics.precision_recall(np.zeros_like(answers), labels)
+    assert all((figures[:4] == 0).all() for figures in never)
+
+
+def test_thresholds_have_the_best_f1(several):
+    scores, labels = several
+    chosen = metrics.best_thresholds(scores, labels)
+    assert chosen[4] == 0.5
+    for number in range(4):
+        column, relevant = scores[:, number], labels[:, number]
+        best = f1_score(relevant, column >= chosen[number])
+        tried = [f1_score(relevant, column >= edge) for edge in np.unique(column)]
+        assert best == pytest.approx(max(tried))
+        assert chosen[number] not in column
+    scores = np.array([[0.9, 0.2], [0.7, 0.4], [0.1, 0.6]])
+    found = metrics.best_thresholds(scores, [[1, 1], [1, 1], [0, 1]])
+    np.testing.assert_allclose(found, (0.4, 0.1))
 
 
 def test_confusion_and_class_accuracy_are_scikit_learns(scored):

@@ -88,6 +88,28 @@ def test_a_file_says_its_format_and_who_wrote_it():
     assert ModelConfig.from_config(config) == FULL
 
 
+def test_several_labels_and_their_thresholds_are_recorded():
+    """Versions that know one label a video refuse the format, and do not misread it."""
+    config = ModelConfig(
+        "tsm_tiny", classes=2, multi_label=True, thresholds=(0.25, 1.0)
+    )
+    written = config.to_config()
+    assert written["format"] == 2 and written["thresholds"] == [0.25, 1.0]
+    assert ModelConfig.from_json(json.dumps(written).encode()) == config
+    plain = ModelConfig("tsm_tiny").to_config()
+    assert not {"multi_label", "thresholds"} & plain.keys()
+    for change, message in (
+        ({"thresholds": [0.5]}, "2 classes, but 1 thresholds"),
+        ({"multi_label": False}, 'for "multi_label" only'),
+        ({"thresholds": [0.5, 2]}, "numbers from 0 to 1"),
+        ({"thresholds": [0.5, "1"]}, "numbers from 0 to 1"),
+        ({"thresholds": 0.5}, '"thresholds" must be of type list'),
+        ({"multi_label": 1}, '"multi_label" must be of type bool'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ModelConfig.from_config(written | change)
+
+
 def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
