@@ -238,7 +238,9 @@ multilabel.choose_thresholds = die
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", [IN_A_WRITE, BEFORE_THE_THRESHOLDS])
+@pytest.mark.parametrize(
+    "kill", [IN_A_WRITE, BEFORE_THE_THRESHOLDS], ids=("in a write", "before thresholds")
+)
 def test_a_killed_run_resumes_with_the_same_thresholds(videos, tmp_path, kill):
     path = str(Path(videos.paths[0]).parent / "list.csv")
     given = {"list": path, "classes": CLASSES, "folder": str(tmp_path / "killed")}
