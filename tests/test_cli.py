@@ -263,14 +263,17 @@ def test_options_of_finetune_reach_the_recipe(run, motion_folder, tmp_path, rece
     assert received["reading"] == Reading(decoder="av")
     changed = dict(learning_rate=0.07, weight_decay=0.0, dropout=0.25)
     changed |= dict(freeze="backbone", label_smoothing=0.1)
+    changed |= dict(mixup=0.8, cutmix=1.0, repeats=2, ema=0.9, layer_decay=0.75)
+    changed |= dict(drop_path=0.1, accumulate=2)
     options = [(f"--{k.replace('_', '-')}", v) for k, v in changed.items()]
+    options += [("--randaugment", 3, 5.5)]
     options += [("--optimizer", "sgd"), ("--batch-size", 4), ("--epochs", 3)]
     options += [("--decoder", "torchcodec"), ("--patience", 0)]
     options += [("--class-weight", "balanced"), ("--clip", "4X32x48")]
     result = run(*command, *(part for option in options for part in option))
     assert result.exit_code == 0, result.output
     resized = RECIPES["small_data"].resized(epochs=3, batch_size=4)
-    changed["algorithm"] = "sgd"
+    changed |= {"algorithm": "sgd", "randaugment": (3, 5.5)}
     assert received["recipe"] == dataclasses.replace(resized, **changed)
     assert received["reading"].decoder == "torchcodec"
     assert received["patience"] == 0 and received["class_weight"] == "balanced"
@@ -285,6 +288,8 @@ def test_options_of_finetune_reach_the_recipe(run, motion_folder, tmp_path, rece
         (("--optimizer", "sgd"), "--optimizer sgd needs --learning-rate, since"),
         (("--learning-rate", 0), "0.0 is not in the range x>0"),
         (("--label-smoothing", 1), "1.0 is not in the range 0<=x<1"),
+        (("--accumulate", 3), "accumulate must divide batch_size. Received: accumul"),
+        (("--randaugment", 2, 11), "11.0 is not in the range 0<=x<=10"),
     ],
 )
 def test_bad_options_of_finetune_are_refused(

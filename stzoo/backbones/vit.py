@@ -10,8 +10,8 @@ distribution of deviation 0.02.
 import keras
 
 from stzoo.layers.attention import DotProductAttention
+from stzoo.layers.dropout import Dropout
 from stzoo.layers.initializers import RandomNormal
-from stzoo.layers.seeds import new_seed
 
 
 def dense(units, name, activation=None, use_bias=True):
@@ -71,7 +71,5 @@ def add(x, y, name):
     Huang et al.: Deep Networks with Stochastic Depth. ECCV 2016. The rate is 0 until a
     recipe sets it.
     """
-    y = keras.layers.Dropout(
-        0.0, noise_shape=(None, 1, 1), seed=new_seed(), name=f"{name}_drop_path"
-    )(y)
+    y = Dropout(noise_shape=(None, 1, 1), name=f"{name}_drop_path")(y)
     return keras.layers.Add(name=name)([x, y])

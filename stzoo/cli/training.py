@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from stzoo.cli import options
+from stzoo.cli import options, settings
 
 
 def check_clip(context, option, clip):
@@ -40,8 +40,9 @@ changes = options.options(
     ),
     click.option(
         "--freeze",
-        type=click.Choice(("none", "norms", "backbone")),
-        help="Layers that are not trained: none, all batch norms, or all but the head.",
+        type=click.Choice(("none", "norms", "backbone", "encoder")),
+        help="Layers that are not trained: none, all batch norms, all but the head, or "
+        "all but the attentive probe of V-JEPA 2.",
     ),
     click.option(
         "--label-smoothing",
@@ -84,6 +85,7 @@ changes = options.options(
     "recipe's.",
 )
 @changes
+@settings.modern
 @click.option(
     "--class-weight",
     metavar="balanced|FILE",
@@ -183,7 +185,7 @@ def _recipe(chosen):
         raise click.UsageError("--mirror-pairs has no effect with --no-flip.")
     recipe = RECIPES[chosen["recipe"]].resized(chosen["epochs"], chosen["batch_size"])
     names = ("learning_rate", "weight_decay", "dropout", "freeze", "label_smoothing")
-    names += ("focal",)
+    names += ("focal", *settings.FIELDS)
     changed = {name: chosen[name] for name in names if chosen[name] is not None}
     if chosen["optimizer"] not in (None, recipe.algorithm):
         if chosen["learning_rate"] is None:
@@ -194,7 +196,10 @@ def _recipe(chosen):
         changed["algorithm"] = chosen["optimizer"]
     if chosen["no_flip"]:
         changed["flip"] = False
-    return dataclasses.replace(recipe, **changed)
+    try:
+        return dataclasses.replace(recipe, **changed)
+    except ValueError as error:  # such as an --accumulate that does not divide a batch
+        raise click.UsageError(str(error)) from None
 
 
 def _model(name, classes, size, out):

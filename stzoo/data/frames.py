@@ -16,6 +16,8 @@ import numpy as np
 
 from stzoo.data.video import errors_named, scaled_size
 
+GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
+
 
 def as_video(video):
     """Returns a video, given as itself or as an array of frames.

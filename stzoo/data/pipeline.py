@@ -15,10 +15,12 @@ from keras import ops
 
 from stzoo.data.decoders import open_video
 from stzoo.data.mirroring import mirror_pairs
+from stzoo.data.mixing import mix, one_hot
 from stzoo.data.reading import Reading
 from stzoo.data.transforms import Augment, clip_views, training_clip
 
 logger = logging.getLogger("stzoo")
+MIXED = 1  # tells the random numbers of mixed batches from those of clips
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,12 @@ def clips(
         `grain.IterDataset` of tuples `(clips, labels)`: uint8
         `(batch_size, frames, height, width, channels)` and int32 `(batch_size,)`, or of
         clips only, if there are no labels. If a video can have several labels, they are
-        float32 `(batch_size, classes)`, 0 and 1. Its iterators have `get_state` and
-        `set_state`.
+        float32 `(batch_size, classes)`, 0 and 1. With `mixup` or `cutmix` of `Augment`,
+        labels are probabilities of that shape. Clips are mixed with clips of this
+        process. The iterators have `get_state` and `set_state`.
 
     Raises:
-        ValueError: there are too few videos.
+        ValueError: there are too few videos, or the augmentation does not fit them.
 
     Example:
 
@@ -105,20 +108,45 @@ def clips(
     if augment.pairs is None:
         augment = dataclasses.replace(augment, pairs=mirror_pairs(videos.classes))
     clip = reading.timed(clip)
+    if train:
+        _check_augment(augment, videos, clip, batch_size)
     samples = _Samples(videos, clip, batch_size, augment if train else None, order)
     end = sys.maxsize if train or order.repeat else samples.steps * batch_size
-    return (
+    batches = (
         grain.MapDataset.range(order.start * batch_size, end)
         .map(functools.partial(samples.load, reading=reading))
         .to_iter_dataset(grain.ReadOptions(reading.num_workers, 2 * batch_size))
         .batch(batch_size, batch_fn=samples.stack)
     )
+    return batches.map_with_index(samples.mix) if train and augment.mixes else batches
 
 
-def steps(videos, batch_size, drop_remainder=True, shard=(0, 1)):
-    """Returns the number of batches in an epoch of `clips`."""
-    width = batch_size * shard[1]
-    return len(videos) // width if drop_remainder else -(-len(videos) // width)
+def _check_augment(augment, videos, clip, batch_size):
+    if augment.mixes and not videos.labels:
+        raise ValueError("mixup and cutmix need videos with classes.")
+    if augment.mixes and batch_size < 2:
+        raise ValueError("mixup and cutmix need batches of at least 2 clips.")
+    if augment.randaugment and clip.uses_flow:
+        raise ValueError(
+            "randaugment is for RGB. This model uses optical flow: remove randaugment."
+        )
+    if batch_size % augment.repeats:
+        raise ValueError(
+            f"A batch of {batch_size} clips cannot have each video "
+            f"{augment.repeats} times. repeats must divide batch_size."
+        )
+
+
+def steps(videos, batch_size, drop_remainder=True, shard=(0, 1), repeats=1):
+    """Returns the number of batches in an epoch of `clips`.
+
+    Args:
+        videos, batch_size: see `clips`.
+        drop_remainder, shard: see `Order`.
+        repeats: int, see `stzoo.data.transforms.Augment`.
+    """
+    width, count = batch_size * shard[1], len(videos) * repeats
+    return count // width if drop_remainder else -(-count // width)
 
 
 class _Samples:
@@ -132,7 +160,9 @@ class _Samples:
         self.augment, self.order = augment, order
         none = (0,) * len(videos.classes) if videos.multi_label else 0
         self.black = None, none, 0.0  # a missing clip, its label and its weight
-        self.steps = steps(videos, batch_size, order.drop_remainder, order.shard)
+        self.repeats = augment.repeats if augment else 1
+        how = (order.drop_remainder, order.shard, self.repeats)
+        self.steps = steps(videos, batch_size, *how)
         self.rows = functools.lru_cache(2)(self._rows)
         if not self.steps:
             width = batch_size * order.shard[1]
@@ -142,10 +172,11 @@ class _Samples:
             )
 
     def _rows(self, epoch):
-        """Returns the indices of the videos of this process, padded with -1."""
+        """Returns what this process draws: video * repeats + repetition, or -1."""
         order, rows = self.order, np.arange(len(self.videos))
         if self.augment:
             rows = np.random.default_rng((order.seed, epoch)).permutation(rows)
+        rows = (rows[:, None] * self.repeats + np.arange(self.repeats)).ravel()
         number, count = order.shard
         width = self.batch_size * count
         rows = np.pad(rows, (0, width), constant_values=-1)[: self.steps * width]
@@ -154,12 +185,14 @@ class _Samples:
     def load(self, index, reading):
         """Returns a clip, its label and its weight. Skips undecodable videos."""
         epoch, index = divmod(index, self.steps * self.batch_size)
-        first = int(self.rows(epoch)[index])
-        if first < 0:
+        drawn = int(self.rows(epoch)[index])
+        if drawn < 0:
             return self.black
+        first, repetition = divmod(drawn, self.repeats)
         for row in range(first, first + len(self.videos)):
             try:
-                return self.read(epoch, row % len(self.videos), reading.decoder)
+                row = row % len(self.videos)
+                return self.read((epoch, row, repetition), reading.decoder)
             except (OSError, ValueError) as error:
                 if not reading.skip:
                     raise
@@ -168,13 +201,14 @@ class _Samples:
                 return self.black
         raise ValueError("No video can be decoded.")
 
-    def read(self, epoch, row, decoder):
+    def read(self, drawn, decoder):
         """Returns the clip of a video, its label and its weight."""
+        epoch, row, repetition = drawn
         label = self.videos.labels[row] if self.videos.labels else 0
         with open_video(self.videos.paths[row], decoder) as video:
             if not self.augment:
                 return clip_views(video, self.clip)[0], label, 1.0
-            rng = np.random.default_rng((self.order.seed, epoch, row))
+            rng = np.random.default_rng((self.order.seed, epoch, row, repetition))
             return *training_clip(video, self.clip, rng, self.augment, label), 1.0
 
     def stack(self, samples):
@@ -194,6 +228,15 @@ class _Samples:
         kind = np.float32 if self.videos.multi_label else np.int32
         batch = views, np.array(labels, kind), np.array(weights, np.float32)
         return batch[: 2 if self.order.drop_remainder else 3]
+
+    def mix(self, index, batch):
+        """Mixes the clips of a batch, see `stzoo.data.mixing`."""
+        views, labels, *weights = batch
+        labels = one_hot(labels, len(self.videos.classes))
+        order = self.order
+        place = (order.seed, order.start + index, order.shard[0], 0, MIXED)
+        rng = np.random.default_rng(place)
+        return *mix(views, labels, self.augment, rng), *weights
 
 
 def with_layer(dataset, layer, classes, start=0):

@@ -13,11 +13,11 @@ import numpy as np
 
 from stzoo.data import sampling
 from stzoo.data.flow import FlowVideo, mirror
-from stzoo.data.frames import Resampled, as_video, scale
+from stzoo.data.frames import GREY, Resampled, as_video, scale
 from stzoo.data.mirroring import mirrored_label
+from stzoo.data.randaugment import LARGEST, rand_augment
 from stzoo.data.video import errors_named
 
-_GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
 # The places of a crop, in quarters of the free space above it and left of it.
 _PLACES = [(row, column) for row in (0, 2, 4) for column in (0, 2, 4)]
 _PLACES += [(row, column) for row in (1, 3) for column in (1, 3)]
@@ -86,6 +86,37 @@ def clip_views(video, clip, views="1x1", rng=None):
     return Views(video, clip, views, rng)[:]
 
 
+def check_regularisation(settings, name):
+    """Checks the fields that `Augment` and a recipe share.
+
+    Raises:
+        ValueError: one of them has no possible value.
+    """
+    if settings.area and not 0 < settings.area[0] <= settings.area[1] <= 1:
+        raise ValueError(
+            f"{name}: area must be two shares of a frame, the smaller one first. "
+            f"Received: {settings.area}."
+        )
+    for field in ("mixup", "cutmix"):
+        if not 0 <= getattr(settings, field) < np.inf:
+            raise ValueError(
+                f"{name}: {field} must be a number of at least 0. "
+                f"Received: {getattr(settings, field)!r}."
+            )
+    if type(settings.repeats) is not int or settings.repeats < 1:
+        raise ValueError(
+            f"{name}: repeats must be an integer, at least 1. "
+            f"Received: {settings.repeats!r}."
+        )
+    if settings.randaugment is not None:
+        count, magnitude = settings.randaugment
+        if type(count) is not int or count < 1 or not 0 <= magnitude <= LARGEST:
+            raise ValueError(
+                f"{name}: randaugment must be a number of operations, at least 1, and "
+                f"a magnitude from 0 to {LARGEST}. Received: {settings.randaugment}."
+            )
+
+
 @dataclass(frozen=True)
 class Augment:
     """The augmentation of training clips. It is the same for all frames of a clip.
@@ -107,6 +138,18 @@ class Augment:
             `stzoo.data.pipeline.clips` finds the pairs by the names of the classes.
         jitter: float from 0 to 1, the strength of the changes of brightness, contrast
             and saturation. Their factors are from 1 - jitter to 1 + jitter.
+        area: tuple of two floats for the random crops of Inception, instead of
+            `short_sides`: the range of the area of a crop, as a share of the frame. Its
+            aspect ratio is from 3 / 4 to 4 / 3, and it is resized to the input size.
+            VideoMAE and V-JEPA 2 use `(0.08, 1)`.
+        randaugment: tuple of the number of operations and their magnitude from 0 to 10,
+            see `stzoo.data.randaugment`. `None`: no operations.
+        mixup: float, the parameter of the beta distribution of mixup, see
+            `stzoo.data.mixing`. 0: no mixup. The labels of mixed clips are
+            probabilities, see `stzoo.data.pipeline.clips`.
+        cutmix: float, the same for CutMix.
+        repeats: int, how often a video is drawn in a batch (repeated augmentation,
+            Hoffer et al., CVPR 2020). Each time it is another clip.
     """
 
     short_sides: tuple[int, int] | None = None
@@ -114,13 +157,25 @@ class Augment:
     flip: bool = True
     pairs: dict[int, int | None] | None = None
     jitter: float = 0.0
+    area: tuple[float, float] | None = None
+    randaugment: tuple[int, float] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    repeats: int = 1
+
+    @property
+    def mixes(self):
+        """Whether clips are mixed, so that their labels are probabilities."""
+        return bool(self.mixup or self.cutmix)
 
     def __post_init__(self):
-        if self.short_sides and self.scales:
+        crops = [self.short_sides, self.scales, self.area]
+        if sum(map(bool, crops)) > 1:
             raise ValueError(
-                "Augment: pass either short_sides or scales, not both. "
-                f"Received: {self.short_sides} and {self.scales}."
+                "Augment: pass one of short_sides, scales and area. Received: "
+                f"{', '.join(str(crop) for crop in crops if crop)}."
             )
+        check_regularisation(self, "Augment")
         if not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(
                 "Augment: scales must be above 0 and at most 1. "
@@ -151,7 +206,7 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
         ValueError: the crop is larger than the resized frame.
     """
     short_side = clip.short_side
-    if not augment.scales:
+    if not (augment.scales or augment.area):
         least, most = augment.short_sides or (short_side, short_side * 5 // 4)
         short_side = int(rng.integers(least, most + 1))
     size = clip.height, clip.width
@@ -161,11 +216,15 @@ def training_clip(video, clip, rng, augment=Augment(), label=None):
         frames = frames[places]
         if augment.scales:
             frames = scaled_crop(frames, *size, augment.scales, rng)
+        elif augment.area:
+            frames = area_crop(frames, *size, augment.area, rng)
         else:
             frames = crop(frames, *size, "random", rng)
     mirrored = mirrored_label(label, augment.pairs or {})
     if augment.flip and rng.random() < 0.5 and (label is None or mirrored is not None):
         frames, label = mirror(frames), mirrored
+    if augment.randaugment:
+        frames = rand_augment(frames, *augment.randaugment, rng)
     if augment.jitter and frames.shape[-1] != 2:
         frames[..., :3] = jitter(frames[..., :3], augment.jitter, rng)
     return frames, label
@@ -188,11 +247,7 @@ def scaled_crop(frames, height, width, scales, rng):
     Returns:
         uint8 array `(..., height, width, 3)`.
     """
-    if height is None or width is None:
-        raise ValueError(
-            "`scales` needs a clip with a height and a width. Set both in its "
-            "ClipConfig, or omit `scales`."
-        )
+    _check_resized(height, width, "scales")
     full = frames.shape[-3:-1]
     largest = min(full[0] / height, full[1] / width)
     numbers = range(len(scales))
@@ -212,6 +267,39 @@ def scaled_crop(frames, height, width, scales, rng):
     )
 
 
+def area_crop(frames, height, width, area, rng):
+    """Takes a random crop of Inception from all frames, and resizes it.
+
+    Szegedy et al.: Going Deeper with Convolutions. CVPR 2015, Section 6. The aspect
+    ratio is drawn on a logarithmic scale, as in torchvision.
+
+    Args:
+        frames: uint8 array `(..., height, width, 3)`.
+        height: int, height of the result in pixels.
+        width: int, width of the result in pixels.
+        area: tuple of two floats, range of the share of the frame.
+        rng: `np.random.Generator`.
+
+    Returns:
+        uint8 array `(..., height, width, 3)`.
+    """
+    _check_resized(height, width, "area")
+    full = frames.shape[-3:-1]
+    pixels = full[0] * full[1] * rng.uniform(*area)
+    ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+    sides = round((pixels / ratio) ** 0.5), round((pixels * ratio) ** 0.5)
+    sides = [min(max(side, 1), most) for side, most in zip(sides, full, strict=True)]
+    return scale(crop(frames, *sides, "random", rng), height, width)
+
+
+def _check_resized(height, width, name):
+    if height is None or width is None:
+        raise ValueError(
+            f"`{name}` needs a clip with a height and a width. Set both in its "
+            f"ClipConfig, or omit `{name}`."
+        )
+
+
 def jitter(frames, strength, rng):
     """Changes brightness, contrast and saturation, in the same way for all frames.
 
@@ -225,7 +313,7 @@ def jitter(frames, strength, rng):
     """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     colours = frames.astype("float32") * np.float32(brightness)
-    grey = colours @ _GREY
+    grey = colours @ GREY
     colours -= grey[..., None]
     colours *= np.float32(saturation * contrast)
     grey = (grey - grey.mean()) * np.float32(contrast) + grey.mean()

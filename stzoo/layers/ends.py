@@ -2,9 +2,9 @@
 
 import keras
 
+from stzoo.layers.dropout import Dropout
 from stzoo.layers.initializers import dense
 from stzoo.layers.preprocessing import Normalize
-from stzoo.layers.seeds import new_seed
 
 
 def clip_input(clip):
@@ -50,7 +50,4 @@ def head(x, classes, dropout):
 
 def drop(x, rate):
     """Applies dropout to features. See `classifier`."""
-    dropout = keras.layers.Dropout(
-        rate, seed=new_seed(), dtype="float32", name="dropout"
-    )
-    return dropout(x)
+    return Dropout(rate, dtype="float32", name="dropout")(x)

@@ -29,10 +29,13 @@ from keras import ops
 
 from stzoo import writer
 from stzoo.data import mirroring
+from stzoo.data.mixing import split
 from stzoo.data.pipeline import Order, clips, steps
 from stzoo.data.reading import Reading
 from stzoo.inference.parts import RUN, ensure_same_run
 from stzoo.training import devices, multilabel, report, weighting
+from stzoo.training.averages import Averages, averaged
+from stzoo.training.losses import Accuracy
 from stzoo.training.recipes import named
 from stzoo.visualize import results as plots
 from stzoo.weights import card, checkpoint, hub
@@ -144,9 +147,9 @@ def finetune(
     fps = recipe.sample_fps or reading.sample_fps
     reading = dataclasses.replace(reading, sample_fps=fps)
     clip = reading.timed(model.stzoo.clip)
-    count = steps(train, recipe.batch_size)
+    count = steps(train, recipe.batch_size, repeats=recipe.repeats)
     augment = recipe.augment(clip, train.classes, mirror_pairs)
-    process, processes = devices.shard(recipe.batch_size)
+    process, processes = devices.shard(recipe.batch_size // recipe.accumulate)
     batches = functools.partial(
         _batches,
         clip=clip,
@@ -176,13 +179,13 @@ def finetune(
     devices.agree((run, state.history), processes)
     if not state.finished:
         model.fit(
-            batches(train, augment, start=epoch * count),
+            _parts(batches(train, augment, start=epoch * count), recipe.accumulate),
             shuffle=False,  # batches are already shuffled
-            steps_per_epoch=count,
+            steps_per_epoch=count * recipe.accumulate,
             initial_epoch=epoch,
             epochs=epochs,
             **_validation(validation, recipe, batches),
-            callbacks=[state, *(callbacks if process == 0 else ())],
+            callbacks=[Averages(), state, *(callbacks if process == 0 else ())],
             verbose=verbose if process == 0 else 0,
         )
         state.ensure_finite(recipe)
@@ -209,14 +212,19 @@ def _batches(videos, augment=None, *, clip, batch_size, order, reading, **where)
     return clips(videos, clip, batch_size, bool(augment), augment, order, reading)
 
 
+def _parts(batches, count):
+    """Returns batches, each split in parts if gradients are accumulated."""
+    return split(batches, count) if count > 1 else batches
+
+
 def _compile(model, recipe, steps_per_epoch, class_weights, measured):
     several = measured.multi_label
     recipe.prepare(model)
     model.compile(
-        recipe.optimizer(steps_per_epoch),
+        recipe.optimizer(steps_per_epoch, model),
         recipe.loss(class_weights, several),
         weighted_metrics=[
-            multilabel.PrecisionRecall(measured) if several else "accuracy"
+            multilabel.PrecisionRecall(measured) if several else Accuracy()
         ],
     )
 
@@ -278,7 +286,8 @@ class _State(keras.callbacks.Callback):
             return
         if self.best == epoch:
             training = self._training()
-            checkpoint.save(self.model, self.folder, self.labels, training=training)
+            with averaged(self.model):
+                checkpoint.save(self.model, self.folder, self.labels, training=training)
         files = {"log.csv": self._log(), STATE: self._state()}
         if find_spec("matplotlib"):
             files["curves.png"] = plots.curves(self.history, self.best)

@@ -15,17 +15,25 @@ Settings of the weights (frames, their stride, crop, normalisation) are in
 | `tsm_ucf101`      | the code of TSM, from Kinetics to UCF101                      |
 | `gsm`             | the code of GSM, Something-Something v1                       |
 | `cstm`            | the recipe of GSM, on which CSTM is based                     |
+| `videomae`        | the code of VideoMAE, ViT-B, Kinetics-400                     |
+| `videomae_sthv2`  | the code of VideoMAE, ViT-B, Something-Something v2           |
+| `vjepa2_probe`    | the code of V-JEPA 2, attentive probe                         |
 
 The recipes of the papers deviate from their sources in these points:
 
 * The learning rate of a warm-up or a cosine changes with each step. In the sources it
   changes with each epoch.
-* Biases and batch norms are not decayed, as in TSM and GSM. The code of CoST decays
-  them.
+* Biases and norms are not decayed, as in TSM, GSM and VideoMAE. The code of CoST and
+  that of V-JEPA 2 decay them.
 * A mirrored video gets the class of its mirror image, see `Recipe.augment`. Only the
   code of GSM does this.
 * The paper of CoST trained with two asynchronous workers. Here all devices are
   synchronous.
+* VideoMAE starts the warm-up at 1e-6 and ends the cosine there, and its new head starts
+  with a thousandth of the usual weights.
+* VideoMAE and V-JEPA 2 also erase a rectangle in a quarter of the clips, and apply
+  RandAugment before the crop, not after it.
+* The probe of V-JEPA 2 sees one clip of a video in a step, not two.
 """
 
 import dataclasses
@@ -34,14 +42,16 @@ from dataclasses import dataclass
 import keras
 
 from stzoo.data.mirroring import mirror_pairs
-from stzoo.data.transforms import Augment
+from stzoo.data.transforms import Augment, check_regularisation
+from stzoo.training import transformers
 from stzoo.training.adamw import AdamW
 from stzoo.training.losses import Crossentropy
 from stzoo.training.multilabel import BinaryCrossentropy
+from stzoo.training.schedules import OverParts
 from stzoo.training.sgd import SGD
 
 ALGORITHMS = ("sgd", "adamw")
-FREEZE = ("none", "norms", "backbone")
+FREEZE = ("none", "norms", "backbone", "encoder")
 HEAD = "fc"  # the final dense layer of every model
 
 
@@ -75,7 +85,8 @@ class Recipe:
             except the first.
         freeze: string. `"norms"`: the statistics and parameters of all batch norms are
             frozen, except of those without statistics, which are new. `"backbone"`:
-            everything but the head is frozen. `"none"`: only what `frozen` says.
+            everything but the head is frozen. `"encoder"`: everything but the attentive
+            probe of V-JEPA 2 is frozen. `"none"`: only what `frozen` says.
         label_smoothing: float from 0 to 1, the share of a label that is spread over all
             classes.
         focal: float, the exponent of the focal loss for several labels a video, see
@@ -87,6 +98,16 @@ class Recipe:
             multiples of `ClipConfig.short_side`, before a random crop. Give either this
             or `scales`.
         scales: tuple of floats, sizes of TSN's crops, see `Augment`.
+        area, randaugment, mixup, cutmix, repeats: see `Augment`.
+        ema: float, momentum of the moving average of the weights, such as 0.999. The
+            average is validated and kept. 0: the weights themselves are.
+        layer_decay: float, multiplier of the learning rate from each block of a
+            transformer to the one before it, see `stzoo.training.transformers`.
+        drop_path: float, rate of dropped branches in the last block of a transformer.
+            It rises linearly from 0 in the first one.
+        accumulate: int, number of parts of a batch. Gradients are averaged over the
+            parts, so a step needs less memory. The result is that of the whole batch,
+            apart from rounding and from batch norms that are not frozen.
         flip: bool, whether to mirror clips at random, with a probability of 0.5.
         views: string, clips x crops of a video for testing.
         sample_fps: float, frame rate to which videos are resampled, see
@@ -119,6 +140,15 @@ class Recipe:
     patience: int | None = None
     short_sides: tuple[float, float] | None = None
     scales: tuple[float, ...] = ()
+    area: tuple[float, float] | None = None
+    randaugment: tuple[int, float] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    repeats: int = 1
+    ema: float = 0.0
+    layer_decay: float = 1.0
+    drop_path: float = 0.0
+    accumulate: int = 1
     flip: bool = True
     views: str = "1x1"
     sample_fps: float | None = None
@@ -130,7 +160,7 @@ class Recipe:
                 f"Recipe {self.name}: give the length in epochs or in iterations. "
                 f"Received: epochs={self.epochs}, iterations={self.iterations}."
             )
-        for name in ("batch_size", "epochs", "iterations"):
+        for name in ("batch_size", "epochs", "iterations", "accumulate"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(
@@ -138,6 +168,7 @@ class Recipe:
                     f"Received: {value!r}."
                 )
         self._check_choices()
+        check_regularisation(self, f"Recipe {self.name}")
         if not all(0 < share < 1 for share in (*self.milestones, self.warmup or 0.5)):
             raise ValueError(
                 f"Recipe {self.name}: milestones and warmup are fractions of the "
@@ -157,7 +188,8 @@ class Recipe:
                     f"Recipe {self.name}: {name} must be one of {', '.join(known)}. "
                     f"Received: {getattr(self, name)!r}."
                 )
-        for name in ("head_first", "dropout", "label_smoothing"):
+        shares = ("head_first", "dropout", "label_smoothing", "drop_path", "ema")
+        for name in shares:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
                     f"Recipe {self.name}: {name} must be at least 0 and less than 1. "
@@ -166,6 +198,16 @@ class Recipe:
         if not self.focal >= 0:
             raise ValueError(
                 f"Recipe {self.name}: focal must be at least 0. Received: {self.focal}."
+            )
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"Recipe {self.name}: layer_decay must be above 0 and at most 1. "
+                f"Received: {self.layer_decay!r}."
+            )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"Recipe {self.name}: accumulate must divide batch_size. Received: "
+                f"accumulate={self.accumulate}, batch_size={self.batch_size}."
             )
         if not self.learning_rate > 0 or not self.weight_decay >= 0:
             raise ValueError(
@@ -223,16 +265,22 @@ class Recipe:
             warmup_steps=rising,
         )
 
-    def optimizer(self, steps_per_epoch):
+    def optimizer(self, steps_per_epoch, model=None):
         """Returns the optimizer for `model.compile`.
 
         Args:
             steps_per_epoch: int, batches of the data, see `stzoo.data.pipeline.steps`.
+            model: a model of the zoo. Only `layer_decay` needs it.
 
         Returns:
             `stzoo.training.sgd.SGD` or `stzoo.training.adamw.AdamW`.
+
+        Raises:
+            ValueError: `layer_decay` is set, and the model is not a transformer.
         """
         rates = {f"^{HEAD}/": self.head_rate, "bias$": self.bias_rate}
+        if self.layer_decay != 1:
+            rates |= transformers.rates(model, self.layer_decay)
         start = self.first_steps(steps_per_epoch)
         settings = {
             "weight_decay": self.weight_decay,
@@ -241,6 +289,13 @@ class Recipe:
             "global_clipnorm": self.clipnorm,
         }
         schedule = self.schedule(steps_per_epoch)
+        if self.accumulate > 1:
+            schedule = OverParts(schedule, self.accumulate)
+            settings["gradient_accumulation_steps"] = self.accumulate
+        if self.ema:
+            # Keras updates the average after each part of a batch.
+            momentum = self.ema ** (1 / self.accumulate)
+            settings |= {"use_ema": True, "ema_momentum": momentum}
         if self.algorithm == "adamw":
             return AdamW(schedule, **settings)
         return SGD(schedule, momentum=self.momentum, **settings)
@@ -263,7 +318,8 @@ class Recipe:
                 f"Recipe {self.name}: focal is for videos with several labels. These "
                 f"have one. Received: focal={self.focal}."
             )
-        if not self.label_smoothing and class_weights is None:
+        mixes = self.mixup or self.cutmix
+        if not (self.label_smoothing or mixes) and class_weights is None:
             return keras.losses.SparseCategoricalCrossentropy(
                 from_logits=True, reduction="mean_with_sample_weight"
             )
@@ -276,8 +332,12 @@ class Recipe:
 
         Args:
             model: a model of the zoo.
+
+        Raises:
+            ValueError: a setting is for another kind of model.
         """
         model.get_layer("dropout").rate = self.dropout
+        transformers.set_drop_path(model, self.drop_path)
         if self.frozen:
             for norm in _batch_norms(model)[1:]:
                 norm.trainable = False
@@ -287,6 +347,8 @@ class Recipe:
         if self.freeze == "backbone":
             for layer in model.layers:
                 layer.trainable = layer.name == HEAD
+        if self.freeze == "encoder":
+            transformers.freeze_encoder(model)
 
     def augment(self, clip, classes=(), given=()):
         """Returns the augmentation of clips in training.
@@ -315,7 +377,14 @@ class Recipe:
             round(clip.short_side * factor) for factor in self.short_sides
         )
         pairs = mirror_pairs(classes, given) if self.flip and classes else None
-        return Augment(sides, self.scales, self.flip, pairs)
+        return Augment(
+            *(sides, self.scales, self.flip, pairs),
+            area=self.area,
+            randaugment=self.randaugment,
+            mixup=self.mixup,
+            cutmix=self.cutmix,
+            repeats=self.repeats,
+        )
 
 
 def _has_statistics(norm):
@@ -337,6 +406,8 @@ def _batch_norms(model):
 
 
 _CROPS = (1, 0.875, 0.75, 0.66)  # of TSN, TSM, GSM and CSTM
+_AREA = (0.08, 1.0)  # of VideoMAE and V-JEPA 2
+_RANDAUGMENT = (4, 7)  # of VideoMAE and V-JEPA 2
 
 _GSM = Recipe(
     "gsm",
@@ -351,6 +422,28 @@ _GSM = Recipe(
     scales=_CROPS,
     views="2x3",
     inferred=("views",),  # two clips in the code; three crops as in TSM on this data
+)
+# run_class_finetuning.py and its script for 64 GPUs with 6 videos each. Its rate of
+# 5e-4 is for 256 videos, and each video gives 2 of the 768 clips.
+_VIDEOMAE = Recipe(
+    "videomae",
+    source="https://github.com/MCG-NJU/VideoMAE, ViT-B, Kinetics-400",
+    learning_rate=5e-4 * 384 / 256,
+    batch_size=768,
+    epochs=75,
+    warmup=5 / 75,
+    algorithm="adamw",
+    weight_decay=0.05,
+    dropout=0.0,
+    label_smoothing=0.1,
+    area=_AREA,
+    randaugment=_RANDAUGMENT,
+    mixup=0.8,
+    cutmix=1.0,
+    repeats=2,
+    layer_decay=0.75,
+    drop_path=0.1,
+    views="5x3",
 )
 _RECIPES = (
     Recipe(
@@ -463,6 +556,34 @@ _RECIPES = (
         name="cstm",
         source="none: CSTM gives no numbers of its training",
         inferred=("all",),
+    ),
+    _VIDEOMAE,
+    dataclasses.replace(
+        _VIDEOMAE,
+        name="videomae_sthv2",
+        source="https://github.com/MCG-NJU/VideoMAE, ViT-B, Something-Something v2",
+        epochs=30,
+        warmup=5 / 30,
+        flip=False,
+        views="2x3",
+    ),
+    Recipe(
+        "vjepa2_probe",
+        source="https://github.com/facebookresearch/vjepa2, Something-Something v2",
+        learning_rate=1e-3,
+        batch_size=256,
+        epochs=20,
+        algorithm="adamw",
+        weight_decay=0.1,
+        dropout=0.0,
+        freeze="encoder",
+        area=_AREA,
+        randaugment=_RANDAUGMENT,
+        flip=False,
+        views="2x3",
+        # The code trains 20 probes, with rates from 1e-4 to 5e-3 and decays from 0.01
+        # to 0.8, and reports the best one.
+        inferred=("learning_rate", "weight_decay"),
     ),
 )
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}

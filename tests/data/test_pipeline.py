@@ -11,6 +11,7 @@ import stzoo
 from stzoo.data import motions
 from stzoo.data.datasets import Videos, read
 from stzoo.data.mirroring import mirror_pairs
+from stzoo.data.mixing import mix
 from stzoo.data.pipeline import Order, steps, with_layer
 from stzoo.data.pipeline import clips as clips_of
 from stzoo.data.reading import Reading
@@ -276,3 +277,85 @@ def test_a_still_clip_stays_still_after_augmentation(tmp_path, name):
 def test_a_layer_without_a_seed(videos):
     with pytest.raises(ValueError, match="needs a seed"):
         with_layer(clips(videos, CLIP, 5), keras.layers.MixUp(), 12)
+
+
+MIXED = Augment(flip=False, mixup=0.8, cutmix=1.0)
+
+
+def test_mixed_batches_depend_only_on_the_seed_and_the_step(videos):
+    plain = take(4, videos, CLIP, 5, train=True, seed=3, augment=Augment(flip=False))
+    found = take(4, videos, CLIP, 5, train=True, seed=3, augment=MIXED)
+    for step, ((views, labels), batch) in enumerate(zip(plain, found, strict=True)):
+        rng = np.random.default_rng((3, step, 0, 0, 1))
+        expected = mix(views, np.eye(12)[labels], MIXED, rng)
+        same([batch], [expected])
+        assert batch[0].dtype == np.uint8 and batch[1].dtype == np.float32
+    again = take(2, videos, CLIP, 5, train=True, seed=3, augment=MIXED, start=2)
+    same(again, found[2:])
+    for workers in (0, 3):
+        how = dict(train=True, seed=3, augment=MIXED, num_workers=workers)
+        same(take(4, videos, CLIP, 5, **how), found)
+    dataset = clips(videos, CLIP, 5, train=True, seed=3, augment=MIXED)
+    iterator = iter(dataset)
+    next(iterator)
+    state = iterator.get_state()
+    again = iter(dataset)
+    again.set_state(state)
+    same([next(again) for _ in range(3)], found[1:])
+    other = take(1, videos, CLIP, 5, train=True, seed=4, augment=MIXED)
+    assert (other[0][1] != found[0][1]).any()
+
+
+def test_evaluation_is_never_mixed(videos):
+    same(list(clips(videos, CLIP, 4, augment=MIXED)), list(clips(videos, CLIP, 4)))
+
+
+def test_repeated_augmentation_draws_other_clips_of_the_same_videos(videos):
+    twice = Augment(flip=False, repeats=2)
+    found = take(5, videos, CLIP, 4, train=True, seed=3, augment=twice)
+    assert steps(videos, 4, repeats=2) == 5
+    order = np.random.default_rng((3, 0)).permutation(10)
+    first = np.concatenate([labels[::2] for _, labels in found])
+    assert first.tolist() == [videos.labels[row] for row in order]
+    differ = 0
+    for views, labels in found:
+        assert (labels[::2] == labels[1::2]).all()
+        differ += sum(
+            (a != b).any() for a, b in zip(views[::2], views[1::2], strict=True)
+        )
+    assert differ == 10
+    once = take(1, videos, CLIP, 10, train=True, seed=3, augment=Augment(flip=False))
+    views = np.concatenate([views[::2] for views, _ in found])
+    np.testing.assert_array_equal(views, once[0][0])  # the first draw is as before
+    halves = [
+        take(
+            *(5, videos, CLIP, 2),
+            **dict(train=True, seed=3, augment=twice, shard=(index, 2)),
+        )
+        for index in (0, 1)
+    ]
+    together = [
+        tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+        for batches in zip(*halves, strict=True)
+    ]
+    same(together, found)
+
+
+@pytest.mark.parametrize(
+    ("augment", "size", "message"),
+    [
+        (Augment(mixup=0.5), 1, "mixup and cutmix need batches of at least 2 clips."),
+        (Augment(repeats=2), 5, "A batch of 5 clips cannot have each video 2 times."),
+    ],
+)
+def test_an_augmentation_that_does_not_fit_is_refused(videos, augment, size, message):
+    with pytest.raises(ValueError, match=message):
+        clips(videos, CLIP, size, train=True, augment=augment)
+    with pytest.raises(ValueError, match="need videos with classes"):
+        unlabelled = Videos(videos.paths)
+        clips(unlabelled, CLIP, 2, train=True, augment=Augment(cutmix=1.0))
+    flow = ClipConfig(
+        frames=4, height=32, width=32, short_side=40, mean=(0.5,) * 2, std=(1.0,) * 2
+    )
+    with pytest.raises(ValueError, match="randaugment is for RGB"):
+        clips(videos, flow, 5, train=True, augment=Augment(randaugment=(2, 5)))

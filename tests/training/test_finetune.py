@@ -287,6 +287,11 @@ def test_an_error_writes_nothing(videos, tmp_path):
     assert (tmp_path / "model" / "config.json").read_bytes() == before
 
 
+MODERN = dataclasses.replace(
+    RECIPES["small_data"].resized(epochs=3, batch_size=4),
+    **dict(mixup=0.8, cutmix=1.0, randaugment=(2, 5), area=(0.3, 1.0), repeats=2),
+    **dict(ema=0.7, accumulate=2, head_first=0.0, label_smoothing=0.1),
+)
 TWO_PHASES = dataclasses.replace(
     RECIPES["small_data"].resized(epochs=4, batch_size=2), head_first=0.25, warmup=0.5
 )
@@ -445,3 +450,72 @@ def test_a_run_tells_what_it_does(videos, tmp_path, no_graphs, caplog):
         "largest class (rising): 50.0 %.",
     ):
         assert line in caplog.text, line
+
+
+def test_a_run_with_everything_resumes_with_the_same_result(videos, tmp_path):
+    """Mixed labels in training, and classes in validation."""
+    how = dict(validation=videos, class_weight={"rising": 2.0})
+    whole = train(tmp_path / "whole", videos, MODERN, **how)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", videos, MODERN, callbacks=[Interrupt(4)], **how)
+    resumed = train(tmp_path / "cut", videos, MODERN, **how)
+    assert resumed == whole and len(whole) == 3
+    found, expected = state(tmp_path / "cut"), state(tmp_path / "whole")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_the_averaged_weights_are_validated_and_kept(videos, tmp_path, no_graphs):
+    """They follow from the weights after each step, which the state has."""
+    steps = []
+
+    def note(batch, logs):
+        model = callback.model
+        steps.append([keras.ops.convert_to_numpy(v) for v in model.trainable_variables])
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=note)
+    recipe = dataclasses.replace(TWO_PHASES, ema=0.6, head_first=0.0, patience=None)
+    history = train(tmp_path, videos, recipe, validation=videos, callbacks=[callback])
+    best = max(
+        range(4),
+        key=lambda n: (history[n]["val_accuracy"], -history[n]["val_loss"], -n),
+    )
+    average = steps[0]
+    for weights in steps[1 : 3 * (best + 1)]:
+        pairs = zip(average, weights, strict=True)
+        average = [0.6 * mean + 0.4 * value for mean, value in pairs]
+    kept = stzoo.load(tmp_path)
+    values = {v.path: keras.ops.convert_to_numpy(v) for v in kept.trainable_variables}
+    names = [v.path for v in callback.model.trainable_variables]
+    for name, value in zip(names, average, strict=True):
+        np.testing.assert_allclose(values[name], value, rtol=1e-4, atol=1e-6)
+    measured = evaluate(kept, videos)
+    assert measured.top1 == pytest.approx(history[best]["val_accuracy"])
+    last = dict(zip(names, steps[-1], strict=True))
+    assert any((last[name] != values[name]).any() for name in names)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(videos, tmp_path):
+    """All batch norms are frozen."""
+    recipe = dataclasses.replace(
+        RECIPES["cost"].resized(epochs=2, batch_size=4), dropout=0.0, momentum=0.5
+    )
+    weights = {}
+    for parts in (1, 2):
+        model = build()
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+        how = dataclasses.replace(recipe, accumulate=parts)
+        folder = tmp_path / str(parts)
+        finetune(model, videos, folder, how, verbose=0, reading=Reading(1))
+        weights[parts] = {v.path: v for v in stzoo.load(folder).trainable_variables}
+    start = {v.path: keras.ops.convert_to_numpy(v) for v in build().trainable_variables}
+    moved = 0
+    for name, value in weights[1].items():
+        value, other = map(keras.ops.convert_to_numpy, (value, weights[2][name]))
+        step = np.abs(value - start[name]).max()
+        assert np.abs(value - other).max() <= 1e-3 * step + 1e-7, name
+        moved += step > 0
+    assert moved > 4

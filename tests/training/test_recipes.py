@@ -102,8 +102,64 @@ def test_recipes_have_the_numbers_of_their_sources(name):
     assert set(recipe.inferred) == INFERRED[name]
 
 
+# Of run_class_finetuning.py and its scripts: rate for 256 videos, videos of a step,
+# epochs, and the epochs of the warm-up.
+VIDEOMAE = {"videomae": (5e-4, 64 * 6, 75, 5), "videomae_sthv2": (5e-4, 64 * 6, 30, 5)}
+MODERN = (*VIDEOMAE, "vjepa2_probe")
+
+
+@pytest.mark.parametrize("name", VIDEOMAE)
+def test_recipes_of_videomae_have_the_numbers_of_its_code(name):
+    recipe = RECIPES[name]
+    rate, videos, epochs, warmup = VIDEOMAE[name]
+    assert recipe.learning_rate == pytest.approx(rate * videos / 256)
+    assert recipe.batch_size == videos * recipe.repeats and recipe.repeats == 2
+    assert recipe.epochs == epochs
+    assert recipe.warmup * epochs == pytest.approx(warmup)
+    assert (recipe.algorithm, recipe.weight_decay) == ("adamw", 0.05)
+    optimizer = dataclasses.replace(recipe, layer_decay=1.0).optimizer(1)
+    assert (optimizer.beta_1, optimizer.beta_2) == (0.9, 0.999)
+    assert (recipe.layer_decay, recipe.drop_path, recipe.dropout) == (0.75, 0.1, 0)
+    assert (recipe.mixup, recipe.cutmix, recipe.label_smoothing) == (0.8, 1.0, 0.1)
+    assert (recipe.randaugment, recipe.area) == ((4, 7), (0.08, 1))
+    assert recipe.flip == (name == "videomae")
+    assert recipe.views == ("5x3" if name == "videomae" else "2x3")
+    assert recipe.clipnorm is None and recipe.milestones == ()
+    assert "github.com/MCG-NJU/VideoMAE, ViT-B" in recipe.source
+
+
+def test_the_recipe_of_the_probe_has_the_numbers_of_its_code():
+    recipe = RECIPES["vjepa2_probe"]
+    assert (recipe.batch_size, recipe.epochs) == (64 * 4, 20)
+    assert (recipe.algorithm, recipe.freeze) == ("adamw", "encoder")
+    assert recipe.learning_rate in (5e-3, 3e-3, 1e-3, 3e-4, 1e-4)
+    assert recipe.weight_decay in (0.01, 0.1, 0.4, 0.8)
+    assert set(recipe.inferred) == {"learning_rate", "weight_decay"}
+    assert (recipe.warmup, recipe.milestones, recipe.dropout) == (0, (), 0)
+    assert (recipe.randaugment, recipe.area) == ((4, 7), (0.08, 1))
+    assert (recipe.flip, recipe.views) == (False, "2x3")
+    assert not recipe.mixup and not recipe.cutmix and not recipe.label_smoothing
+    assert "github.com/facebookresearch/vjepa2" in recipe.source
+
+
+def test_the_augmentation_of_a_recipe():
+    augment = RECIPES["videomae"].augment(ClipConfig())
+    assert (augment.mixup, augment.cutmix, augment.repeats) == (0.8, 1.0, 2)
+    assert (augment.randaugment, augment.area) == ((4, 7), (0.08, 1))
+    assert augment.mixes and not RECIPES["cost"].augment(ClipConfig()).mixes
+
+
+def test_averages_and_accumulation_reach_the_optimizer():
+    recipe = dataclasses.replace(RECIPES["cost"], ema=0.81, accumulate=2)
+    optimizer = recipe.optimizer(1)
+    assert optimizer.use_ema and optimizer.gradient_accumulation_steps == 2
+    assert optimizer.ema_momentum == pytest.approx(0.9)  # twice for each step
+    plain = RECIPES["cost"].optimizer(1)
+    assert not plain.use_ema and plain.gradient_accumulation_steps is None
+
+
 def test_each_recipe_has_its_name_and_its_source():
-    assert list(RECIPES) == ["small_data", *SOURCES]
+    assert list(RECIPES) == ["small_data", *SOURCES, *MODERN]
     assert {name: recipe.name for name, recipe in RECIPES.items()} == {
         name: name for name in RECIPES
     }
@@ -128,7 +184,8 @@ def test_a_recipe_is_called_by_its_name():
         named("mine")
     assert str(error.value) == (
         "There is no recipe 'mine'. Choose one of small_data, cost, cost_paper, "
-        "p3d_ucf101, p3d_sports1m, tsn_ucf101, tsm, tsm_ucf101, gsm, cstm."
+        "p3d_ucf101, p3d_sports1m, tsn_ucf101, tsm, tsm_ucf101, gsm, cstm, videomae, "
+        "videomae_sthv2, vjepa2_probe."
     )
 
 
@@ -228,8 +285,8 @@ SHARES = (
         ),
         (
             dict(epochs=3, freeze="all"),
-            "Recipe mine: freeze must be one of none, norms, backbone. Received: "
-            "'all'.",
+            "Recipe mine: freeze must be one of none, norms, backbone, encoder. "
+            "Received: 'all'.",
         ),
         (
             dict(epochs=3, label_smoothing=1),
@@ -242,6 +299,31 @@ SHARES = (
             "Received: 0.0, 0.0001.",
         ),
         (dict(epochs=3, batch_size=True), COUNT.format("batch_size", True)),
+        (
+            dict(epochs=3, accumulate=3),
+            "Recipe mine: accumulate must divide batch_size. Received: accumulate=3, "
+            "batch_size=8.",
+        ),
+        (dict(epochs=3, accumulate=0), COUNT.format("accumulate", 0)),
+        (
+            dict(epochs=3, layer_decay=0),
+            "Recipe mine: layer_decay must be above 0 and at most 1. Received: 0.",
+        ),
+        (
+            dict(epochs=3, mixup=-0.1),
+            "Recipe mine: mixup must be a number of at least 0. Received: -0.1.",
+        ),
+        (dict(epochs=3, repeats=0), COUNT.format("repeats", 0)),
+        (
+            dict(epochs=3, area=(0.5, 0.1)),
+            "Recipe mine: area must be two shares of a frame, the smaller one first. "
+            "Received: (0.5, 0.1).",
+        ),
+        (
+            dict(epochs=3, randaugment=(2, 11)),
+            "Recipe mine: randaugment must be a number of operations, at least 1, and "
+            "a magnitude from 0 to 10. Received: (2, 11).",
+        ),
         (dict(epochs=3, milestones=(20, 40)), SHARES.format((20, 40), 0.0)),
         (dict(epochs=3, milestones=(0,)), SHARES.format((0,), 0.0)),
         (dict(epochs=3, milestones=(0.5, 1)), SHARES.format((0.5, 1), 0.0)),
