@@ -301,6 +301,26 @@ def test_bad_options_of_finetune_are_refused(
     assert message in " ".join(result.stderr.replace("│", "").split())
 
 
+def test_a_rate_is_found_without_training(
+    run, motion_folder, tmp_path, received, monkeypatch
+):
+    seen = []
+
+    def find_rate(model, train, folder, recipe, *rest):
+        seen.append((folder, recipe.mixup, rest))
+        return SimpleNamespace(suggested=0.00123)
+
+    monkeypatch.setattr("stzoo.training.rate.find_rate", find_rate)
+    command = ("finetune", motion_folder, "--model", "cost_tiny.motions")
+    command += ("--out", tmp_path / "mine", "--find-rate", "--mixup", 0.3, "--seed", 5)
+    result = run(*command)
+    assert result.exit_code == 0, result.output
+    assert (
+        f"--learning-rate 0.0012 (see {tmp_path / 'mine'}/rates.csv)" in result.stdout
+    )
+    assert seen == [(tmp_path / "mine", 0.3, (100, 5, Reading()))] and not received
+
+
 def test_a_resumed_run_does_not_say_that_the_head_is_new(
     run, motion_folder, tmp_path, received
 ):

@@ -121,6 +121,11 @@ changes = options.options(
 @options.sample_fps
 @options.decoder
 @click.option("--distributed", is_flag=True, help="Train on all devices.")
+@click.option(
+    "--find-rate",
+    is_flag=True,
+    help="Do not train, but test learning rates and print one that suits the recipe.",
+)
 def finetune(*, name, out, **chosen):
     """Fine-tune a model on DATA.
 
@@ -151,6 +156,7 @@ def finetune(*, name, out, **chosen):
 
     from stzoo.training import devices
     from stzoo.training.finetune import finetune
+    from stzoo.training.rate import find_rate
 
     data = options.data_of(chosen)
     recipe, skip = _recipe(chosen), chosen["skip"]
@@ -160,8 +166,14 @@ def finetune(*, name, out, **chosen):
         keras.utils.set_random_seed(chosen["seed"])
         if chosen["distributed"]:
             devices.distribute()
+        model = _model(name, len(train.classes) or None, chosen["clip"], out)
+        if chosen["find_rate"]:
+            reading = options.pop_reading(chosen)
+            found = find_rate(model, train, out, recipe, 100, chosen["seed"], reading)
+            click.echo(f"--learning-rate {found.suggested:.2g} (see {out}/rates.csv)")
+            return
         history = finetune(
-            _model(name, len(train.classes) or None, chosen["clip"], out),
+            model,
             train,
             out,
             recipe,

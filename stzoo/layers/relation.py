@@ -79,6 +79,9 @@ class TemporalRelation(keras.layers.Layer):
                 f"Received: input_shape={tuple(input_shape)}."
             )
         self.scales = range(frames, 1, -1)
+        # Tuples of integers, since `torch.compile` does not trace NumPy.
+        self.every = {n: _as_tuples(every_subset(frames, n)) for n in self.scales}
+        self.even = {n: _as_tuples(even_subsets(frames, n)) for n in self.scales}
         for scale in self.scales:
             name = f"scale_{scale}"
             fc = nested(self, initializers.dense(self.units, "relu", name=name))
@@ -92,8 +95,8 @@ class TemporalRelation(keras.layers.Layer):
 
     def _relate(self, x, scale, training):
         """The sum of the hidden values of some subsets."""
-        _, frames, features = x.shape
-        places = self._choose(frames, scale, training)
+        features = x.shape[-1]
+        places = self._choose(scale, training)
         subsets = places.shape[0]
         x = ops.take(x, ops.reshape(places, (-1,)), axis=1)
         x = ops.reshape(x, (-1, subsets, scale * features))
@@ -102,15 +105,16 @@ class TemporalRelation(keras.layers.Layer):
             return min(DRAWN, subsets) * ops.mean(hidden, axis=1)
         return ops.sum(hidden, axis=1)
 
-    def _choose(self, frames, scale, training):
+    def _choose(self, scale, training):
         """The frames of some subsets, `(subsets, scale)`."""
         if self.subsets == "even" and not training:
-            return even_subsets(frames, scale)
-        places = every_subset(frames, scale)
-        if self.subsets == "all" or len(places) <= DRAWN:
+            return ops.array(self.even[scale], "int32")
+        places = ops.array(self.every[scale], "int32")
+        count = places.shape[0]
+        if self.subsets == "all" or count <= DRAWN:
             return places
-        noise = keras.random.uniform((len(places),), seed=self.seed_generator)
-        return ops.take(ops.array(places), ops.argsort(noise)[:DRAWN], axis=0)
+        noise = keras.random.uniform((count,), seed=self.seed_generator)
+        return ops.take(places, ops.argsort(noise)[:DRAWN], axis=0)
 
     def compute_output_shape(self, input_shape):
         batch, frames, _ = input_shape
@@ -125,6 +129,10 @@ class TemporalRelation(keras.layers.Layer):
             "seed": self.seed,
             "dense": configs(self, *names),
         }
+
+
+def _as_tuples(subsets):
+    return tuple(map(tuple, subsets.tolist()))
 
 
 def every_subset(frames, scale):

@@ -29,8 +29,6 @@ This implementation differs in these points:
   a setting of recipes (`frozen`).
 * Inception v3 takes 299 pixels, as in the code of the authors, so its maps are 8x8.
 
-On PyTorch, `torch.compile` splits the graph at the relations, since NumPy chooses their
-subsets.
 
 The script of the authors sorts the classes of Something-Something v1 and Jester. It is
 *our reading* that their weights for v2 and Moments in Time have the official order, and

@@ -69,6 +69,28 @@ def curves(history, kept=None):
     return _png(figure)
 
 
+def rates(found):
+    """Draws the losses of a test of learning rates.
+
+    Args:
+        found: `stzoo.training.rate.Rates`.
+
+    Returns:
+        Bytes.
+    """
+    figure = _figure(6, 4)
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, ".", color="lightgrey", label="loss of a step")
+    axes.plot(found.rates, found.smoothed, label="smoothed")
+    style = dict(color="grey", linestyle="--", linewidth=1)
+    axes.axvline(found.suggested, label=f"suggested: {found.suggested:.2g}", **style)
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_title("loss")
+    axes.legend()
+    return _png(figure)
+
+
 def _figure(width, height):
     from matplotlib.figure import Figure
 

@@ -15,7 +15,9 @@ FAMILIES = {
     "cstm_tiny": {"depth": 1},
     "s3d_tiny": {"width": 8, "gating": True},
     "stpn_tiny": {"width": 4, "length": 2, "dim": 32},
+    "trn_tiny": {"width": 8, "depth": 1, "units": 8},
 }
+CLIPS = {"stpn_tiny": (6, 5), "trn_tiny": (4, 3)}  # frames and channels
 on_torch = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="only PyTorch has torch.compile"
 )
@@ -25,7 +27,7 @@ on_tensorflow = pytest.mark.skipif(
 
 
 def small(name):
-    frames, channels = (6, 5) if name == "stpn_tiny" else (16, 3)
+    frames, channels = CLIPS.get(name, (16, 3))
     shape = (frames, 32, 32, channels)
     return stzoo.create(name, input_shape=shape, **FAMILIES[name])
 

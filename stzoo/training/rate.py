@@ -1,0 +1,169 @@
+"""A test of learning rates: which one suits a model, its data and a recipe.
+
+Smith: Cyclical Learning Rates for Training Neural Networks. WACV 2017, Section 3.3.
+https://arxiv.org/abs/1506.01186
+"""
+
+import csv
+import dataclasses
+import io
+import logging
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import keras
+import numpy as np
+
+from stzoo import writer
+from stzoo.data.mixing import split
+from stzoo.data.pipeline import Order, clips
+from stzoo.data.reading import Reading
+from stzoo.training.finetune import check_classes
+from stzoo.training.recipes import named
+from stzoo.training.schedules import OverParts
+from stzoo.visualize import results as plots
+
+logger = logging.getLogger("stzoo")
+SMOOTHING = 0.9  # of the loss
+DIVERGED = 4  # times the lowest loss
+LEAST, MOST = 1e-7, 1.0  # the first and the last rate
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The result of a test of learning rates.
+
+    Args:
+        suggested: float, a tenth of the rate with the lowest smoothed loss.
+        rates: tuple of floats, the rate of each step.
+        losses: tuple of floats, the loss of each step.
+        smoothed: tuple of floats, the moving average of the losses.
+    """
+
+    suggested: float
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+
+
+def find_rate(
+    model,
+    train,
+    folder,
+    recipe="small_data",
+    steps=100,
+    seed=0,
+    reading=Reading(),
+):
+    """Trains a copy of a model with a rising learning rate, and suggests a rate.
+
+    The rate rises from 1e-7 to 1. The optimizer, the batch and the augmentation are
+    those of the recipe. All layers that the recipe trains are trained from the first
+    step. The test stops when the smoothed loss is four times its lowest value. The
+    model is not changed.
+
+    Args:
+        model: a model of the zoo.
+        train: `stzoo.data.datasets.Videos`.
+        folder: path, in which `rates.csv` is written, and `rates.png` if matplotlib is
+            installed.
+        recipe: `stzoo.training.recipes.Recipe`, or the name of one.
+        steps: int, number of rates, at least 2.
+        seed: int, seed of the order of videos and of the clips.
+        reading: `stzoo.data.reading.Reading`, how videos are read.
+
+    Returns:
+        `Rates`.
+
+    Raises:
+        ValueError: the classes do not match, or the loss is not a number from the
+            start.
+
+    Example:
+
+    ```python
+    from stzoo.training.rate import find_rate
+
+    train = stzoo.read_videos("videos/train")
+    model = stzoo.tsm_resnet50(len(train.classes), pretrained="kinetics400")
+    print(find_rate(model, train, "runs/rates", steps=10).suggested)
+    ```
+    """
+    check_classes(model, train, None)
+    recipe = dataclasses.replace(named(recipe), head_first=0.0)
+    if steps < 2:
+        raise ValueError(f"steps must be at least 2. Received: {steps}.")
+    rates = LEAST * (MOST / LEAST) ** (np.arange(steps) / (steps - 1))
+    losses = []
+    for loss in _losses(model, train, recipe, steps, seed, reading):
+        losses.append(loss)
+        best = min(_smoothed(losses))
+        if not math.isfinite(loss) or _smoothed(losses)[-1] > DIVERGED * best:
+            break
+    losses = [loss for loss in losses if math.isfinite(loss)]
+    if not losses:
+        raise ValueError(
+            f"The loss is not a number at the learning rate {LEAST}. Check the model, "
+            "or train with float32."
+        )
+    smoothed = _smoothed(losses)
+    suggested = float(rates[int(np.argmin(smoothed))]) / 10
+    columns = map(tuple, (rates[: len(losses)].tolist(), losses, smoothed))
+    found = Rates(suggested, *columns)
+    writer.write(folder, _files(found))
+    logger.info("Suggested learning rate: %.2g.", suggested)
+    return found
+
+
+def _losses(model, train, recipe, steps, seed, reading):
+    """Yields the loss of each step of a training of a copy of the model."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    recipe.prepare(copy)
+    copy.compile(_rising(recipe, copy, steps), recipe.loss())
+    fps = recipe.sample_fps or reading.sample_fps
+    reading = dataclasses.replace(reading, sample_fps=fps)
+    clip = reading.timed(model.stzoo.clip)
+    augment = recipe.augment(clip, train.classes)
+    order = Order(seed=seed)
+    batches = clips(train, clip, recipe.batch_size, True, augment, order, reading)
+    parts = split(batches, recipe.accumulate)
+    for _ in range(steps):
+        copy.reset_metrics()  # else the loss is the mean over all steps so far
+        for _ in range(recipe.accumulate):
+            loss = copy.train_on_batch(*next(parts))
+        yield float(loss)
+
+
+def _rising(recipe, model, steps):
+    """Returns the optimizer of a recipe with rising rates."""
+    schedule = keras.optimizers.schedules.ExponentialDecay(
+        LEAST, steps - 1, MOST / LEAST
+    )
+    if recipe.accumulate > 1:
+        schedule = OverParts(schedule, recipe.accumulate)
+    optimizer = recipe.optimizer(1, model)
+    config = optimizer.get_config()
+    config["learning_rate"] = keras.optimizers.schedules.serialize(schedule)
+    return type(optimizer).from_config(config)
+
+
+def _smoothed(losses):
+    """Returns the moving average of losses, without the bias of its start."""
+    average, result = 0.0, []
+    for step, loss in enumerate(losses, start=1):
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        result.append(average / (1 - SMOOTHING**step))
+    return result
+
+
+def _files(found):
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["learning_rate", "loss", "smoothed"])
+    rows.writerows(zip(found.rates, found.losses, found.smoothed, strict=True))
+    files = {"rates.csv": text.getvalue().encode()}
+    if find_spec("matplotlib"):
+        files["rates.png"] = plots.rates(found)
+    return files

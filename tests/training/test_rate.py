@@ -1,0 +1,78 @@
+import csv
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+from harness import numpy
+from tiny import RECIPE, build
+
+from stzoo.data import datasets
+from stzoo.data.reading import Reading
+from stzoo.training import rate
+from stzoo.training.rate import find_rate
+
+HOW = {"steps": 8, "reading": Reading(num_workers=1)}
+
+
+@pytest.fixture
+def videos(motion_folder):
+    return datasets.read(motion_folder)
+
+
+def test_the_files_are_the_result_and_the_model_is_unchanged(
+    videos, tmp_path, no_graphs, caplog
+):
+    model = build()
+    before = [numpy(v).copy() for v in model.variables]
+    trained, dropout = len(model.trainable_variables), model.get_layer("dropout").rate
+    recipe = dataclasses.replace(RECIPE, dropout=0.3, freeze="backbone")
+    with caplog.at_level(logging.INFO, "stzoo"):
+        found = find_rate(model, videos, tmp_path / "new", recipe, **HOW)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(numpy(variable), value, err_msg=variable.path)
+    assert len(model.trainable_variables) == trained and not model.compiled
+    assert model.get_layer("dropout").rate == dropout
+    count = len(found.losses)
+    assert 2 <= count <= 8 and np.isfinite(found.losses).all()
+    expected = 1e-7 * 10 ** np.arange(8)
+    np.testing.assert_allclose(found.rates, expected[:count], rtol=1e-6)
+    lowest = found.rates[int(np.argmin(found.smoothed))]
+    assert found.suggested == pytest.approx(lowest / 10)
+    assert f"Suggested learning rate: {found.suggested:.2g}." in caplog.text
+    with (tmp_path / "new" / "rates.csv").open(newline="") as file:
+        rows = [tuple(map(float, row.values())) for row in csv.DictReader(file)]
+    assert rows == list(zip(found.rates, found.losses, found.smoothed, strict=True))
+    assert (tmp_path / "new" / "rates.png").read_bytes().startswith(b"\x89PNG")
+    again = find_rate(model, videos, tmp_path / "new", recipe, **HOW)
+    np.testing.assert_allclose(again.losses, found.losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_each_step_has_its_rate(accumulate):
+    """As the optimizer sees it, in all parts of a step."""
+    recipe = dataclasses.replace(RECIPE, accumulate=accumulate)
+    optimizer = rate._rising(recipe, None, 8)
+    for part in range(8 * accumulate):
+        optimizer._iterations.assign(part)
+        expected = 1e-7 * 10 ** (part // accumulate)
+        assert float(numpy(optimizer.learning_rate)) == pytest.approx(expected)
+
+
+def test_the_test_stops_when_the_loss_explodes(videos, tmp_path, monkeypatch):
+    losses = [2.0, 1.0, 0.5, 9.0, 90.0, 99.0]
+    monkeypatch.setattr(rate, "_losses", lambda *_: iter(losses))
+    found = find_rate(build(), videos, tmp_path, RECIPE, steps=6)
+    assert found.losses == (2.0, 1.0, 0.5, 9.0, 90.0)
+    average, weight = 0.0, 0.0  # a moving average with weights of powers of 0.9
+    for loss, smoothed in zip(found.losses, found.smoothed, strict=True):
+        average, weight = 0.9 * average + loss, 0.9 * weight + 1
+        assert smoothed == pytest.approx(average / weight)
+    assert found.suggested == pytest.approx(found.rates[2] / 10)
+    monkeypatch.setattr(rate, "_losses", lambda *_: iter([float("nan")]))
+    with pytest.raises(ValueError, match="The loss is not a number at the learning ra"):
+        find_rate(build(), videos, tmp_path, RECIPE, steps=6)
+    with pytest.raises(ValueError, match="Build it with classes=2"):
+        find_rate(build(3), videos, tmp_path, RECIPE)
+    with pytest.raises(ValueError, match="steps must be at least 2. Received: 1."):
+        find_rate(build(), videos, tmp_path, RECIPE, steps=1)
