@@ -18,13 +18,23 @@ def averaged(model):
         model: a compiled model. Without `use_ema` in its optimizer, nothing changes.
     """
     variables = model.trainable_variables if model.optimizer.use_ema else []
-    own = [ops.convert_to_numpy(variable.value).copy() for variable in variables]
+    own = _copies(variables)
     model.optimizer.finalize_variable_values(variables)
+    # On JAX, both variables now have one array, which the next step deletes.
+    _assign(variables, _copies(variables))
     try:
         yield
     finally:
-        for variable, value in zip(variables, own, strict=True):
-            variable.assign(value)
+        _assign(variables, own)
+
+
+def _copies(variables):
+    return [ops.convert_to_numpy(variable.value).copy() for variable in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 class Averages(keras.callbacks.Callback):
