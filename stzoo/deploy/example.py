@@ -1,82 +1,68 @@
 """The program beside an export, which answers without Keras and without stzoo."""
 
+import json
+
 from stzoo.data.video import SWS_BILINEAR, SWS_FULL_CHR_H_INT
 from stzoo.deploy.formats import FORMATS
 
 PROGRAM = '''"""Prints the most probable classes: python example.py {argument}
 
-It needs {packages}.
-It looks at the middle of a video, like `stzoo.predict`.
+It needs `pip install {packages}`.
 """
 
-import json
-import sys
+{json}import sys
 from pathlib import Path
 
 {imports}
 
 folder = Path(__file__).resolve().parent
-config = json.loads((folder / "config.json").read_text("utf-8"))
-clip, export = config["clip"], config["export"]
 {reads}
-x = x[None].astype("float32")  # RGB of 0 to 255, (1, frames, height, width, channels)
-x = x.repeat(export["input"]["shape"][0] or 1, 0)
+x = x[None]{repeats}.astype("float32")  # RGB of 0 to 255
 {runs}
-names = config.get("labels") or [f"class {{i}}" for i in range(len(logits))]
-{shares}
+{labels}
+{answers}
 '''
 ONE = """shares = np.exp(logits - logits.max())
 for i in np.argsort(-shares, kind="stable")[:5]:
-    print(f"{names[i]}: {shares[i] / shares.sum():.4f}")"""
+    print(f"{labels[i]}: {shares[i] / shares.sum():.4f}")"""
 SEVERAL = """shares = 0.5 + 0.5 * np.tanh(0.5 * logits)
-least = np.array(config.get("thresholds") or [0.5] * len(shares), "float32")
+least = np.array(config["thresholds"] or [0.5] * len(labels), "float32")
 for i in np.argsort(-shares, kind="stable"):
     if shares[i] >= least[i]:
-        print(f"{names[i]}: {shares[i]:.4f}")"""
-ARRAY = """x = np.load(sys.argv[1])  # (frames, height, width, channels); no flow is 128
-"""
+        print(f"{labels[i]}: {shares[i]:.4f}")"""
+ARRAY = "x = np.load(sys.argv[1])  # {shape}, uint8 or float; no flow is 128"
 VIDEO = """with av.open(sys.argv[1]) as video:
     frames = list(video.decode(video=0))
-{rate}total, count = len(frames), clip["frames"]
-{places}
-short = min(frames[0].width, frames[0].height)
-width, height = (
-    (2 * side * clip["short_side"] + short) // (2 * short)
-    for side in (frames[0].width, frames[0].height)
-)
-x = np.stack(
-    [
-        frames[i].to_ndarray(
-            width=width, height=height, format="rgb24", interpolation={flags}
-        )
-        for i in places
-    ]
-)
-top, left = (height - clip["height"]) // 2, (width - clip["width"]) // 2
-x = x[:, top : top + clip["height"], left : left + clip["width"]]
-"""
+{rate}{places}
+sides = np.array([frames[0].width, frames[0].height])
+width, height = map(int, sides * {short_side} / sides.min() + 0.5)
+how = dict(width=width, height=height, format="rgb24", interpolation={flags})
+x = np.stack([frames[i].to_ndarray(**how) for i in places])
+top, left = (height - {height}) // 2, (width - {width}) // 2
+x = x[:, top : top + {height}, left : left + {width}]"""
 RATE = """times = np.array([frame.time for frame in frames])
-fps = clip["sample_fps"]
-last = times[-1] - times[-2] if len(times) > 1 else 1 / fps
-slots = np.arange(max(1, round((times[-1] - times[0] + last) * fps)))
-shown = np.searchsorted(times, times[0] + (slots + 0.5) / fps, side="right") - 1
-frames = [frames[i] for i in shown]
+length = times[-1] - times[0] + (np.diff(times[-2:]).sum() or 1 / {fps})
+slots = times[0] + (np.arange(max(1, round(length * {fps}))) + 0.5) / {fps}
+frames = [frames[i] for i in np.searchsorted(times, slots, side="right") - 1]
 """
-DENSE = """start = max(total - count * clip["stride"] + 1, 1) // 2
-places = (start + np.arange(count) * clip["stride"]) % total"""
-SEGMENTS = """places = ((np.arange(count) + 0.5) * total / count).astype(int)"""
+DENSE = """start = max(len(frames) - {span} + 1, 1) // 2
+places = (start + {stride} * np.arange({frames})) % len(frames)"""
+SEGMENTS = "places = ((np.arange({frames}) + 0.5) * len(frames) / {frames}).astype(int)"
+LABELS = """config = json.loads((folder / "config.json").read_text("utf-8"))
+labels = config["labels"]"""
+NUMBERS = 'labels = [f"class {i}" for i in range(len(logits))]'
 RUNS = {
-    "onnx": """session = onnxruntime.InferenceSession(folder / export["file"])
-logits = session.run(["logits"], {"clip": x})[0][0]""",
-    "openvino": """exact = {"INFERENCE_PRECISION_HINT": "f32"}
-model = openvino.compile_model(folder / export["file"], "CPU", exact)
-logits = model({"clip": x})["logits"][0]""",
-    "litert": """model = Interpreter(str(folder / export["file"]))
+    "onnx": """session = onnxruntime.InferenceSession(folder / {file})
+logits = session.run(["logits"], {{"clip": x}})[0][0]""",
+    "openvino": """exact = {{"INFERENCE_PRECISION_HINT": "f32"}}
+model = openvino.compile_model(folder / {file}, "CPU", exact)
+logits = model({{"clip": x}})["logits"][0]""",
+    "litert": """model = Interpreter(str(folder / {file}))
 logits = model.get_signature_runner("serving_default")(clip=x)["logits"][0]""",
     "tf_saved_model": """model = tf.saved_model.load(folder)
 answers = model.signatures["serving_default"](clip=tf.constant(x))
 logits = answers["logits"].numpy()[0]""",
-    "torch": """model = torch.export.load(folder / export["file"]).module()
+    "torch": """model = torch.export.load(folder / {file}).module()
 with torch.no_grad():
     logits = model(torch.from_numpy(x))["logits"].numpy()[0]""",
 }
@@ -95,22 +81,34 @@ def program(config):
     format, clip = FORMATS[config.export["format"]], config.clip
     module, package = format.runtimes[0]
     from_video = not clip.uses_flow and clip.snippet == 1
-    modules = ["av"] * from_video + ["numpy as np"]
-    runtime = IMPORTS.get(format.name, f"import {module}")
-    imports = [*[f"import {name}" for name in modules], runtime]
-    reads = ARRAY
-    if from_video:
-        reads = VIDEO.format(
-            rate=RATE if clip.sample_fps else "",
-            places=SEGMENTS if clip.sampling == "segments" else DENSE,
-            flags=SWS_BILINEAR | SWS_FULL_CHR_H_INT,
-        )
-    needed = ["numpy", *["av"] * from_video, package]
+    batch, *shape = config.export["input"]["shape"]
+    imports = [IMPORTS.get(format.name, f"import {module}"), "import numpy as np"]
+    imports += ["import av"] * from_video
+    reads = _reads(clip) if from_video else ARRAY.format(shape=tuple(shape))
     return PROGRAM.format(
         argument="VIDEO" if from_video else "CLIP.npy",
-        packages=f"`pip install {' '.join(needed)}`",
+        packages=" ".join([*["av"] * from_video, "numpy", package]),
+        json="import json\n" if config.labels else "",
         imports="\n".join(sorted(imports, key=lambda line: line.split()[1])),
-        reads=reads.rstrip("\n"),
-        runs=RUNS[format.name],
-        shares=SEVERAL if config.multi_label else ONE,
+        reads=reads,
+        repeats=f".repeat({batch}, 0)" if (batch or 1) > 1 else "",
+        runs=RUNS[format.name].format(file=json.dumps(config.export["file"])),
+        labels=LABELS if config.labels else NUMBERS,
+        answers=SEVERAL if config.multi_label else ONE,
+    )
+
+
+def _reads(clip):
+    """Returns the lines that read the frames of a clip from the middle of a video."""
+    dense = DENSE.format(
+        span=clip.frames * clip.stride, stride=clip.stride, frames=clip.frames
+    )
+    segments = SEGMENTS.format(frames=clip.frames)
+    return VIDEO.format(
+        rate=RATE.format(fps=clip.sample_fps) if clip.sample_fps else "",
+        places=segments if clip.sampling == "segments" else dense,
+        short_side=clip.short_side,
+        width=clip.width,
+        height=clip.height,
+        flags=SWS_BILINEAR | SWS_FULL_CHR_H_INT,
     )

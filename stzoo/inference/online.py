@@ -93,7 +93,7 @@ class Online:
         self.frames = self.config.clip.frames if frames is None else frames
         if type(self.frames) is not int or self.frames < 1:
             raise ValueError(
-                "frames must be a whole number from 1: an answer averages so many "
+                "frames must be an integer, at least 1: an answer averages so many "
                 f"frames. Received: {frames!r}"
                 f"{', and the clips of the model have any number' * (not frames)}."
             )

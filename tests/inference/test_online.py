@@ -185,7 +185,7 @@ def test_an_exported_model_is_refused():
 
 @pytest.mark.parametrize("frames", [0, -1, 1.5, True, "3"])
 def test_wrong_numbers_of_frames(frames):
-    with pytest.raises(ValueError, match="frames must be a whole number from 1"):
+    with pytest.raises(ValueError, match="frames must be an integer, at least 1"):
         stzoo.online(build(), frames=frames)
 
 
