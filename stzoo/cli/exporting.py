@@ -19,11 +19,16 @@ from stzoo.cli import options
     "--precision",
     default="float32",
     show_default=True,
-    type=click.Choice(("float32", "float16")),
-    help="Of the weights.",
+    type=click.Choice(("float32", "float16", "int8")),
+    help="Of the weights, and for int8 also of the arithmetic.",
 )
 @click.option("--batch", type=click.IntRange(1), help="Clips a call; any by default.")
-def export(name, file, format, precision, batch):
+@click.option(
+    "--calibration",
+    metavar="DATA",
+    help="For int8: a folder or a list of videos, of which at most 100 are used.",
+)
+def export(name, file, format, precision, batch, calibration):
     """Export MODEL to FILE, which another runtime runs without Keras.
 
     MODEL is NAME.TAG, a folder, or hf://organisation/repository@revision. FILE ends in
@@ -34,10 +39,15 @@ def export(name, file, format, precision, batch):
     """
     import stzoo
 
+    if (precision == "int8") != (calibration is not None):
+        raise click.UsageError(
+            "--precision int8 needs --calibration DATA, and no other precision takes "
+            "it. DATA is a folder or a list of videos like those of the training."
+        )
     with options.one_line():
         model = options.load_model(name)
         try:
-            folder = stzoo.export(model, file, format, precision, batch)
+            folder = stzoo.export(model, file, format, precision, batch, calibration)
         except RuntimeError as error:
             raise click.ClickException(str(error)) from None
     click.echo(

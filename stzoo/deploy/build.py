@@ -10,14 +10,22 @@ import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 import stzoo
+from stzoo.deploy.quantization import (
+    Batches,
+    quantize_litert,
+    quantize_onnx,
+    quantize_openvino,
+)
 from stzoo.deploy.runtime import FEATURES, INPUT, LOGITS
+from stzoo.layers.attention import DotProductAttention
 
 OPSET = 18  # of ONNX, since 2022
 
 
-def build(format, model, path, batch, precision):
+def build(format, model, path, batch, precision, calibration=None):
     """Writes a model in a format.
 
     Args:
@@ -25,7 +33,8 @@ def build(format, model, path, batch, precision):
         model: string, folder of a model that `stzoo.save` has written.
         path: string, the file to write.
         batch: int, number of clips, or `None` for any.
-        precision: `"float32"` or `"float16"`, of the weights.
+        precision: `"float32"`, `"float16"` or `"int8"`, of the weights.
+        calibration: string, for int8 the file of an array of clips.
     """
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
@@ -35,13 +44,16 @@ def build(format, model, path, batch, precision):
         outputs[FEATURES] = model.get_layer(FEATURES).output
     network = keras.Model(model.input, outputs)
     shape = (batch, *model.input_shape[1:])
+    how = precision
+    if precision == "int8":
+        how = Batches(np.load(calibration, mmap_mode="r"), batch or 1)
     if keras.backend.backend() == "torch":
-        _from_torch(format, network, path, shape, precision)
+        _from_torch(format, network, path, shape, how)
     else:
-        _from_tensorflow(format, network, path, shape, precision)
+        _from_tensorflow(format, network, path, shape, how)
 
 
-def _from_torch(format, network, path, shape, precision):
+def _from_torch(format, network, path, shape, how):
     import torch
 
     class Module(torch.nn.Module):
@@ -57,15 +69,19 @@ def _from_torch(format, network, path, shape, precision):
     example = torch.zeros(batch or 2, *sizes)
     with torch.no_grad():
         if format == "onnx":
-            return _to_onnx(module, example, path, batch)
+            return _to_onnx(module, example, path, batch, how)
         free = None if batch else {0: torch.export.Dim.DYNAMIC}
         program = torch.export.export(module, (example,), dynamic_shapes=(free,))
     if format == "torch":
         return torch.export.save(program, path)
-    _to_openvino(program, path, shape, precision)
+    _to_openvino(program, path, shape, how, _has_attention(network))
 
 
-def _to_onnx(module, example, path, batch):
+def _has_attention(network):
+    return any(isinstance(one, DotProductAttention) for one in network.layers)
+
+
+def _to_onnx(module, example, path, batch, how):
     import torch
 
     names = list(module(example))
@@ -82,9 +98,11 @@ def _to_onnx(module, example, path, batch):
         if batch
         else {name: {0: "batch"} for name in (INPUT, *names)},
     )
+    if isinstance(how, Batches):
+        quantize_onnx(path, INPUT, how)
 
 
-def _to_openvino(program, path, shape, precision):
+def _to_openvino(program, path, shape, how, attention):
     import openvino
 
     converted = openvino.convert_model(program)
@@ -93,11 +111,12 @@ def _to_openvino(program, path, shape, precision):
     for output, name in zip(converted.outputs, names, strict=True):
         output.set_names({name})
     converted.reshape({INPUT: [size or -1 for size in shape]})
-    half = precision == "float16"
-    openvino.save_model(converted, path, compress_to_fp16=half)
+    if isinstance(how, Batches):
+        converted = quantize_openvino(converted, INPUT, how, attention)
+    openvino.save_model(converted, path, compress_to_fp16=how == "float16")
 
 
-def _from_tensorflow(format, network, path, shape, precision):
+def _from_tensorflow(format, network, path, shape, how):
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, INPUT)])
@@ -112,14 +131,16 @@ def _from_tensorflow(format, network, path, shape, precision):
     with tempfile.TemporaryDirectory() as saved:  # a file of LiteRT has its signature
         tf.saved_model.save(module, saved, {"serving_default": serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
-        Path(path).write_bytes(_lite(converter, precision))
+        Path(path).write_bytes(_lite(converter, how))
 
 
-def _lite(converter, precision):
+def _lite(converter, how):
     import tensorflow as tf
 
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if precision == "float16":
+    if isinstance(how, Batches):
+        quantize_litert(converter, how)
+    elif how == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     return converter.convert()

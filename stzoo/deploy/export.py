@@ -9,22 +9,28 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from reprlib import repr as shortened
 
 import keras
 import numpy as np
 
 from stzoo import writer
 from stzoo.deploy import runtime
+from stzoo.deploy.calibration import read_clips
 from stzoo.deploy.example import program
 from stzoo.deploy.formats import check_builders, format_of, runtime_of
 from stzoo.deploy.fusion import fuse
+from stzoo.inference.views import predict_views
 from stzoo.weights import checkpoint, hub
 
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2}  # relative to the largest logit
+# The root mean square of the differences, relative to the standard deviation of the
+# logits. The four tiny models with weights have MEASURED.
+TOLERANCE_INT8 = 0.25
 EXAMPLE = "example.py"
 
 
-def export(model, path, format=None, precision="float32", batch=None):
+def export(model, path, format=None, precision="float32", batch=None, calibration=None):
     """Exports a model to a file that another runtime runs, without Keras.
 
     | format           | file        | run by                    | graph built with |
@@ -52,10 +58,19 @@ def export(model, path, format=None, precision="float32", batch=None):
         path: path of the file, such as `"deploy/model.onnx"`. A SavedModel is a folder
             itself.
         format: string of the table. `None`: what the ending says.
-        precision: `"float32"`, or `"float16"` to store weights in half the space
-            (OpenVINO and LiteRT).
+        precision: `"float32"`; `"float16"` to store weights in half the space
+            (OpenVINO and LiteRT); or `"int8"` for weights in a quarter of the space and
+            faster arithmetic (ONNX, OpenVINO and LiteRT), which needs `calibration`.
         batch: int, the number of clips of each call. `None`: any number; for LiteRT
             one, which is the fastest there.
+        calibration: for int8 only, what the ranges of the activations are measured on:
+            the videos of `stzoo.read_videos` or what it takes, a sequence of paths of
+            videos, or an array `(clips, frames, height, width, channels)` of 0 to 255.
+            At most 100 clips are used, one of a video, evenly spaced over the list.
+            Videos like those of the training are best. Labels are not used. The
+            answers for these clips may differ from those of the model by 0.25 of the
+            standard deviation of its logits (root mean square). `config.json` says by
+            how much they do, and how many have the same most probable class.
 
     Returns:
         `pathlib.Path`, the folder, for `stzoo.load`.
@@ -75,8 +90,8 @@ def export(model, path, format=None, precision="float32", batch=None):
     """
     path = Path(path)
     format = format_of(path, format)
-    _check_options(model, format, precision, batch)
-    check_builders(format)
+    _check_options(model, format, precision, batch, calibration)
+    check_builders(format, precision)
     runtime_of(format)
     folder = path.parent if format.suffix else path
     file = path.name if format.suffix else "."
@@ -84,16 +99,17 @@ def export(model, path, format=None, precision="float32", batch=None):
     batch = batch if batch or format.free_batch else 1
     with tempfile.TemporaryDirectory(prefix="stzoo-export-") as temporary:
         source, new = Path(temporary, "source"), Path(temporary, "new")
+        clips = None if calibration is None else read_clips(calibration, model)
         checkpoint.save(fuse(model), source)
         new.mkdir()
-        _build(format, source, new / file, batch, precision)
+        _build(format, source, new / file, batch, precision, clips)
         config = _described(model, source, file, format, precision, batch)
-        _check_answers(model, source, runtime.Exported(new, config), precision)
+        config = _checked(model, source, new, config, clips)
         writer.write(folder, _files(config, new))
     return folder
 
 
-def _check_options(model, format, precision, batch):
+def _check_options(model, format, precision, batch, calibration):
     """Raises a `ValueError` for what cannot be exported."""
     config = getattr(model, "stzoo", None)
     if config is None or config.export:
@@ -106,15 +122,20 @@ def _check_options(model, format, precision, batch):
             "An export has one size of clips, and this model takes any: its input is "
             f"{model.input_shape}. Build or load it with input_shape=..."
         )
-    if precision not in TOLERANCE or (precision == "float16" and not format.float16):
+    if precision not in format.precisions:
         raise ValueError(
-            f"precision of {format.name} must be "
-            f"{' or '.join(list(TOLERANCE)[: 1 + format.float16])}. Received: "
-            f"{precision!r}."
+            f"precision of {format.name} must be {' or '.join(format.precisions)}. "
+            f"Received: {precision!r}."
+        )
+    if (precision == "int8") != (calibration is not None):
+        raise ValueError(
+            'precision="int8" needs calibration=..., for example '
+            'stzoo.read_videos("videos/train"), and no other precision takes it. '
+            f"Received: precision={precision!r}, calibration={shortened(calibration)}."
         )
     if batch is not None and (type(batch) is not int or batch < 1):
         raise ValueError(
-            f"batch must be a whole number from 1, or None. Received: {batch!r}."
+            f"batch must be an integer, at least 1, or None. Received: {batch!r}."
         )
 
 
@@ -136,10 +157,13 @@ def _check_folder(folder, file):
         )
 
 
-def _build(format, source, path, batch, precision):
+def _build(format, source, path, batch, precision, clips=None):
     """Builds the graph, in a process of its own."""
     request = source / "request.json"
     values = dict(batch=batch, precision=precision, model=str(source), path=str(path))
+    if clips is not None:
+        values["calibration"] = str(source / "calibration.npy")
+        np.save(values["calibration"], clips)
     request.write_text(json.dumps({"format": format.name, **values}), "utf-8")
     env = {
         **os.environ,
@@ -189,10 +213,45 @@ def _described(model, source, file, format, precision, batch):
     return dataclasses.replace(model.stzoo, clip=clip, sha256=hash, export=described)
 
 
-def _check_answers(model, source, exported, precision):
-    """Raises an error if an exported model answers unlike the original."""
+def _checked(model, source, new, config, clips):
+    """Returns the record of an export whose answers are like those of the model."""
+    exported = runtime.Exported(new, config)
     if any(layer.compute_dtype != "float32" for layer in model.layers):
         model = _in_float32(source)
+    if clips is None:
+        _check_answers(model, exported, config.export["precision"])
+        return config
+    found = _check_int8(model, exported, clips)
+    return dataclasses.replace(config, export=config.export | {"calibration": found})
+
+
+def _check_int8(model, exported, clips):
+    """Compares the logits for the clips of a calibration set, and returns the result.
+
+    A single logit may be far off, so this is about all of them.
+    """
+    expected = predict_views(model, clips)
+    found = predict_views(exported, clips)
+    difference = np.sqrt(np.mean((found - expected) ** 2)) / max(expected.std(), 1e-30)
+    same = np.mean(found.argmax(-1) == expected.argmax(-1))
+    if not difference <= TOLERANCE_INT8:
+        raise RuntimeError(
+            f"The export was not written, since int8 is too coarse for "
+            f"{exported.name}: for the {len(clips)} clips of calibration, the logits "
+            f"differ by {difference:.2f} of their standard deviation, and "
+            f"{TOLERANCE_INT8} is allowed. The most probable class is the same in "
+            f"{same:.0%}. Use more videos like those of the training, another format, "
+            "or another precision."
+        )
+    return {
+        "clips": len(clips),
+        "difference": round(float(difference), 4),
+        "same_class": round(float(same), 4),
+    }
+
+
+def _check_answers(model, exported, precision):
+    """Raises an error if an exported model answers unlike the original."""
     size = exported.stzoo.export["input"]["shape"][0]
     shape = (size or 2, *model.input_shape[1:])
     clips = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")

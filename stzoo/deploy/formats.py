@@ -18,7 +18,9 @@ class Format:
         runtimes: tuple of pairs of a module that runs it and the name of its package.
             One of them is enough.
         free_batch: bool, whether it can take any number of clips.
-        float16: bool, whether weights can be stored as float16.
+        precisions: tuple of strings, of the weights.
+        quantizer: tuple of the module that int8 needs beside them and its extra, or
+            empty.
     """
 
     name: str
@@ -29,7 +31,8 @@ class Format:
     builders: tuple
     runtimes: tuple
     free_batch: bool = True
-    float16: bool = False
+    precisions: tuple = ("float32",)
+    quantizer: tuple = ()
 
 
 FORMATS = {
@@ -39,12 +42,14 @@ FORMATS = {
             *("onnx", ".onnx", "onnx", "torch", "channels_first"),
             builders=("torch", "onnx"),
             runtimes=(("onnxruntime", "onnxruntime"),),
+            precisions=("float32", "int8"),
         ),
         Format(
             *("openvino", ".xml", "openvino", "torch", "channels_first"),
             builders=("torch", "openvino"),
             runtimes=(("openvino", "openvino"),),
-            float16=True,
+            precisions=("float32", "float16", "int8"),
+            quantizer=("nncf", "int8"),
         ),
         Format(
             *("tf_saved_model", "", "tensorflow", "tensorflow", ""),
@@ -60,7 +65,7 @@ FORMATS = {
                 ("tensorflow", "tensorflow"),
             ),
             free_batch=False,
-            float16=True,
+            precisions=("float32", "float16", "int8"),
         ),
         Format(
             *("torch", ".pt2", "torch", "torch", "channels_first"),
@@ -116,15 +121,18 @@ def runtime_of(format):
     raise ImportError(_advice(format, "To run", format.runtimes[0][1]))
 
 
-def check_builders(format):
+def check_builders(format, precision="float32"):
     """Raises an `ImportError` if a module that builds a format is not installed."""
     for module in format.builders:
         if not find_spec(module):
             raise ImportError(_advice(format, "An export to", module))
+    if precision == "int8" and format.quantizer and not find_spec(format.quantizer[0]):
+        raise ImportError(_advice(format, "An int8 export to", *format.quantizer))
 
 
-def _advice(format, what, package):
+def _advice(format, what, package, *extras):
+    extras = ",".join((format.extra, *extras))
     return (
         f"{what} {format.name} needs {package}, which is not installed. Install it: "
-        f'`pip install "stzoo[{format.extra}]"`.'
+        f'`pip install "stzoo[{extras}]"`.'
     )

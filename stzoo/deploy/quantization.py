@@ -1,0 +1,92 @@
+"""Quantizes a graph to int8 after training, with the libraries of its runtime.
+
+Weights have one scale for each channel, and activations one for each tensor, from the
+clips of a calibration set (Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877).
+What a library does not quantize stays in float32, such as the input.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+
+class Batches:
+    """The batches of a calibration set, each float32 and of the size of the graph.
+
+    Args:
+        clips: array `(clips, frames, height, width, channels)`.
+        size: int, clips of a batch. The last one continues with the first clips.
+    """
+
+    def __init__(self, clips, size):
+        self.clips, self.size = clips, size
+
+    def __len__(self):
+        return -(-len(self.clips) // self.size)
+
+    def __iter__(self):
+        for number in range(len(self)):
+            rows = np.arange(number * self.size, (number + 1) * self.size)
+            yield self.clips[rows % len(self.clips)].astype("float32")
+
+
+def quantize_onnx(path, name, batches):
+    """Quantizes a file of ONNX in its place.
+
+    Args:
+        path: string.
+        name: string, the name of the input.
+        batches: `Batches`.
+    """
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.rest = iter(batches)
+
+        def get_next(self):
+            batch = next(self.rest, None)
+            return None if batch is None else {name: batch}
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = str(Path(folder, "prepared.onnx"))
+        quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            path,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            # With signed activations, cost_tiny takes 2.5 times as long.
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+
+
+def quantize_openvino(model, name, batches, attention):
+    """Returns a quantized model of OpenVINO.
+
+    Args:
+        model: `openvino.Model`.
+        name: string, the name of the input.
+        batches: `Batches`.
+        attention: bool, whether the network is a transformer.
+    """
+    import nncf
+
+    return nncf.quantize(
+        model,
+        nncf.Dataset(batches, lambda batch: {name: batch}),
+        subset_size=len(batches),
+        model_type=nncf.ModelType.TRANSFORMER if attention else None,
+    )
+
+
+def quantize_litert(converter, batches):
+    """Tells a converter of LiteRT to quantize."""
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([batch] for batch in batches)
