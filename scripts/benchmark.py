@@ -12,6 +12,10 @@ same for all. Times are those of the calls of a user, `predict_on_batch` and
 `train_on_batch`, from clips of 0 to 255 in memory to NumPy. The PyTorch networks get
 clips that are already normalised. A training step is SGD with momentum.
 
+Beside them, in the case of PyTorch only, since no backend of Keras runs them: the model
+exported to ONNX Runtime and OpenVINO, and the PyTorch network converted to them. All
+answer in float32. They are not measured from their start, which would be an export.
+
 * `median_ms`, `low_ms` and `high_ms`: median and quartiles of the rounds.
   `against_eager`: the time of eager PyTorch divided by that of the row.
 * `gflops`: operations of one run, for the convolutions and products of the eager
@@ -42,12 +46,13 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from contenders import CONTENDERS, Case, best_rate, operations
+from contenders import CONTENDERS, RUNTIMES, Case, best_rate, operations
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
 PRECISIONS = ("float32", "bfloat16")
 CASE = ("model", "backend", "precision", "step", "batch", "threads")
+START = ("build_s", "first_s", "built_mb", "peak_mb")
 QUIET = 0.2  # maximum number of cores that other processes may keep busy
 
 
@@ -81,13 +86,15 @@ def peak():
 def start(case):
     """Measures the start of the only contender, from the beginning of this process."""
     (name,) = case.contenders
+    if name in RUNTIMES:
+        return dict.fromkeys(START, np.nan)
     run = CONTENDERS[name](case)
     built, holds = time.time(), peak()
     run()
     first = time.time() - built
     run()  # the first step creates the state of an optimizer
     built -= case.started
-    return {"build_s": built, "first_s": first, "built_mb": holds, "peak_mb": peak()}
+    return dict(zip(START, (built, first, holds, peak()), strict=True))
 
 
 def race(case):
@@ -171,14 +178,17 @@ def cases(chosen):
     steps = [("inference", batch) for batch in chosen.batches]
     steps += [("training", batch) for batch in chosen.training]
     for model in chosen.models:
-        options = parse_options(model, chosen.option)
-        about = stzoo.create(model, **options).stzoo
+        builder, *more = model.split(":")
+        options = parse_options(builder, chosen.option + more)
+        about = stzoo.create(builder, **options).stzoo
         for backend, count, (step, batch) in product(chosen.backends, threads, steps):
             names = set(chosen.contenders)
             if step == "training":
                 names -= {"stzoo fused", "stzoo compiled"}
             if backend != "torch":
-                names.discard("stzoo compiled")
+                names -= {"stzoo compiled", *RUNTIMES}
+            if step == "training" or chosen.precision != "float32":
+                names -= {*RUNTIMES}
             yield Case(
                 model=model,
                 options=about.options,
@@ -232,7 +242,8 @@ def joined(path, rows, keys):
 def command():
     """Returns the parser of the arguments."""
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("--models", nargs="+", required=True)
+    models = "such as p3d_resnet199 or cost_resnet50:variant=a"
+    parser.add_argument("--models", nargs="+", required=True, help=models)
     parser.add_argument("--option", action="append", default=[], help="variant=a")
     parser.add_argument("--backends", nargs="+", default=BACKENDS, choices=BACKENDS)
     parser.add_argument(

@@ -6,6 +6,7 @@ arguments. The PyTorch networks are those of the tests.
 
 import dataclasses
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ DEPTHS = {
     "resnet101": (3, 4, 23, 3),
     "resnet152": (3, 8, 36, 3),
 }
+EXPORTS = ("onnxruntime", "openvino")
 INCEPTIONS = {"bninception": ("bn_inception", 64), "inceptionv3": ("inception_v3", 32)}
 # Channels and side of 3x3 convolutions of 8 frames.
 CONVOLUTIONS = ((64, 56), (128, 28), (256, 14), (512, 7), (256, 56))
@@ -28,7 +30,8 @@ class Case:
     """The measurement of one process.
 
     Args:
-        model: string, a builder.
+        model: string, a builder, or a builder and options:
+            `"cost_resnet50:variant=a"`.
         options: dict, all options of the builder.
         shape: tuple `(frames, height, width, channels)` of a clip.
         classes: int.
@@ -55,6 +58,10 @@ class Case:
     rounds: int
     started: float = 0.0
 
+    @property
+    def builder(self):
+        return self.model.partition(":")[0]
+
 
 def ours(case, fused=False, compiled=False):
     """Returns the model of the zoo, as a function without arguments."""
@@ -64,13 +71,10 @@ def ours(case, fused=False, compiled=False):
 
     if case.precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
-    model = stzoo.create(
-        case.model, classes=case.classes, input_shape=case.shape, **case.options
-    )
+    model = _created(case)
     if fused:
         model = stzoo.fuse(model)
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (case.batch, *case.shape)).astype("uint8")
+    x, rng = clips(case), np.random.default_rng(0)
     if compiled:
         model.compile(jit_compile=True)
     if case.step == "inference":
@@ -115,6 +119,52 @@ def theirs(case, channels_last=False, compiled=False):
     return train if case.step == "training" else infer
 
 
+def our_export(case, file):
+    """Returns an export of the model, run by its runtime."""
+    import stzoo
+
+    with tempfile.TemporaryDirectory() as folder:
+        stzoo.export(_created(case), Path(folder, file))
+        exported, x = stzoo.load(folder), clips(case)
+        exported.predict_on_batch(x)  # which reads the files
+    return lambda: exported.predict_on_batch(x)
+
+
+def their_onnx(case):
+    """Returns the PyTorch network, exported to ONNX and run by ONNX Runtime."""
+    import onnxruntime
+    import torch
+
+    module, x = peer(case).eval(), normalised(case)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "model.onnx"))
+        how = dict(dynamo=False, input_names=["clip"], opset_version=18)
+        torch.onnx.export(module, (x,), path, **how)
+        session = onnxruntime.InferenceSession(path)
+    array = x.numpy()
+    return lambda: session.run(None, {"clip": array})[0]
+
+
+def their_openvino(case):
+    """Returns the PyTorch network, converted and run by OpenVINO in float32."""
+    import openvino
+
+    module, x = peer(case).eval(), normalised(case)
+    model = openvino.convert_model(module, example_input=x)
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.compile_model(model, "CPU", exact)
+    array = x.numpy()
+    return lambda: np.array(compiled(array)[0])
+
+
+def _created(case):
+    import stzoo
+
+    return stzoo.create(
+        case.builder, classes=case.classes, input_shape=case.shape, **case.options
+    )
+
+
 CONTENDERS = {
     "stzoo": ours,
     "stzoo fused": partial(ours, fused=True),
@@ -122,13 +172,18 @@ CONTENDERS = {
     "eager": theirs,
     "channels last": partial(theirs, channels_last=True),
     "compile": partial(theirs, channels_last=True, compiled=True),
+    "stzoo onnxruntime": partial(our_export, file="model.onnx"),
+    "plain onnxruntime": their_onnx,
+    "stzoo openvino": partial(our_export, file="model.xml"),
+    "plain openvino": their_openvino,
 }
+RUNTIMES = tuple(name for name in CONTENDERS if name.split()[-1] in EXPORTS)
 
 
 def peer(case):
     """Returns the PyTorch network of `tests/` with the same arithmetic as a model."""
     sys.path.append(str(TESTS))
-    family, _, network = case.model.partition("_")
+    family, _, network = case.builder.partition("_")
     options = case.options
     network = options.get("backbone", network).replace("_", "")
     depths = options.get("depths") or DEPTHS.get(network)
@@ -143,6 +198,11 @@ def peer(case):
 
         chosen = (options["blocks"], case.shape[-1], options["semantics"])
         return reference_p3d(depths, options.get("width", 64), case.classes, *chosen)
+    if family in ("s3d", "s3dg"):
+        from references_s3d import reference_s3d
+
+        gating = options.get("gating", family == "s3dg")
+        return reference_s3d(options.get("width", 64), case.classes, gating)
     from references_inception import CSTM, reference_tsn
 
     from stzoo.models.gsm import places
@@ -158,6 +218,12 @@ def peer(case):
         shifts = (lambda depth: range(0, depth, every)) if depths else True
     width = options.get("width", width)
     return reference_tsn(backbone, width, case.classes, gates, shifts, module)
+
+
+def clips(case):
+    """Returns a batch of clips for the models of the zoo, of 0 to 255."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (case.batch, *case.shape)).astype("uint8")
 
 
 def normalised(case):

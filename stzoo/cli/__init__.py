@@ -19,6 +19,7 @@ COMMANDS = {  # in the order of `stzoo --help`
     "extract": "measuring:extract",
     "explain": "measuring:explain",
     "export": "exporting:export",
+    "benchmark": "benchmarking:benchmark",
     "convert": "converting:convert",
     "push": "publishing:push",
     "app": "serving:app",

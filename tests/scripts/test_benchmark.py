@@ -43,6 +43,7 @@ CASE = Case(
         ("tsm_tiny", {"width": 4}),
         ("gsm_tiny", {"width": 8}),
         ("cstm_tiny", {"width": 8}),
+        ("s3d_tiny", {"width": 4, "gating": True}),
     ],
 )
 def test_both_have_the_same_parameters(name, options):
@@ -139,6 +140,48 @@ def test_only_pytorch_is_compiled_once_more():
     for case in benchmark.cases(parser.parse_args(arguments)):
         found[case.backend, case.step] = "stzoo compiled" in case.contenders
     assert [case for case, there in found.items() if there] == [("torch", "inference")]
+
+
+def test_runtimes_are_measured_once_and_in_float32():
+    """No backend of Keras runs them, and they do not train."""
+    parser, base = benchmark.command(), ["--models", "cost_tiny:variant=a"]
+    for more, expected in (("", {("torch", "inference")}), ("bfloat16", set())):
+        arguments = [*base, "--batches", "1", "--training", "1"]
+        arguments += ["--precision", more] if more else []
+        cases = list(benchmark.cases(parser.parse_args(arguments)))
+        there = {
+            (case.backend, case.step)
+            for case in cases
+            if set(contenders.RUNTIMES) & {*case.contenders}
+        }
+        assert there == expected
+        assert {case.options["variant"] for case in cases} == {"a"}
+        assert {case.builder for case in cases} == {"cost_tiny"}
+    assert len(contenders.RUNTIMES) == 4
+
+
+def test_a_runtime_has_no_start():
+    alone = dataclasses.replace(CASE, contenders=("plain openvino",))
+    assert list(benchmark.start(alone)) == list(benchmark.START)
+
+
+@pytest.mark.parametrize("name", ["plain onnxruntime", "plain openvino"])
+def test_a_runtime_answers_like_the_network(name, monkeypatch):
+    import torch
+
+    module, x = peer(CASE).eval(), contenders.normalised(CASE)
+    monkeypatch.setattr(contenders, "peer", lambda case: module)
+    monkeypatch.setattr(contenders, "normalised", lambda case: x)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    found = contenders.CONTENDERS[name](CASE)()
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stzoo onnxruntime", "stzoo openvino"])
+def test_an_export_of_a_model_runs(name):
+    assert contenders.CONTENDERS[name](CASE)().shape == (2, 12)
 
 
 def test_a_busy_machine_is_refused(monkeypatch, capsys):

@@ -1,0 +1,197 @@
+"""`stzoo benchmark`: each backend and runtime has a process, a row, or a problem."""
+
+import json
+import os
+import re
+
+import keras
+import pytest
+from click.testing import CliRunner
+from deploy.test_export import small
+
+import stzoo
+from stzoo.cli import main
+from stzoo.deploy import benchmark, measure
+from stzoo.deploy.benchmark import NAMES
+
+BACKENDS = NAMES[:3]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small("tsm_tiny", {"width": 4, "depth": 1}, 2)
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    stzoo.save(model, tmp_path / "saved")
+    return str(tmp_path / "saved")
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Instead of a process, a row that says what it would have measured."""
+    asked = []
+
+    def run(folder, backend, how):
+        asked.append((str(folder).rpartition("/")[2], backend, how))
+        numbers = dict(ms_per_clip=2.0, best_ms_per_clip=1.0, clips_per_s=500.0)
+        rest = dict(first_answer_s=3.0, peak_mb=None)
+        return [{"clips": batch} | numbers | rest for batch in how["batches"]]
+
+    monkeypatch.setattr(benchmark, "_in_process", run)
+    return asked
+
+
+def invoke(*arguments):
+    done = CliRunner().invoke(main, ["benchmark", *arguments])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_a_row_of_a_process(model, saved):
+    """The numbers of one process, whose backend is the one of this test."""
+    how = dict(batches=[1, 2], seconds=0.0, threads=1)
+    backend = keras.backend.backend()
+    one, two = benchmark._rows(backend, "plain", lambda: saved, backend, how)
+    assert (one["clips"], two["clips"]) == (1, 2)
+    for row in (one, two):
+        assert (row["runs_on"], row["form"], row["calls"]) == (backend, "plain", 3)
+        assert 0 < row["best_ms_per_clip"] <= row["ms_per_clip"]
+        assert row["clips_per_s"] == pytest.approx(1e3 / row["ms_per_clip"])
+        assert 50 < row["peak_mb"] < 16000
+        # It includes the import of Keras.
+        assert 0.5 < row["first_answer_s"] == one["first_answer_s"]
+    assert one["peak_mb"] <= two["peak_mb"]
+
+
+def test_times_are_of_single_calls_and_fill_the_seconds():
+    calls = []
+    times = measure._times(lambda: calls.append(sum(range(10**4))), 0.05)
+    assert len(calls) == len(times) + 1, "the first call is not timed"
+    assert len(times) > measure.LEAST and 0 < sum(times)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_threads_are_cores_and_are_chosen_before_numpy(saved, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5, 3, 4})
+    monkeypatch.setattr(
+        os, "sched_setaffinity", lambda pid, cores: chosen.append(cores)
+    )
+    measure.measure(saved, [1], 0.0, 2, 0.0)
+    measure.measure(saved, [1], 0.0, None, 0.0)
+    assert chosen == [[3, 4]]
+
+
+def test_everything_that_is_installed_has_a_row(saved, planned, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        "stzoo.deploy.export.export",
+        lambda model, file, format, precision, calibration: (
+            found.append((file.name, precision, calibration is None)) or file.parent
+        ),
+    )
+    monkeypatch.setattr(benchmark, "find_spec", lambda name: name != "nncf")
+    monkeypatch.setattr(
+        benchmark._environment, "is_installed", lambda name: name != "jax"
+    )
+    text = invoke(saved, "--precision", "int8", "--json", "--batch", "4")
+    answer = json.loads(text)
+    assert answer["model"] == "tsm_tiny" and answer["clip"] == [2, 32, 32, 3]
+    assert answer["processor"] == benchmark.processor() != ""
+    rows = [(r["runs_on"], r["form"], r.get("clips")) for r in answer["rows"]]
+    forms = [(name, form) for name in BACKENDS for form in ("plain", "fused")]
+    forms += [(name, form) for name in NAMES[3:] for form in ("float32", "int8")]
+    absent = [(name, form) for name, form in forms if name == "jax"]
+    absent.append(("openvino", "int8"))
+    expected = []
+    for one in forms:
+        expected += [(*one, None)] if one in absent else [(*one, 1), (*one, 4)]
+    assert rows == expected
+    problems = {r["problem"] for r in answer["rows"] if "problem" in r}
+    assert problems == {
+        'not installed: pip install "stzoo[jax]"',
+        'not installed: pip install "stzoo[openvino,int8]"',
+    }
+    assert [backend for _, backend, _ in planned][:4] == [
+        *("tensorflow", "tensorflow"),
+        *("torch", "torch"),
+    ]
+    assert found[1:3] == [("model.onnx", "int8", False), ("model.xml", "float32", True)]
+
+
+def test_the_table(saved, planned):
+    text = invoke(saved, "--only", "torch", "--batch", "1", "--threads", "1")
+    first, second, empty, titles, *rows = text.splitlines()
+    assert first == "tsm_tiny, clips of 2x32x32x3"
+    assert second.endswith(", 1 threads") and empty == ""
+    assert re.split(r"\s{2,}", titles.strip()) == [
+        *("runs on", "form", "clips", "ms/clip", "best", "clips/s"),
+        *("first answer, s", "memory, MB"),
+    ]
+    assert [row.split() for row in rows] == [
+        ["torch", form, "1", "2.0", "1.0", "500.0", "3.0", "-"]
+        for form in ("plain", "fused")
+    ]
+    assert planned[0][2] == {"batches": [1], "seconds": 3.0, "threads": 1}
+
+
+def test_a_problem_of_one_does_not_end_the_others(saved, planned, monkeypatch):
+    def fail(folder, backend, how):
+        raise RuntimeError("ValueError: no such kernel")
+
+    monkeypatch.setattr(benchmark, "_in_process", fail)
+    text = invoke(saved, "--only", "torch", "--only", "onnxruntime")
+    assert text.splitlines()[-3:-1] == [
+        "torch plain: ValueError: no such kernel",
+        "torch fused: ValueError: no such kernel",
+    ]
+    text = invoke(saved, "--only", "onnxruntime", "--precision", "float16")
+    assert text.splitlines()[-1] == "onnxruntime float16: onnx has no float16"
+
+
+def test_a_process_that_fails_is_a_problem(tmp_path):
+    how = dict(batches=[1], seconds=0.0, threads=None)
+    (row,) = benchmark._rows("torch", "plain", lambda: tmp_path / "no", "torch", how)
+    assert row["problem"].startswith("FileNotFoundError: ")
+
+
+def test_a_fused_model_has_one_form_and_a_builder_random_weights(
+    model, planned, tmp_path
+):
+    stzoo.save(stzoo.fuse(model), tmp_path / "fused")
+    text = invoke(str(tmp_path / "fused"), "--only", "jax", "--json")
+    assert {row["form"] for row in json.loads(text)["rows"]} == {"fused"}
+    text = invoke("tsm_tiny", "--only", "jax", "--json")
+    assert json.loads(text)["model"] == "tsm_tiny"
+
+
+def test_what_cannot_be_measured_is_refused(tmp_path, monkeypatch):
+    done = CliRunner().invoke(main, ["benchmark", "resnet", "--only", "jax"])
+    assert done.exit_code == 1 and "resnet" in done.output
+    done = CliRunner().invoke(main, ["benchmark", "tsm_tiny", "--only", "mxnet"])
+    assert done.exit_code == 2 and "'mxnet' is not one of 'tensorflow'" in done.output
+    anysize = stzoo.tsm_tiny(width=4, depth=1, input_shape=(3, None, None, 3))
+    stzoo.save(anysize, tmp_path / "any")
+    done = CliRunner().invoke(main, ["benchmark", str(tmp_path / "any")])
+    assert done.exit_code == 1 and "depends on the size of its clips" in done.output
+
+
+@pytest.mark.slow
+def test_all_backends_and_runtimes(saved):
+    text = invoke(saved, "--precision", "int8", "--seconds", "0", "--json")
+    rows = json.loads(text)["rows"]
+    assert [row for row in rows if "problem" in row] == []
+    assert len(rows) == 2 * (3 * 2 + 3 * 2)
+
+
+@pytest.mark.slow
+def test_an_export_is_run_by_its_runtime(model, tmp_path):
+    stzoo.export(model, tmp_path / "model.onnx")
+    text = invoke(str(tmp_path), "--seconds", "0", "--json", "--batch", "2")
+    rows = json.loads(text)["rows"]
+    assert [(r["runs_on"], r["form"], r["clips"]) for r in rows] == [
+        ("onnxruntime", "float32", 1),
+        ("onnxruntime", "float32", 2),
+    ]
