@@ -97,7 +97,7 @@ def _saved(model, backend, form, path):
 
 
 def _exported(model, name, precision, path):
-    from stzoo.deploy.export import export
+    from stzoo.deploy.export import write_export
 
     format = FORMATS[RUNTIMES[name]]
     if precision not in format.precisions:
@@ -112,8 +112,9 @@ def _exported(model, name, precision, path):
     if precision == "int8":
         shape = (CALIBRATION, *model.input_shape[1:])
         clips = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
-    file = path / f"model{format.suffix}"
-    return export(model, file, format.name, precision, calibration=clips)
+    file, how = f"model{format.suffix}", (format, precision, None)
+    write_export(model, path, file, how, clips, check=precision != "int8")
+    return path
 
 
 def _rows(name, form, prepare, backend, how):

@@ -24,9 +24,11 @@ from stzoo.inference.views import predict_views
 from stzoo.weights import checkpoint, hub
 
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2}  # relative to the largest logit
-# The root mean square of the differences, relative to the standard deviation of the
-# logits. The four tiny models with weights have MEASURED.
-TOLERANCE_INT8 = 0.25
+# For int8, either is enough. The four tiny models with weights keep 98.9 to 99.9 % of
+# the classes, but the logits of STPN differ by 0.1. With random weights, classes are
+# close to each other.
+SAME_CLASS = 0.9  # of the clips
+TOLERANCE_INT8 = 0.05  # of the root mean square, also relative to the largest logit
 EXAMPLE = "example.py"
 
 
@@ -67,10 +69,10 @@ def export(model, path, format=None, precision="float32", batch=None, calibratio
             the videos of `stzoo.read_videos` or what it takes, a sequence of paths of
             videos, or an array `(clips, frames, height, width, channels)` of 0 to 255.
             At most 100 clips are used, one of a video, evenly spaced over the list.
-            Videos like those of the training are best. Labels are not used. The
-            answers for these clips may differ from those of the model by 0.25 of the
-            standard deviation of its logits (root mean square). `config.json` says by
-            how much they do, and how many have the same most probable class.
+            Videos like those of the training are best. Labels are not used. For 0.9 of
+            these clips, the most probable class must be that of the model, or the
+            logits must differ by at most 0.05 of the largest (root mean square).
+            `config.json` has both numbers.
 
     Returns:
         `pathlib.Path`, the folder, for `stzoo.load`.
@@ -96,17 +98,34 @@ def export(model, path, format=None, precision="float32", batch=None, calibratio
     folder = path.parent if format.suffix else path
     file = path.name if format.suffix else "."
     _check_folder(folder, file)
+    clips = None if calibration is None else read_clips(calibration, model)
+    write_export(model, folder, file, (format, precision, batch), clips)
+    return folder
+
+
+def write_export(model, folder, file, how, clips=None, check=True):
+    """Builds, checks and writes an export.
+
+    Args:
+        model: a model of the zoo.
+        folder: `pathlib.Path`.
+        file: string, the name of the file.
+        how: tuple of the `Format`, the precision and the number of clips of each call.
+        clips: array of clips for int8, or `None`.
+        check: bool. Without it, the answers are not compared, since `stzoo benchmark`
+            calibrates with random clips and measures the speed only.
+    """
+    format, precision, batch = how
     batch = batch if batch or format.free_batch else 1
     with tempfile.TemporaryDirectory(prefix="stzoo-export-") as temporary:
         source, new = Path(temporary, "source"), Path(temporary, "new")
-        clips = None if calibration is None else read_clips(calibration, model)
         checkpoint.save(fuse(model), source)
         new.mkdir()
         _build(format, source, new / file, batch, precision, clips)
         config = _described(model, source, file, format, precision, batch)
-        config = _checked(model, source, new, config, clips)
+        if check:
+            config = _checked(model, source, new, config, clips)
         writer.write(folder, _files(config, new))
-    return folder
 
 
 def _check_options(model, format, precision, batch, calibration):
@@ -232,16 +251,16 @@ def _check_int8(model, exported, clips):
     """
     expected = predict_views(model, clips)
     found = predict_views(exported, clips)
-    difference = np.sqrt(np.mean((found - expected) ** 2)) / max(expected.std(), 1e-30)
+    difference = np.sqrt(np.mean((found - expected) ** 2))
+    difference /= max(np.abs(expected).max(), 1e-30)
     same = np.mean(found.argmax(-1) == expected.argmax(-1))
-    if not difference <= TOLERANCE_INT8:
+    if not (same >= SAME_CLASS or difference <= TOLERANCE_INT8):
         raise RuntimeError(
             f"The export was not written, since int8 is too coarse for "
-            f"{exported.name}: for the {len(clips)} clips of calibration, the logits "
-            f"differ by {difference:.2f} of their standard deviation, and "
-            f"{TOLERANCE_INT8} is allowed. The most probable class is the same in "
-            f"{same:.0%}. Use more videos like those of the training, another format, "
-            "or another precision."
+            f"{exported.name}: of the {len(clips)} clips of calibration, {same:.0%} "
+            f"have the same most probable class, and {SAME_CLASS:.0%} is needed. Use "
+            "more videos like those of the training, another format, or another "
+            "precision."
         )
     return {
         "clips": len(clips),

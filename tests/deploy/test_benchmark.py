@@ -87,9 +87,9 @@ def test_threads_are_cores_and_are_chosen_before_numpy(saved, monkeypatch):
 def test_everything_that_is_installed_has_a_row(saved, planned, monkeypatch):
     found = []
     monkeypatch.setattr(
-        "stzoo.deploy.export.export",
-        lambda model, file, format, precision, calibration: (
-            found.append((file.name, precision, calibration is None)) or file.parent
+        "stzoo.deploy.export.write_export",
+        lambda model, folder, file, how, clips, check: found.append(
+            (file, how[1], clips is None, check)
         ),
     )
     monkeypatch.setattr(benchmark, "find_spec", lambda name: name != "nncf")
@@ -118,7 +118,10 @@ def test_everything_that_is_installed_has_a_row(saved, planned, monkeypatch):
         *("tensorflow", "tensorflow"),
         *("torch", "torch"),
     ]
-    assert found[1:3] == [("model.onnx", "int8", False), ("model.xml", "float32", True)]
+    assert found[1:3] == [
+        ("model.onnx", "int8", False, False),
+        ("model.xml", "float32", True, True),
+    ]
 
 
 def test_the_table(saved, planned):

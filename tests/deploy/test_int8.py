@@ -23,11 +23,6 @@ def model():
     return small("c2d_tiny", {"width": 16, "depths": (1, 1, 1, 1)}, 2)
 
 
-def as_int8(values):
-    """The error when a weight has one of 255 values."""
-    return np.abs(values).max() / 254
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -50,8 +45,9 @@ def test_int8_is_small_and_answers_alike(name, model, tmp_path):
     assert size < 0.5 * 4 * model.count_params()
     exported = stzoo.load(folder)
     found, expected = exported.predict_on_batch(x), np.asarray(model(x))
-    difference = np.sqrt(np.mean((found - expected) ** 2)) / expected.std()
-    assert 1e-4 < difference < 0.25, "1e-4 is what float32 has"
+    difference = np.sqrt(np.mean((found - expected) ** 2))
+    difference /= np.abs(expected).max()
+    assert 1e-4 < difference < 0.2, "1e-4 is what float32 has"
     record = json.loads(files["config.json"])["export"]
     assert record["precision"] == exported.stzoo.export["precision"] == "int8"
     assert record["calibration"]["clips"] == 5
@@ -61,25 +57,27 @@ def test_int8_is_small_and_answers_alike(name, model, tmp_path):
 
 
 def test_other_answers_are_an_error_that_leaves_nothing(model, monkeypatch, tmp_path):
-    """The answers are those of a model whose clips are black."""
+    """The most probable class is the least probable one of the model."""
 
     def build(format, source, path, *_):
         stzoo.save(model, path.parent / "saved")
         path.write_bytes(b"")
 
-    class Black:
-        name, stzoo = "black", None
+    class Opposite:
+        name, stzoo = "opposite", None
 
         def __init__(self, folder, config):
             self.stzoo = config
 
         def predict_on_batch(self, x):
-            return np.asarray(model(np.zeros_like(x))) + 100
+            return -np.asarray(model(x))
 
     monkeypatch.setattr(exporting, "_build", build)
-    monkeypatch.setattr(exporting.runtime, "Exported", Black)
+    monkeypatch.setattr(exporting.runtime, "Exported", Opposite)
     how = dict(precision="int8", calibration=clips(model, 3))
-    with pytest.raises(RuntimeError, match="not written, since int8 is too coarse.* 3"):
+    with pytest.raises(
+        RuntimeError, match="not written, since int8 is too coarse.* 3 clips.* 0% have"
+    ):
         stzoo.export(model, tmp_path / "model.onnx", **how)
     assert list(tmp_path.iterdir()) == []
 
