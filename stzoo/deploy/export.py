@@ -24,7 +24,7 @@ from stzoo.inference.views import predict_views
 from stzoo.weights import checkpoint, hub
 
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2}  # relative to the largest logit
-# For int8, either is enough. The four tiny models with weights keep 98.9 to 99.9 % of
+# For int8, either is enough. The four tiny models with weights keep 99.0 to 99.9 % of
 # the classes, but the logits of STPN differ by 0.1. With random weights, classes are
 # close to each other.
 SAME_CLASS = 0.9  # of the clips

@@ -60,7 +60,7 @@ def folder(model, tmp_path_factory):
 def copied(folder, monkeypatch):
     """Instead of building a graph, `stzoo.export` takes that of the model."""
 
-    def copy(format, source, path, batch, precision):
+    def copy(format, source, path, *_):
         shutil.copy(folder / "model.onnx", path)
 
     monkeypatch.setattr(exporting, "_build", copy)
