@@ -148,9 +148,10 @@ def their_onnx(case):
 def their_openvino(case):
     """Returns the PyTorch network, converted and run by OpenVINO in float32."""
     import openvino
+    import torch
 
     module, x = peer(case).eval(), normalised(case)
-    model = openvino.convert_model(module, example_input=x)
+    model = openvino.convert_model(torch.export.export(module, (x,)))
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.compile_model(model, "CPU", exact)
     array = x.numpy()

@@ -394,7 +394,11 @@ def test_files_of_something_else_are_not_overwritten(model, copied, tmp_path):
         ("model.h5", {}, "The ending of model.h5 names no format. Endings are: .onnx"),
         ("model.xml", {"format": "onnx"}, "ends in .onnx. Received: model.xml"),
         ("model.onnx", {"format": "tensorrt"}, "format must be one of onnx, openvino"),
-        ("model.onnx", {"precision": "float16"}, "of onnx must be float32. Received"),
+        (
+            "model.onnx",
+            {"precision": "float16"},
+            "of onnx must be float32 or int8. Received",
+        ),
         ("model.xml", {"precision": "int4"}, "float16 or int8. Received: 'int4'"),
         ("model.pt2", {"precision": "int8"}, "torch must be float32. Received: 'int8'"),
         ("model.onnx", {"precision": "int8"}, 'int8" needs calibration=.*=None'),

@@ -165,6 +165,7 @@ def test_a_runtime_has_no_start():
     assert list(benchmark.start(alone)) == list(benchmark.START)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the exporter of PyTorch
 @pytest.mark.parametrize("name", ["plain onnxruntime", "plain openvino"])
 def test_a_runtime_answers_like_the_network(name, monkeypatch):
     import torch
