@@ -24,7 +24,7 @@ match keras.backend.backend():
         from stzoo.backend.torch import *
 
 match os.environ.get("STZOO_DEPLOY"):
-    case "channels_first":
+    case "images" | "volumes":
         from stzoo.backend.deploy_torch import *
     case "lowered":
         from stzoo.backend.deploy_tensorflow import *

@@ -1,18 +1,25 @@
 """Operations of the graphs that `stzoo.export` makes on PyTorch.
 
-A clip is also kept as images `(batch * frames, channels, height, width)`, from one
-convolution of frames to the next. So nothing is transposed or reshaped between them,
-and a runtime fuses them with the bias, the residual and the ReLU. For C2D on ResNet-50,
-OpenVINO runs one transposition instead of 101, and no separate addition instead of 16.
+A clip is also kept as its convolution left it, channels first, for the next one. So
+nothing is transposed or reshaped between them, and a runtime fuses them with the bias,
+the residual and the ReLU. STZOO_DEPLOY says which of two forms that is:
+
+* `images`, `(batch * frames, channels, height, width)`, for networks whose
+  convolutions are all of frames;
+* `volumes`, `(batch, channels, frames, height, width)`, for networks that also
+  convolve along time. Every convolution is then one of volumes.
 
 Sizes are numbers, so that only the batch is dynamic.
 """
+
+import math
+import os
 
 import torch
 from torch.nn import functional
 
 from stzoo.backend import fourier
-from stzoo.backend.generic import PLAIN, activate, margins
+from stzoo.backend.generic import PLAIN, activate
 
 __all__ = (
     "average_pool_3x3",
@@ -21,17 +28,21 @@ __all__ = (
     "conv3d",
     "count_sketch",
     "depthwise_conv2d",
+    "has_dilated_conv3d",
     "has_fast_conv3d",
     "inverse_spectrum",
     "keeps_images",
     "lay_out",
+    "max_over_clip",
     "max_pool",
     "prefers_conv3d",
     "shape_of",
     "spectrum",
     "subsample",
+    "weighted_sum",
 )
 FIRST, LAST = (0, 4, 1, 2, 3), (0, 2, 3, 4, 1)  # orders of axes: channels first, last
+VOLUMES = os.environ.get("STZOO_DEPLOY") == "volumes"
 
 
 def keeps_images():
@@ -39,6 +50,10 @@ def keeps_images():
 
 
 def has_fast_conv3d(x):
+    return True
+
+
+def has_dilated_conv3d():
     return True
 
 
@@ -61,11 +76,23 @@ def _images(x):
     return x.reshape(-1, *x.shape[2:]).permute(0, 3, 1, 2)
 
 
-def _clip(images, frames):
+def _of_images(images, frames):
     """Returns the clip of images, which it remembers."""
     x = images.permute(0, 2, 3, 1)
     x = x.reshape(-1, frames, *map(int, x.shape[1:]))
     x.stzoo_images = images
+    return x
+
+
+def _volume(x):
+    """Returns the volume of a clip."""
+    return x.stzoo_volume if hasattr(x, "stzoo_volume") else x.permute(FIRST)
+
+
+def _of_volume(volume):
+    """Returns the clip of a volume, which it remembers."""
+    x = volume.permute(LAST)
+    x.stzoo_volume = volume
     return x
 
 
@@ -78,39 +105,53 @@ def _finish(y, epilogue, residual):
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
     """Convolves the frames of clips, and returns clips."""
-    y = functional.conv2d(
-        _images(x),
-        kernel.permute(3, 2, 0, 1).contiguous(),
-        epilogue.bias,
-        stride=strides,
-        padding=[n for n, _ in margins(kernel, dilation)] if padded else 0,
-        dilation=dilation,
-    )
-    return _clip(_finish(y, epilogue, _images), int(x.shape[1]))
+    if VOLUMES:
+        how = ((1, *strides), epilogue, (1, *dilation))
+        return _conv3d(x, kernel[None].permute(4, 3, 0, 1, 2), *how, padded=padded)
+    how = (strides, dilation, epilogue)
+    return _by_image(x, kernel.permute(3, 2, 0, 1), *how, padded=padded)
 
 
 def depthwise_conv2d(x, kernel, strides=(1, 1), epilogue=PLAIN):
     """Convolves the channels of the frames of clips, and returns clips."""
-    y = functional.conv2d(
-        _images(x),
-        kernel.permute(3, 2, 0, 1).contiguous(),
-        epilogue.bias,
-        stride=strides,
-        padding=[n for n, _ in margins(kernel, (1, 1))],
-        groups=int(x.shape[-1]),
-    )
-    return _clip(_finish(y, epilogue, _images), int(x.shape[1]))
+    groups = int(x.shape[-1])
+    if VOLUMES:
+        how = ((1, *strides), epilogue, (1, 1, 1), groups)
+        return _conv3d(x, kernel[None].permute(4, 3, 0, 1, 2), *how)
+    how = (strides, (1, 1), epilogue, groups)
+    return _by_image(x, kernel.permute(3, 2, 0, 1), *how)
 
 
-def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
-    y = functional.conv3d(
-        x.permute(FIRST),
-        kernel.permute(4, 3, 0, 1, 2).contiguous(),
-        epilogue.bias,
-        stride=strides,
-        padding=[n for n, _ in margins(kernel, (1, 1, 1))],
-    )
-    return _finish(y, epilogue, lambda x: x.permute(FIRST)).permute(LAST)
+def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN, dilation=(1, 1, 1)):
+    return _conv3d(x, kernel.permute(4, 3, 0, 1, 2), strides, epilogue, dilation)
+
+
+def _by_image(x, kernel, strides, dilation, epilogue, groups=1, padded=True):
+    margins = _margins(kernel, dilation) if padded else 0
+    how = (epilogue.bias, strides, margins, dilation, groups)
+    y = functional.conv2d(_images(x), kernel.contiguous(), *how)
+    return _of_images(_finish(y, epilogue, _images), int(x.shape[1]))
+
+
+def _conv3d(x, kernel, strides, epilogue, dilation, groups=1, padded=True):
+    margins = _margins(kernel, dilation) if padded else 0
+    how = (epilogue.bias, strides, margins, dilation, groups)
+    y = functional.conv3d(_volume(x), kernel.contiguous(), *how)
+    return _of_volume(_finish(y, epilogue, _volume))
+
+
+def _margins(kernel, dilation):
+    """Returns the padding of each axis that keeps the size."""
+    return [(n - 1) * d // 2 for n, d in zip(kernel.shape[2:], dilation, strict=True)]
+
+
+def max_over_clip(x):
+    return _volume(x).amax((2, 3, 4))
+
+
+def weighted_sum(clips, weights):
+    volumes = zip(map(_volume, clips), weights, strict=True)
+    return _of_volume(sum(w[:, :, None, None, None] * volume for volume, w in volumes))
 
 
 def subsample(x, strides):
@@ -119,35 +160,49 @@ def subsample(x, strides):
     """
     if max(strides) == 1:
         return x
-    return functional.max_pool3d(x.permute(FIRST), 1, strides).permute(LAST)
+    return _of_volume(functional.max_pool3d(_volume(x), 1, strides))
 
 
 def max_pool(x, pool_size, strides, margins):
-    """Pools images, then time: often only one of them is needed."""
-    ends, *sides = margins
+    if VOLUMES:
+        volume, padding = _padded(_volume(x), margins)
+        return _of_volume(functional.max_pool3d(volume, pool_size, strides, padding))
+    frames, ends = int(x.shape[1]), margins[0]
     if max(pool_size[1:]) > 1 or max(strides[1:]) > 1:
-        images, padding = _images(x), [before for before, _ in sides]
-        if any(before != after for before, after in sides):
-            zeros = [n for pair in reversed(sides) for n in pair]
-            images, padding = functional.pad(images, zeros), 0
+        images, padding = _padded(_images(x), margins[1:])
         images = functional.max_pool2d(images, pool_size[1:], strides[1:], padding)
-        x = _clip(images, int(x.shape[1]))
-    return _max_in_time(x, pool_size[0], strides[0], ends)
-
-
-def _max_in_time(x, size, stride, ends):
-    frames, *sizes = map(int, x.shape[1:])
-    if size == stride == 1:
+        x = _of_images(images, frames)
+    if pool_size[0] == strides[0] == 1:
         return x
+    return _max_in_time(_images(x), frames, pool_size[0], strides[0], ends)
+
+
+def _padded(x, margins):
+    """Returns a tensor and what is left to pad by a pool, which pads both ends."""
+    if all(before == after for before, after in margins):
+        return x, [before for before, _ in margins]
+    return functional.pad(x, [n for pair in reversed(margins) for n in pair]), 0
+
+
+def _max_in_time(images, frames, size, stride, ends):
+    """Pools without a transposition of images, which OpenVINO is slow at."""
+    sizes = tuple(map(int, images.shape[1:]))
     if size == stride and frames % size == 0 and not any(ends):
-        return x.reshape(-1, frames // size, size, *sizes).amax(2)
-    x = functional.pad(x, (0, 0, 0, 0, 0, 0, *ends)).permute(FIRST)
-    return functional.max_pool3d(x, (size, 1, 1), (stride, 1, 1)).permute(LAST)
+        images = images.reshape(-1, size, *sizes).amax(1)
+        return _of_images(images, frames // size)
+    rows, padding = _padded(
+        images.reshape(-1, 1, frames, math.prod(sizes)), (ends, (0, 0))
+    )
+    rows = functional.max_pool2d(rows, (size, 1), (stride, 1), padding)
+    return _of_images(rows.reshape(-1, *sizes), int(rows.shape[2]))
 
 
 def average_pool_3x3(x):
+    if VOLUMES:
+        pooled = functional.avg_pool3d(_volume(x), (1, 3, 3), 1, (0, 1, 1))
+        return _of_volume(pooled)
     images = functional.avg_pool2d(_images(x), 3, 1, 1)
-    return _clip(images, int(x.shape[1]))
+    return _of_images(images, int(x.shape[1]))
 
 
 def batch_norm(x, layer, training):

@@ -22,10 +22,12 @@ __all__ = (
     "depthwise_conv2d",
     "finish",
     "gradient",
+    "has_dilated_conv3d",
     "has_fast_conv3d",
     "inverse_spectrum",
     "keeps_images",
     "lay_out",
+    "max_over_clip",
     "max_pool",
     "pad",
     "prefers_conv3d",
@@ -33,6 +35,7 @@ __all__ = (
     "shape_of",
     "spectrum",
     "subsample",
+    "weighted_sum",
 )
 
 
@@ -206,6 +209,11 @@ def has_fast_conv3d(x):
     return True
 
 
+def has_dilated_conv3d():
+    """Returns whether `conv3d` takes a dilation, and is faster with fewer products."""
+    return False
+
+
 def keeps_images():
     """Returns whether `conv2d` takes clips, and keeps their images for the next one."""
     return False
@@ -253,6 +261,23 @@ def subsample_flat_axes(x, kernel, strides):
 
 def lay_out(kernel):
     """Changes the memory layout of a kernel to that of convolutions, not its shape."""
+
+
+def max_over_clip(x):
+    """Returns the maximum of each channel of clips, `(batch, channels)`."""
+    return ops.amax(x, axis=(1, 2, 3))
+
+
+def weighted_sum(clips, weights):
+    """Adds clips, with a weight for each of their channels.
+
+    Args:
+        clips: list of tensors `(batch, frames, height, width, channels)`.
+        weights: list of as many tensors `(batch, channels)`.
+    """
+    # One axis less than indexing after: LiteRT indexes five axes at most.
+    weights = [ops.expand_dims(w, (1, 2, 3)) for w in weights]
+    return sum(w * clip for w, clip in zip(weights, clips, strict=True))
 
 
 def max_pool(x, pool_size, strides, margins):

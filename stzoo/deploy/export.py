@@ -21,6 +21,8 @@ from stzoo.deploy.example import program
 from stzoo.deploy.formats import check_builders, format_of, runtime_of
 from stzoo.deploy.fusion import fuse
 from stzoo.inference.views import predict_views
+from stzoo.layers.conv import ClipConv, DepthwiseConv, FrameConv
+from stzoo.layers.cost import CoST
 from stzoo.weights import checkpoint, hub
 
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2}  # relative to the largest logit
@@ -121,7 +123,8 @@ def write_export(model, folder, file, how, clips=None, check=True):
         source, new = Path(temporary, "source"), Path(temporary, "new")
         checkpoint.save(fuse(model), source)
         new.mkdir()
-        _build(format, source, new / file, batch, precision, clips)
+        how = format, precision, batch
+        _build(how, _layout(format, model), source, new / file, clips)
         config = _described(model, source, file, format, precision, batch)
         if check:
             config = _checked(model, source, new, config, clips)
@@ -176,8 +179,22 @@ def _check_folder(folder, file):
         )
 
 
-def _build(format, source, path, batch, precision, clips=None):
+def _layout(format, model):
+    """Returns how the graph is laid out, see `backend.deploy_torch`."""
+    if format.layout != "channels_first":
+        return format.layout
+    convolves_time = any(
+        isinstance(layer, CoST)
+        or (isinstance(layer, ClipConv) and layer.kernel_size[0] > 1)
+        for layer in model.layers
+        if not isinstance(layer, FrameConv | DepthwiseConv)
+    )
+    return "volumes" if convolves_time else "images"
+
+
+def _build(how, layout, source, path, clips=None):
     """Builds the graph, in a process of its own."""
+    format, precision, batch = how
     request = source / "request.json"
     values = dict(batch=batch, precision=precision, model=str(source), path=str(path))
     if clips is not None:
@@ -187,7 +204,7 @@ def _build(format, source, path, batch, precision, clips=None):
     env = {
         **os.environ,
         "KERAS_BACKEND": format.backend,
-        "STZOO_DEPLOY": format.layout,
+        "STZOO_DEPLOY": os.environ.get("TRY") or layout,
         "CUDA_VISIBLE_DEVICES": "",  # a graph must not name a device
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }

@@ -19,7 +19,14 @@ import math
 import keras
 from keras import ops
 
-from stzoo.backend import has_fast_conv3d, lay_out, pad
+from stzoo.backend import (
+    has_dilated_conv3d,
+    has_fast_conv3d,
+    lay_out,
+    max_over_clip,
+    pad,
+    weighted_sum,
+)
 from stzoo.layers.conv import ClipConv, clip_shape, spatial
 from stzoo.layers.initializers import HeNormal, RandomNormal
 from stzoo.layers.lowering import convolve, convolve_without_corners
@@ -124,9 +131,7 @@ class CoST(keras.layers.Layer):
         if self.variant == "b":
             views = [self._view(inputs, kernel, view) for view in VIEWS]
             weights = ops.cast(self._weigh(views), views[0].dtype)
-            # One axis less than indexing after: LiteRT indexes five axes at most.
-            weights = [ops.expand_dims(weights[:, i], (1, 2, 3)) for i in range(3)]
-            return sum(w * view for w, view in zip(weights, views, strict=True))
+            return weighted_sum(views, [weights[:, i] for i in range(3)])
         # A convolution is linear, so weighting its kernel weights its output.
         weights = ops.cast(self.coefficients(), kernel.dtype)
         kernels = [kernel * weights[i] for i in range(len(VIEWS))]
@@ -156,7 +161,7 @@ class CoST(keras.layers.Layer):
         return self._weigh([self._view(inputs, kernel, view) for view in VIEWS])
 
     def _weigh(self, views):
-        seen = ops.stack([ops.amax(view, axis=(1, 2, 3)) for view in views], axis=1)
+        seen = ops.stack([max_over_clip(view) for view in views], axis=1)
         seen = ops.transpose(self.fc1(seen), (0, 2, 1))
         scores = ops.transpose(self.fc2(seen), (0, 2, 1))
         return ops.softmax(ops.cast(scores, "float32"), axis=1)
@@ -189,7 +194,8 @@ class ComposedCoST(ClipConv):
 
     def call(self, inputs, residual=None):
         plain = self.kernel_size == (3, 3, 3) and self.strides == (1, 1, 1)
-        if _composes(inputs, self.filters) or not plain:
+        whole = _composes(inputs, self.filters) and not has_dilated_conv3d()
+        if whole or not plain:
             return super().call(inputs, residual)
         kernel = ops.convert_to_tensor(self.kernel)
         epilogue = self._epilogue(inputs, residual)

@@ -14,6 +14,7 @@ from stzoo.backend import (
     conv3d,
     depthwise_conv2d,
     finish,
+    has_dilated_conv3d,
     has_fast_conv3d,
     keeps_images,
     pad,
@@ -103,8 +104,11 @@ def convolve_without_corners(x, kernel, epilogue=PLAIN):
     frames before and after: one with the 3 values of the middle row, one with the 2
     other values of the middle column. Where convolutions are lowered to 2D, that is 19
     of the 27 products, and was faster on JAX than three views or the whole kernel.
-    Conv3D has no dilation on a CPU, so the gaps of the kernel are filled with zeros. On
-    TensorFlow this is faster for small maps only.
+    Conv3D of TensorFlow has no dilation on a CPU, so the gaps of the kernel are filled
+    with zeros there, and this is faster for small maps only. An export has dilation:
+    with OpenVINO, 64 filters of 8x56x56 take 38 ms instead of 46 for the whole kernel,
+    128 of 4x28x28 12 instead of 23, 256 of 4x14x14 12 instead of 21, and 512 of 4x7x7
+    18 instead of 33 (two cores of an AMD EPYC, AVX-512).
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
@@ -112,7 +116,10 @@ def convolve_without_corners(x, kernel, epilogue=PLAIN):
         epilogue: `stzoo.backend.Epilogue`.
     """
     frame = conv2d_by_frame(x, kernel[1], epilogue=Epilogue(epilogue.bias))
-    if has_fast_conv3d(x):
+    if has_dilated_conv3d():
+        columns = conv3d(x, kernel[::2, 1:2], dilation=(2, 1, 1))
+        rows = conv3d(x, kernel[::2, ::2, 1:2], dilation=(2, 2, 1))
+    elif has_fast_conv3d(x):
         outer = reshape(ops.array([1, 0, 1], kernel.dtype), (3, 1, 1, 1, 1))
         columns = convolve(x, kernel[:, 1:2] * outer)
         rows = convolve(x, kernel[:, :, 1:2] * outer * ops.moveaxis(outer, 0, 1))
