@@ -204,7 +204,7 @@ def _build(how, layout, source, path, clips=None):
     env = {
         **os.environ,
         "KERAS_BACKEND": format.backend,
-        "STZOO_DEPLOY": os.environ.get("TRY") or layout,
+        "STZOO_DEPLOY": layout,
         "CUDA_VISIBLE_DEVICES": "",  # a graph must not name a device
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }

@@ -60,7 +60,7 @@ def folder(model, tmp_path_factory):
 def copied(folder, monkeypatch):
     """Instead of building a graph, `stzoo.export` takes that of the model."""
 
-    def copy(format, source, path, *_):
+    def copy(how, layout, source, path, *_):
         shutil.copy(folder / "model.onnx", path)
 
     monkeypatch.setattr(exporting, "_build", copy)
@@ -128,6 +128,20 @@ def test_an_export_answers_like_the_model_for_any_number_of_clips(
     assert exported.package in {package for _, package in FORMATS[name].runtimes}
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(numpy(weight), value)
+
+
+@pytest.mark.parametrize(
+    "family, layout",
+    [
+        *(("c2d_tiny", "images"), ("tsm_tiny", "images"), ("gsm_tiny", "images")),
+        *(("cost_tiny", "volumes"), ("c3d_tiny", "volumes"), ("p3d_tiny", "volumes")),
+        ("s3d_tiny", "volumes"),
+    ],
+)
+def test_networks_that_convolve_time_are_exported_as_volumes(family, layout):
+    model = stzoo.create(family, input_shape=(8, 32, 32, 3))
+    assert exporting._layout(FORMATS["openvino"], model) == layout
+    assert exporting._layout(FORMATS["litert"], model) == "lowered"
 
 
 @pytest.mark.slow
@@ -335,7 +349,7 @@ from stzoo.deploy import export, runtime
 model = stzoo.tsm_tiny(width=4, depth=1, input_shape=(2, 32, 32, 3))
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
-export._build = lambda format, source, path, *_: path.write_bytes(b"half")
+export._build = lambda how, layout, source, path, *_: path.write_bytes(b"half")
 export._check_answers = lambda *_: None
 runtime.Exported = lambda *_: None
 export.{moment} = kill

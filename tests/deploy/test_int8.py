@@ -59,7 +59,7 @@ def test_int8_is_small_and_answers_alike(name, model, tmp_path):
 def test_other_answers_are_an_error_that_leaves_nothing(model, monkeypatch, tmp_path):
     """The most probable class is the least probable one of the model."""
 
-    def build(format, source, path, *_):
+    def build(how, layout, source, path, *_):
         stzoo.save(model, path.parent / "saved")
         path.write_bytes(b"")
 
