@@ -165,23 +165,32 @@ def subsample(x, strides):
 
 def max_pool(x, pool_size, strides, margins):
     if VOLUMES:
-        volume, padding = _padded(_volume(x), margins)
-        return _of_volume(functional.max_pool3d(volume, pool_size, strides, padding))
-    frames, ends = int(x.shape[1]), margins[0]
-    if max(pool_size[1:]) > 1 or max(strides[1:]) > 1:
-        images, padding = _padded(_images(x), margins[1:])
-        images = functional.max_pool2d(images, pool_size[1:], strides[1:], padding)
-        x = _of_images(images, frames)
-    if pool_size[0] == strides[0] == 1:
+        volume, how = _margined(_volume(x), pool_size, strides, margins)
+        return _of_volume(functional.max_pool3d(volume, pool_size, strides, **how))
+    frames, (ends, *sides) = int(x.shape[1]), margins
+    window = pool_size[1:], strides[1:]
+    if window != ((1, 1), (1, 1)) or any(map(any, sides)):
+        images, how = _margined(_images(x), *window, sides)
+        x = _of_images(functional.max_pool2d(images, *window, **how), frames)
+    if pool_size[0] == strides[0] == 1 and not any(ends):
         return x
     return _max_in_time(_images(x), frames, pool_size[0], strides[0], ends)
 
 
-def _padded(x, margins):
-    """Returns a tensor and what is left to pad by a pool, which pads both ends."""
+def _margined(x, pool_size, strides, margins):
+    """Returns the input of a max pool, padded if need be, and its other arguments.
+
+    A pool of PyTorch pads both ends alike, and `ceil_mode` adds a partial window.
+    """
     if all(before == after for before, after in margins):
-        return x, [before for before, _ in margins]
-    return functional.pad(x, [n for pair in reversed(margins) for n in pair]), 0
+        return x, {"padding": [before for before, _ in margins]}
+    sizes = zip(map(int, x.shape[2:]), pool_size, strides, margins, strict=True)
+    if all(
+        before == 0 and (n + after - size) // stride == -(-(n - size) // stride)
+        for n, size, stride, (before, after) in sizes
+    ):
+        return x, {"ceil_mode": True}
+    return functional.pad(x, [n for pair in reversed(margins) for n in pair]), {}
 
 
 def _max_in_time(images, frames, size, stride, ends):
@@ -190,10 +199,9 @@ def _max_in_time(images, frames, size, stride, ends):
     if size == stride and frames % size == 0 and not any(ends):
         images = images.reshape(-1, size, *sizes).amax(1)
         return _of_images(images, frames // size)
-    rows, padding = _padded(
-        images.reshape(-1, 1, frames, math.prod(sizes)), (ends, (0, 0))
-    )
-    rows = functional.max_pool2d(rows, (size, 1), (stride, 1), padding)
+    rows = images.reshape(-1, 1, frames, math.prod(sizes))
+    rows, how = _margined(rows, (size, 1), (stride, 1), (ends, (0, 0)))
+    rows = functional.max_pool2d(rows, (size, 1), (stride, 1), **how)
     return _of_images(rows.reshape(-1, *sizes), int(rows.shape[2]))
 
 

@@ -130,20 +130,6 @@ def test_an_export_answers_like_the_model_for_any_number_of_clips(
         np.testing.assert_array_equal(numpy(weight), value)
 
 
-@pytest.mark.parametrize(
-    "family, layout",
-    [
-        *(("c2d_tiny", "images"), ("tsm_tiny", "images"), ("gsm_tiny", "images")),
-        *(("cost_tiny", "volumes"), ("c3d_tiny", "volumes"), ("p3d_tiny", "volumes")),
-        ("s3d_tiny", "volumes"),
-    ],
-)
-def test_networks_that_convolve_time_are_exported_as_volumes(family, layout):
-    model = stzoo.create(family, input_shape=(8, 32, 32, 3))
-    assert exporting._layout(FORMATS["openvino"], model) == layout
-    assert exporting._layout(FORMATS["litert"], model) == "lowered"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("family", FAMILIES, ids=str)

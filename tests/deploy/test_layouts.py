@@ -1,0 +1,123 @@
+"""Both layouts of an export compute what `stzoo.backend.generic` does."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from harness import numpy
+
+import stzoo
+from stzoo.backend import deploy_torch, generic
+from stzoo.backend.generic import Epilogue
+from stzoo.deploy import export
+from stzoo.deploy.formats import FORMATS
+
+SIZES = list(itertools.product((4, 5, 8), (7, 8)))  # frames, height and width
+
+
+@pytest.fixture(params=["images", "volumes"])
+def deploy(request, monkeypatch):
+    monkeypatch.setattr(deploy_torch, "VOLUMES", request.param == "volumes")
+    return deploy_torch
+
+
+def random(*shape):
+    return np.random.default_rng(0).random(shape, "float32") - 0.5
+
+
+def close(found, expected):
+    expected = numpy(expected)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(numpy(found), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "pool_size, strides",
+    [
+        *(((1, 3, 3), (1, 2, 2)), ((2, 3, 3), (2, 2, 2)), ((3, 3, 3), (2, 2, 2))),
+        *(((2, 1, 1), (2, 1, 1)), ((3, 3, 3), (1, 1, 1)), ((3, 1, 1), (1, 1, 1))),
+    ],
+)
+@pytest.mark.parametrize("frames, side", SIZES)
+def test_pools(deploy, frames, side, pool_size, strides):
+    x = np.maximum(random(2, frames, side, side, 4), 0)
+    window = list(zip((frames, side, side), pool_size, strides, strict=True))
+    for margins in (
+        [((size - 1) // 2,) * 2 for size in pool_size],
+        [(0, (n - size) % stride) for n, size, stride in window],
+        [(0, 0)] * 3,
+        [(1, 0), (0, 1), (0, 0)],
+    ):
+        found = deploy.max_pool(torch.tensor(x), pool_size, strides, margins)
+        close(found, generic.max_pool(x, pool_size, strides, margins))
+    close(deploy.average_pool_3x3(torch.tensor(x)), generic.average_pool_3x3(x))
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("padded", [True, False])
+def test_convolutions_of_frames(deploy, strides, padded):
+    x, kernel, bias = random(2, 3, 8, 7, 4), random(3, 3, 4, 5), random(5)
+    images = x.reshape(-1, *x.shape[2:])
+    how = {"strides": strides, "padded": padded}
+    expected = numpy(generic.conv2d(images, kernel, **how)) + bias
+    expected = expected.reshape(2, 3, *expected.shape[1:])
+    residual = random(*expected.shape)
+    epilogue = Epilogue(torch.tensor(bias), torch.tensor(residual))
+    x, kernel = torch.tensor(x), torch.tensor(kernel)
+    found = deploy.conv2d(x, kernel, **how, epilogue=epilogue)
+    close(found, expected + residual)
+    # A second one reads what the first one keeps.
+    again = torch.tensor(random(1, 1, 5, 2))
+    close(deploy.conv2d(found, again), numpy(found) @ numpy(again)[0, 0])
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_convolutions_of_channels(deploy, strides):
+    x, kernel = random(2, 3, 8, 7, 4), random(3, 3, 1, 4)
+    expected = generic.depthwise_conv2d(x.reshape(-1, *x.shape[2:]), kernel, strides)
+    expected = numpy(expected).reshape(2, 3, *expected.shape[1:])
+    found = deploy.depthwise_conv2d(torch.tensor(x), torch.tensor(kernel), strides)
+    close(found, expected)
+
+
+@pytest.mark.parametrize("strides", [(1, 1, 1), (2, 1, 1), (2, 2, 2)])
+def test_convolutions_of_clips(deploy, strides):
+    x, kernel = random(2, 4, 7, 8, 3), random(3, 3, 1, 3, 5)
+    found = deploy.conv3d(torch.tensor(x), torch.tensor(kernel), strides)
+    close(found, generic.conv3d(x, kernel, strides))
+
+
+@pytest.mark.parametrize("rows", [slice(1, 2), slice(0, 3, 2)])
+def test_a_dilation_leaves_out_what_is_zero(deploy, rows):
+    x, kernel = random(2, 4, 7, 8, 3), np.zeros((3, 3, 3, 3, 5), "float32")
+    kernel[::2, rows] = random(*kernel[::2, rows].shape)
+    dilation = (2, 1 if rows == slice(1, 2) else 2, 1)
+    part = torch.tensor(kernel[::2, rows])
+    found = deploy.conv3d(torch.tensor(x), part, dilation=dilation)
+    close(found, generic.conv3d(x, kernel))
+
+
+def test_sums_and_maxima_of_clips(deploy):
+    clips, weights = [random(2, 3, 4, 5, 6)] * 2, [random(2, 6), random(2, 6) + 1]
+    found = deploy.weighted_sum(
+        list(map(torch.tensor, clips)), [*map(torch.tensor, weights)]
+    )
+    close(found, generic.weighted_sum(clips, weights))
+    close(deploy.max_over_clip(found), numpy(found).max((1, 2, 3)))
+    sampled = deploy.subsample(torch.tensor(clips[0]), (2, 1, 2))
+    close(sampled, generic.subsample(clips[0], (2, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    "family, layout",
+    [
+        *(("c2d_tiny", "images"), ("tsm_tiny", "images"), ("gsm_tiny", "images")),
+        *(("cost_tiny", "volumes"), ("c3d_tiny", "volumes"), ("p3d_tiny", "volumes")),
+        ("s3d_tiny", "volumes"),
+    ],
+)
+def test_networks_that_convolve_time_are_exported_as_volumes(family, layout):
+    model = stzoo.create(family, input_shape=(8, 32, 32, 3))
+    assert export._layout(FORMATS["openvino"], model) == layout
+    assert export._layout(FORMATS["litert"], model) == "lowered"
