@@ -79,6 +79,9 @@ def stream(
     live source there is no backlog: late windows are dropped and counted. A lost
     connection is opened again.
 
+    Layers that treat each frame by itself compute a frame once for all windows that
+    show it, if that saves enough work, see `stzoo.inference.shared`.
+
     A TSM with `shift="online"` takes frames one by one, see `stzoo.online`, so each
     frame goes through the network once. Frames are as far apart as in its clips: for
     dense clips, `stride` frames of the source, or of `sample_fps`; for clips of
@@ -230,6 +233,7 @@ class _Cut:
     start: float
     end: float
     views: Views
+    names: list  # for each view, those of its frames: equal names are equal pixels
     complete: float  # clock
     dropped: int = 0
 
@@ -288,42 +292,62 @@ class _Cutter:
                 self._kept.popleft()
 
     def _cut(self, start, count):
-        kept = list(self._kept)
+        kept, cutting = list(self._kept), self.cutting
         times = np.array([seconds for seconds, _ in kept])
-        rate = self.cutting.rate
+
+        def shown(indices):
+            middles = start + (indices + 0.5) / cutting.rate
+            return np.maximum(np.searchsorted(times, middles, "right") - 1, 0)
 
         def fetch(indices):
-            shown = np.searchsorted(times, start + (indices + 0.5) / rate, "right") - 1
-            pictures = [kept[max(place, 0)][1] for place in shown]
+            pictures = [kept[place][1] for place in shown(indices)]
             size = pictures[-1].shape[:2]  # it can change within a video
             return np.stack([scale(picture, *size) for picture in pictures])
 
-        video = Frames(None, count, fetch)
-        views = Views(video, self.cutting.clip, self.cutting.views)
-        return _Cut(start, start + count / rate, views, time.monotonic())
+        views = Views(Frames(None, count, fetch), cutting.clip, cutting.views)
+        clips, crops = parse_views(cutting.views)
+        places = shown(clip_indices(views.total, cutting.clip, clips))
+        size = kept[places.max()][1].shape[:2]
+        names = [
+            [(seconds, crop, size) for seconds in times[row].tolist()]
+            for row in places
+            for crop in range(crops)
+        ]
+        end = start + count / cutting.rate
+        return _Cut(start, end, views, names, time.monotonic())
 
 
 def _classified(model, source, cutting):
     """Yields `(window, probabilities, lag)` for each window."""
-    size = max(1, clips_at_once() // math.prod(parse_views(cutting.views)))
+    count = math.prod(parse_views(cutting.views))
+    size = max(1, clips_at_once() // count)
     if source.is_live or cutting.clip.height is None:
         size = 1
+    shared = _sharing(model, cutting, source.fps, size)
     if source.is_live:  # the first call builds the graph, which takes seconds
         shape = [side or cutting.clip.short_side for side in cutting.clip.shape]
-        count = math.prod(parse_views(cutting.views))
-        classify(model, np.zeros((count, *shape), np.uint8))
+        clips = np.zeros((count, *shape), np.uint8)
+        shared.build(clips) if shared else classify(model, clips)
     with _reading(source, cutting, size) as windows:
         for batch in windows:
-            clips = np.concatenate([w.views[:] for w in batch])
-            count = len(batch[0].views)
-            if len(batch) < size:  # batches have one size
-                spare = np.repeat(clips[-count:], size - len(batch), axis=0)
-                clips = np.concatenate([clips, spare])
-            found = classify(model, clips)
+            full = batch + batch[-1:] * (size - len(batch))  # batches have one size
+            if shared:
+                found = shared.classify(full)
+            else:
+                found = classify(model, np.concatenate([w.views[:] for w in full]))
             found = found.reshape(size, count, -1)
             now = time.monotonic()
             for window, probabilities in zip(batch, found.mean(1), strict=False):
                 yield window, probabilities, now - window.complete
+
+
+def _sharing(model, cutting, fps, size):
+    """Returns how windows share the features of frames. Exports need no Keras."""
+    if isinstance(model, Exported):
+        return None
+    from stzoo.inference.shared import sharing
+
+    return sharing(model, cutting, fps, size)
 
 
 def _followed(model, source, cutting, span):

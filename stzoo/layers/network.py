@@ -79,7 +79,7 @@ class Network(keras.Model):
         if x is None:
             return super().call(inputs, training=training, mask=mask, **kwargs)
         del inputs
-        return self._plan.run([x], training, short=_may_be_short(self))
+        return self._plan.run([x], training, short=may_be_short(self))
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """Like `keras.Model.export`, also for a model that was never called."""
@@ -261,6 +261,8 @@ def _is_plain(layer, args, kwargs):
 def _policy_of_short_calls(layer, trains):
     """Returns the policy under which `keras.Layer.__call__` only calls, or `None`."""
     policy = layer.dtype_policy
+    if keras.backend.backend() != "torch":
+        return None
     # A composite layer without `training` in its `call` relies on `__call__` to pass it
     # on to the layers inside.
     composite = any(isinstance(child, keras.Layer) for child in layer.children())
@@ -269,7 +271,7 @@ def _policy_of_short_calls(layer, trains):
     return None
 
 
-def _may_be_short(model):
+def may_be_short(model):
     """Returns whether no global setting changes what the layers of a model do."""
     from torch.nn.modules import module
 
