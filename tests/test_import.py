@@ -101,6 +101,30 @@ print({"keras", "numpy", "tensorflow", "rich"} & set(sys.modules))
     assert run(code).stdout.strip() == "set()"
 
 
+def test_a_command_says_in_one_line_that_there_is_no_backend(tmp_path):
+    code = f"""
+import os, sys
+from stzoo import _environment
+_environment.is_installed = lambda name: False
+for name in _environment.SUPPORTED:
+    sys.modules[name] = None  # an import of it fails
+from click.testing import CliRunner
+from stzoo.cli import main
+os.chdir({str(tmp_path)!r})
+open("clip.mp4", "w").close()
+commands = ["list", "list --pretrained", "demo", "predict clip.mp4", "explain clip.mp4"]
+commands += ["convert cost_tiny clip.mp4 --out mine", "export cost_tiny.motions a.onnx"]
+for command in commands:
+    result = CliRunner().invoke(main, command.split())
+    assert result.exit_code == 1, (command, result)
+    lines = result.output.strip().splitlines()
+    assert lines[-1].startswith("Error: Keras needs TensorFlow, JAX or PyTorch"), lines
+    assert "Traceback" not in result.output and result.exc_info[0] is SystemExit
+print(os.listdir())
+"""
+    assert run(code).stdout.strip() == "['clip.mp4']", run(code).stderr
+
+
 def test_all_public_names_are_there():
     code = """
 import inspect

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import click
 
-from stzoo.cli import quiet
+from stzoo.cli import options, quiet
 
 COMMANDS = {  # in the order of `stzoo --help`
     "list": "answers:list_models",
@@ -37,6 +37,13 @@ class Commands(click.Group):
             return None
         module, function = COMMANDS[name].split(":")
         return getattr(import_module(f"stzoo.cli.{module}"), function)
+
+    def invoke(self, ctx):
+        """Runs a command. A missing backend or extra is an error of one line."""
+        try:
+            return super().invoke(ctx)
+        except ImportError as error:
+            raise click.ClickException(options.message_of(error)) from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -140,9 +140,9 @@ def demo(out, seed):
 
     seed = np.random.SeedSequence().entropy % 10**9 if seed is None else seed
     frames, motion, shape = motions.render([seed, 2**32 - 1])
+    model = options.load_model(options.DEMO)
     out.mkdir(parents=True, exist_ok=True)
     motions.save(out / "demo.mp4", frames)
-    model = options.load_model(options.DEMO)
     answers = stzoo.predict(model, out / "demo.mp4", views="3x1")
     with Video(out / "demo.mp4") as video:
         seen = clip_views(video, model.stzoo.clip)[0]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from stzoo import _environment
+
 MODEL = "cost_tiny.motions"  # included in the package
 DEMO = "cstm_tiny.motions"  # also included
 GENERAL = "tsm_resnet50.kinetics400"  # 400 everyday actions
@@ -156,13 +158,24 @@ def pop_reading(chosen):
     return Reading(skip=chosen["skip"], **rest)
 
 
+def message_of(error):
+    """The message of an error. Keras only says that its default backend is missing."""
+    module = getattr(error, "name", None) or ""
+    if module.partition(".")[0] in _environment.SUPPORTED:
+        try:
+            _environment.check()
+        except ImportError as missing:
+            return str(missing)
+    return str(error)
+
+
 @contextmanager
 def one_line():
     """Shows errors in the input of the user without a traceback."""
     try:
         yield
     except (ImportError, OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(message_of(error)) from None
 
 
 @contextmanager
