@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from stzoo.data.sampling import parse_views
-from stzoo.inference.predict import softmax
+from stzoo.inference.predict import activate
 from stzoo.inference.views import clips_at_once, predict_views
 from stzoo.layers import DepthwiseConv, FrameConv, Normalize
 from stzoo.layers.conv import ClipConv
@@ -139,7 +139,7 @@ def sharing(model, cutting, fps, size):
     if share * (1 - new / total) < LEAST or bytes_each * (kept + size * new) > MOST:
         return None
     most = clips_at_once() * cutting.clip.frames
-    return Shared(*networks, min(most, math.ceil(size * new)))
+    return Shared(*networks, model.stzoo, min(most, math.ceil(size * new)))
 
 
 def _frames(cutting, fps):
@@ -165,11 +165,13 @@ class Shared:
 
     Args:
         first, rest: two `Half`, see `split`.
+        config: `stzoo.weights.config.ModelConfig` of the model.
         together: int, number of frames to compute at a time.
     """
 
-    def __init__(self, first, rest, together):
-        self.first, self.rest, self.together = first, rest, together
+    def __init__(self, first, rest, config, together):
+        self.first, self.rest = first, rest
+        self.config, self.together = config, together
         self._known, self._buffers = {}, {}
 
     def classify(self, windows):
@@ -192,7 +194,7 @@ class Shared:
         self._known.update(zip(missing, self._features(missing.values()), strict=True))
         names = list(itertools.chain.from_iterable(w.names for w in windows))
         clips = _Clips(self._known, names, self._buffers)
-        found = softmax(predict_views(self.rest, clips))
+        found = activate(predict_views(self.rest, clips), self.config)
         # Later windows start later, so they need no frame before those of the last one.
         oldest = min(min(row) for row in windows[-1].names)
         for name in [name for name in self._known if name[0] < oldest[0]]:

@@ -96,6 +96,15 @@ def test_answers_are_those_of_single_windows(builder, options, computed):
     assert np.ptp(found, axis=0).max() > 1e-3
 
 
+def test_several_labels_a_video(computed):
+    model, frames = network(), noise(30)
+    model.stzoo = dataclasses.replace(model.stzoo, multi_label=True)
+    windows = list(stream(model, timed(frames), 0.25, 1.0, sample_fps=RATE))
+    found = np.array([window.probabilities for window in windows])
+    assert computed and not np.allclose(found.sum(1), 1)
+    close(found, single(model, frames, windows))
+
+
 def test_three_views_of_a_file(tmp_path, computed):
     model, path = network(), str(tmp_path / "long.mp4")
     write_video(path, noise(30, width=64), RATE)
