@@ -23,6 +23,7 @@ from stzoo.inference.predict import activate
 from stzoo.inference.views import clips_at_once, predict_views
 from stzoo.layers import DepthwiseConv, FrameConv, Normalize
 from stzoo.layers.conv import ClipConv
+from stzoo.layers.dropout import Dropout
 from stzoo.layers.network import Network, Plan, make_plan, may_be_short
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import FrameAverage, MaxPool, SpatialMean
@@ -32,8 +33,7 @@ MOST = 2**30  # bytes of features that are kept
 WINDOWS = 10_000  # that overlap, at most
 # Their outputs for a frame depend on this frame only. Other layers may look along time.
 BY_FRAME = {FrameConv, DepthwiseConv, Normalize, FrameAverage, SpatialMean}
-BY_FRAME |= {keras.layers.ReLU, keras.layers.Dropout, keras.layers.Dense}
-BY_FRAME |= {keras.layers.Add}
+BY_FRAME |= {Dropout, keras.layers.ReLU, keras.layers.Dense, keras.layers.Add}
 _halves = weakref.WeakKeyDictionary()  # from a model to its variables and `split`
 
 
