@@ -307,19 +307,26 @@ def test_a_rate_is_found_without_training(
 ):
     seen = []
 
-    def find_rate(model, train, folder, recipe, *rest):
+    def find_rate(model, train, folder, recipe, **rest):
         seen.append((folder, recipe.mixup, rest))
         return SimpleNamespace(suggested=0.00123)
 
     monkeypatch.setattr("stzoo.training.rate.find_rate", find_rate)
     command = ("finetune", motion_folder, "--model", "cost_tiny.motions")
     command += ("--out", tmp_path / "mine", "--find-rate", "--mixup", 0.3, "--seed", 5)
+    (tmp_path / "pairs.txt").write_text("rising,shaking")
+    pairs = str(tmp_path / "pairs.txt")
+    command += ("--class-weight", "balanced", "--mirror-pairs", pairs)
     result = run(*command)
     assert result.exit_code == 0, result.output
     assert (
         f"--learning-rate 0.0012 (see {tmp_path / 'mine'}/rates.csv)" in result.stdout
     )
-    assert seen == [(tmp_path / "mine", 0.3, (100, 5, Reading()))] and not received
+    how = {"seed": 5, "reading": Reading(), "mirror_pairs": pairs}
+    how["class_weight"] = "balanced"
+    assert seen == [(tmp_path / "mine", 0.3, how)] and not received
+    result = run(*command, "--distributed")
+    assert result.exit_code == 2 and "uses one device" in result.stderr
 
 
 def test_a_resumed_run_does_not_say_that_the_head_is_new(

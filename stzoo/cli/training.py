@@ -158,6 +158,8 @@ def finetune(*, name, out, **chosen):
     from stzoo.training.finetune import finetune
     from stzoo.training.rate import find_rate
 
+    if chosen["find_rate"] and chosen["distributed"]:
+        raise click.UsageError("--find-rate uses one device. Remove --distributed.")
     data = options.data_of(chosen)
     recipe, skip = _recipe(chosen), chosen["skip"]
     with options.one_line(), options.log_shown():
@@ -167,9 +169,14 @@ def finetune(*, name, out, **chosen):
         if chosen["distributed"]:
             devices.distribute()
         model = _model(name, len(train.classes) or None, chosen["clip"], out)
+        how = {
+            "seed": chosen["seed"],
+            "reading": options.pop_reading(chosen),
+            "mirror_pairs": chosen["mirror_pairs"] or (),
+            "class_weight": chosen["class_weight"],
+        }
         if chosen["find_rate"]:
-            reading = options.pop_reading(chosen)
-            found = find_rate(model, train, out, recipe, 100, chosen["seed"], reading)
+            found = find_rate(model, train, out, recipe, **how)
             click.echo(f"--learning-rate {found.suggested:.2g} (see {out}/rates.csv)")
             return
         history = finetune(
@@ -178,12 +185,9 @@ def finetune(*, name, out, **chosen):
             out,
             recipe,
             validation,
-            seed=chosen["seed"],
             patience=chosen["patience"],
             callbacks=_callbacks(out, chosen["tensorboard"]),
-            reading=options.pop_reading(chosen),
-            mirror_pairs=chosen["mirror_pairs"] or (),
-            class_weight=chosen["class_weight"],
+            **how,
         )
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
     click.echo(f"Epoch {len(history)}: {last}.\nSaved the model to {out}.")

@@ -19,10 +19,12 @@ from stzoo import writer
 from stzoo.data.mixing import split
 from stzoo.data.pipeline import Order, clips
 from stzoo.data.reading import Reading
+from stzoo.training import weighting
 from stzoo.training.finetune import check_classes
 from stzoo.training.recipes import named
 from stzoo.training.schedules import OverParts
 from stzoo.visualize import results as plots
+from stzoo.weights.adapters import check_floats
 
 logger = logging.getLogger("stzoo")
 SMOOTHING = 0.9  # of the loss
@@ -55,13 +57,15 @@ def find_rate(
     steps=100,
     seed=0,
     reading=Reading(),
+    mirror_pairs=(),
+    class_weight=None,
 ):
     """Trains a copy of a model with a rising learning rate, and suggests a rate.
 
-    The rate rises from 1e-7 to 1. The optimizer, the batch and the augmentation are
-    those of the recipe. All layers that the recipe trains are trained from the first
-    step. The test stops when the smoothed loss is four times its lowest value. The
-    model is not changed.
+    The rate rises from 1e-7 to 1. The optimizer, the loss, the batch and the
+    augmentation are those of `stzoo.finetune` with the same arguments. All layers that
+    the recipe trains are trained from the first step. The test stops when the smoothed
+    loss is four times its lowest value. The model is not changed.
 
     Args:
         model: a model of the zoo.
@@ -72,13 +76,14 @@ def find_rate(
         steps: int, number of rates, at least 2.
         seed: int, seed of the order of videos and of the clips.
         reading: `stzoo.data.reading.Reading`, how videos are read.
+        mirror_pairs, class_weight: see `stzoo.finetune`.
 
     Returns:
         `Rates`.
 
     Raises:
-        ValueError: the classes do not match, or the loss is not a number from the
-            start.
+        ValueError: the classes do not match, the model is quantized, or the loss is not
+            a number from the start.
 
     Example:
 
@@ -91,12 +96,53 @@ def find_rate(
     ```
     """
     check_classes(model, train, None)
-    recipe = dataclasses.replace(named(recipe), head_first=0.0)
+    check_floats(model, "Test learning rates before it is quantized.")
     if steps < 2:
         raise ValueError(f"steps must be at least 2. Received: {steps}.")
+    recipe = dataclasses.replace(named(recipe), head_first=0.0)
+    fps = recipe.sample_fps or reading.sample_fps
+    reading = dataclasses.replace(reading, sample_fps=fps)
+    clip = reading.timed(model.stzoo.clip)
+    augment = recipe.augment(clip, train.classes, mirror_pairs)
+    weights = weighting.class_weights(train, class_weight, augment.pairs)
+    order = Order(seed=seed)
+    batches = clips(train, clip, recipe.batch_size, True, augment, order, reading)
+    loss = recipe.loss(weights, train.multi_label)
+    copy = _copy(model, recipe, loss, steps)
+    found = _found(_losses(copy, batches, recipe.accumulate, steps), steps)
+    writer.write(folder, _files(found))
+    logger.info("Suggested learning rate: %.2g.", found.suggested)
+    return found
+
+
+def _copy(model, recipe, loss, steps):
+    """Returns a copy of a model, compiled for rising rates."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    recipe.prepare(copy)
+    copy.compile(_rising(recipe, copy, steps), loss)
+    return copy
+
+
+def _losses(model, batches, accumulate, steps):
+    """Yields the loss of each step of a training."""
+    parts = split(batches, accumulate)
+    for _ in range(steps):
+        losses = [_trained(model, next(parts)) for _ in range(accumulate)]
+        yield sum(losses) / accumulate
+
+
+def _trained(model, batch):
+    """Trains with a part of a batch. Returns its loss."""
+    model.reset_metrics()  # older versions of Keras return the mean of all calls
+    return float(model.train_on_batch(*batch))
+
+
+def _found(coming, steps):
+    """Returns the result from the losses, until they explode."""
     rates = LEAST * (MOST / LEAST) ** (np.arange(steps) / (steps - 1))
     losses = []
-    for loss in _losses(model, train, recipe, steps, seed, reading):
+    for loss in coming:
         losses.append(loss)
         best = min(_smoothed(losses))
         if not math.isfinite(loss) or _smoothed(losses)[-1] > DIVERGED * best:
@@ -110,30 +156,7 @@ def find_rate(
     smoothed = _smoothed(losses)
     suggested = float(rates[int(np.argmin(smoothed))]) / 10
     columns = map(tuple, (rates[: len(losses)].tolist(), losses, smoothed))
-    found = Rates(suggested, *columns)
-    writer.write(folder, _files(found))
-    logger.info("Suggested learning rate: %.2g.", suggested)
-    return found
-
-
-def _losses(model, train, recipe, steps, seed, reading):
-    """Yields the loss of each step of a training of a copy of the model."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    recipe.prepare(copy)
-    copy.compile(_rising(recipe, copy, steps), recipe.loss())
-    fps = recipe.sample_fps or reading.sample_fps
-    reading = dataclasses.replace(reading, sample_fps=fps)
-    clip = reading.timed(model.stzoo.clip)
-    augment = recipe.augment(clip, train.classes)
-    order = Order(seed=seed)
-    batches = clips(train, clip, recipe.batch_size, True, augment, order, reading)
-    parts = split(batches, recipe.accumulate)
-    for _ in range(steps):
-        copy.reset_metrics()  # else the loss is the mean over all steps so far
-        for _ in range(recipe.accumulate):
-            loss = copy.train_on_batch(*next(parts))
-        yield float(loss)
+    return Rates(suggested, *columns)
 
 
 def _rising(recipe, model, steps):

@@ -2,15 +2,18 @@ import csv
 import dataclasses
 import logging
 
+import keras
 import numpy as np
 import pytest
 from harness import numpy
 from tiny import RECIPE, build
 
 from stzoo.data import datasets
+from stzoo.data.pipeline import Order, clips
 from stzoo.data.reading import Reading
 from stzoo.training import rate
 from stzoo.training.rate import find_rate
+from stzoo.training.weighting import class_weights
 
 HOW = {"steps": 8, "reading": Reading(num_workers=1)}
 
@@ -21,18 +24,27 @@ def videos(motion_folder):
 
 
 def test_the_files_are_the_result_and_the_model_is_unchanged(
-    videos, tmp_path, no_graphs, caplog
+    videos, tmp_path, no_graphs, caplog, monkeypatch
 ):
+    copies, clone = [], keras.models.clone_model
+    monkeypatch.setattr(
+        keras.models, "clone_model", lambda x: copies.append(clone(x)) or copies[-1]
+    )
     model = build()
     before = [numpy(v).copy() for v in model.variables]
     trained, dropout = len(model.trainable_variables), model.get_layer("dropout").rate
-    recipe = dataclasses.replace(RECIPE, dropout=0.3, freeze="backbone")
+    changed = dict(dropout=0.3, freeze="backbone", head_first=0.5)
+    recipe = dataclasses.replace(RECIPE, **changed)
     with caplog.at_level(logging.INFO, "stzoo"):
         found = find_rate(model, videos, tmp_path / "new", recipe, **HOW)
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(numpy(variable), value, err_msg=variable.path)
     assert len(model.trainable_variables) == trained and not model.compiled
     assert model.get_layer("dropout").rate == dropout
+    (copy,) = copies
+    assert {v.path for v in copy.trainable_variables} == {"fc/kernel", "fc/bias"}
+    assert copy.get_layer("dropout").rate == 0.3
+    assert copy.optimizer.get_config()["starts"] == {}
     count = len(found.losses)
     assert 2 <= count <= 8 and np.isfinite(found.losses).all()
     expected = 1e-7 * 10 ** np.arange(8)
@@ -46,6 +58,33 @@ def test_the_files_are_the_result_and_the_model_is_unchanged(
     assert (tmp_path / "new" / "rates.png").read_bytes().startswith(b"\x89PNG")
     again = find_rate(model, videos, tmp_path / "new", recipe, **HOW)
     np.testing.assert_allclose(again.losses, found.losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_losses_are_those_of_the_run(multi_label, motion_folder, tmp_path, no_graphs):
+    """Written out for two steps, whose weights are nearly those of the model."""
+    videos = datasets.read(motion_folder, multi_label=multi_label)
+    recipe = dataclasses.replace(
+        RECIPE.resized(batch_size=4), dropout=0.0, mixup=0.8, accumulate=2, sample_fps=9
+    )
+    given = [("rising", "shaking")]
+    how = {"mirror_pairs": given, "class_weight": {"rising": 5.0}, "seed": 3}
+    found = find_rate(build(), videos, tmp_path, recipe, 2, reading=Reading(1), **how)
+
+    model, reading = build(), Reading(1, sample_fps=9)
+    recipe.prepare(model)
+    augment = recipe.augment(model.stzoo.clip, videos.classes, given)
+    order = Order(seed=3)
+    batches = clips(videos, model.stzoo.clip, 4, True, augment, order, reading)
+    loss, expected = recipe.loss((5.0, 1.0), multi_label), []
+    for _, (views, labels) in zip(range(2), batches, strict=False):
+        halves = [
+            float(numpy(loss(labels[part], model(views[part], training=True))))
+            for part in (slice(2), slice(2, 4))
+        ]
+        expected.append(np.mean(halves))
+    assert class_weights(videos, how["class_weight"]) == (5.0, 1.0)
+    np.testing.assert_allclose(found.losses, expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -74,5 +113,9 @@ def test_the_test_stops_when_the_loss_explodes(videos, tmp_path, monkeypatch):
         find_rate(build(), videos, tmp_path, RECIPE, steps=6)
     with pytest.raises(ValueError, match="Build it with classes=2"):
         find_rate(build(3), videos, tmp_path, RECIPE)
+    quantized = build()
+    quantized.get_layer("fc").quantize("int8")
+    with pytest.raises(ValueError, match="Test learning rates before it is quantized"):
+        find_rate(quantized, videos, tmp_path, RECIPE)
     with pytest.raises(ValueError, match="steps must be at least 2. Received: 1."):
         find_rate(build(), videos, tmp_path, RECIPE, steps=1)
