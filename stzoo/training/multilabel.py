@@ -28,8 +28,10 @@ class BinaryCrossentropy(keras.losses.Loss):
     It is `keras.losses.BinaryCrossentropy`, or with `focal`
     `keras.losses.BinaryFocalCrossentropy`, with weights for the labels that are
     present. The loss of class `c` in a video that has it is multiplied by
-    `class_weights[c]`, as with `pos_weight` of PyTorch. Sample weights of 0 exclude
-    clips from the mean over the batch.
+    `class_weights[c]`, as with `pos_weight` of PyTorch. Labels can be probabilities,
+    such as those of mixup: the loss is then the mean of the losses with and without the
+    class, weighted with its probability. Sample weights of 0 exclude clips from the
+    mean over the batch.
 
     Args:
         label_smoothing: float, the share of a label that becomes 0.5.
@@ -44,19 +46,23 @@ class BinaryCrossentropy(keras.losses.Loss):
         self.class_weights = None if class_weights is None else tuple(class_weights)
 
     def call(self, y_true, y_pred):
-        # Keras takes the mean over the last axis: here it has one element.
-        labels, logits = ops.cast(y_true, y_pred.dtype)[..., None], y_pred[..., None]
+        labels = ops.cast(y_true, y_pred.dtype)
+        present = labels * self._losses(ops.ones_like(labels), y_pred)
+        if self.class_weights is not None:
+            present = present * ops.convert_to_tensor(self.class_weights, labels.dtype)
+        absent = (1 - labels) * self._losses(ops.zeros_like(labels), y_pred)
+        return ops.mean(present + absent, axis=-1)
+
+    def _losses(self, labels, logits):
+        """Returns the loss of each class of each clip, for labels of 0 or 1."""
         how = {"from_logits": True, "label_smoothing": self.label_smoothing}
+        # Keras takes the mean over the last axis: here it has one element.
+        labels, logits = labels[..., None], logits[..., None]
         if self.focal:
-            losses = keras.losses.binary_focal_crossentropy(
+            return keras.losses.binary_focal_crossentropy(
                 labels, logits, gamma=self.focal, **how
             )
-        else:
-            losses = keras.losses.binary_crossentropy(labels, logits, **how)
-        if self.class_weights is not None:
-            weights = ops.convert_to_tensor(self.class_weights, losses.dtype)
-            losses = losses * (1 + (weights - 1) * labels[..., 0])
-        return ops.mean(losses, axis=-1)
+        return keras.losses.binary_crossentropy(labels, logits, **how)
 
     def get_config(self):
         return {

@@ -49,13 +49,24 @@ def videos(tmp_path_factory):
 
 
 def numpy_loss(y, z, smoothing=0.0, weights=1.0, gamma=0.0):
-    """Written out from the definitions."""
+    """Written out from the definitions, for labels of 0 and 1."""
     p = 1 / (1 + np.exp(-z))
     target = y * (1 - smoothing) + 0.5 * smoothing
     losses = -target * np.log(p) - (1 - target) * np.log(1 - p)
     if gamma:
         losses *= (1 - (target * p + (1 - target) * (1 - p))) ** gamma
     return (losses * np.where(y, weights, 1.0)).mean(-1)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_the_loss_of_mixed_labels_is_the_mixed_loss(gamma):
+    rng = np.random.default_rng(0)
+    y = (rng.random((6, 3)) < 0.5).astype("float32")
+    z = rng.normal(size=(6, 3)).astype("float32")
+    how = 0.1, (1.0, 3.0, 0.5), gamma
+    losses = [numpy_loss(labels, z, *how) for labels in (y, y[::-1])]
+    found = multilabel.BinaryCrossentropy(*how)(0.3 * y + 0.7 * y[::-1], z)
+    close(found, (0.3 * losses[0] + 0.7 * losses[1]).mean(), 1e-5)
 
 
 def test_the_loss_is_that_of_keras_and_of_its_definition():
@@ -145,6 +156,11 @@ def test_a_training_gives_a_model_of_several_labels(videos, tmp_path, no_graphs)
     shown = f"validation videos | {100 * precision:.2f} %"
     assert shown in card and "none, one or several" in card and "or none." in card
 
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    other = dataclasses.replace(videos, labels=videos.labels[::-1])
+    multilabel.choose_thresholds(tmp_path, other)  # they are chosen already
+    assert files == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
     answers = stzoo.predict(loaded, videos.paths[1])
     everything = stzoo.predict(loaded, videos.paths[1], threshold=0)
     least = dict(zip(CLASSES, config.thresholds, strict=True))
@@ -189,14 +205,56 @@ def test_answers_reach_their_thresholds():
 
 
 def test_a_class_without_positives_and_no_validation_keep_a_half(
-    videos, tmp_path, no_graphs
+    videos, tmp_path, no_graphs, caplog
 ):
     run(tmp_path / "alone", read_as(videos, 2), epochs=1)
     assert stzoo.load(tmp_path / "alone").stzoo.thresholds == ()
     rows = [(row[0], 0) for row in videos.labels]
     measured = dataclasses.replace(videos, labels=rows, classes=CLASSES[:2])
-    run(tmp_path / "new", read_as(videos, 2), validation=measured, epochs=1)
+    with caplog.at_level("INFO", "stzoo"):
+        run(tmp_path / "new", read_as(videos, 2), validation=measured, epochs=1)
     assert stzoo.load(tmp_path / "new").stzoo.thresholds[1] == 0.5
+    assert "Without videos, so 0.5: comb." in caplog.text
+    nothing = dataclasses.replace(videos, labels=[(0,) * 4] * 8)
+    stzoo.save(build(4), tmp_path / "untrained")
+    multilabel.choose_thresholds(tmp_path / "untrained", nothing)
+    assert "No validation video has a label, so all thresholds are 0.5." in caplog.text
+    assert stzoo.load(tmp_path / "untrained").stzoo.thresholds == ()
+
+
+def test_a_video_that_cannot_be_decoded_does_not_shift_the_labels(videos, tmp_path):
+    (tmp_path / "broken.mp4").write_text("no video")
+    rows = ((1, 1, 1, 1), *videos.labels)
+    paths = (str(tmp_path / "broken.mp4"), *videos.paths)
+    broken = dataclasses.replace(videos, paths=paths, labels=rows)
+    model = build(4)
+    scores, labels = multilabel._scores(model, broken, Reading(1))
+    np.testing.assert_array_equal(labels, videos.labels)
+    close(scores, multilabel._scores(model, videos, Reading(1))[0])
+
+
+MODERN = dataclasses.replace(
+    RECIPES["small_data"].resized(epochs=2, batch_size=4),
+    **dict(mixup=0.8, cutmix=1.0, randaugment=(2, 5), area=(0.3, 1.0), repeats=2),
+    **dict(ema=0.7, accumulate=2, head_first=0.0, label_smoothing=0.1, focal=1.0),
+)
+
+
+def test_all_settings_together(videos, tmp_path, no_graphs):
+    """The averaged weights are measured, kept, and have the thresholds."""
+    how = {"validation": videos, "verbose": 0, "class_weight": "balanced"}
+    history = finetune(build(4), videos, tmp_path, MODERN, **how)
+    assert len(history) == 2
+    assert all(np.isfinite(list(row.values())).all() for row in history)
+    loaded = stzoo.load(tmp_path)
+    scores, labels = multilabel._scores(loaded, videos, Reading(1))
+    np.testing.assert_allclose(
+        loaded.stzoo.thresholds, metrics.best_thresholds(scores, labels), atol=1e-5
+    )
+    measured = multilabel.PrecisionRecall(videos)
+    measured.update_state(labels.astype("float32"), np.log(scores / (1 - scores)))
+    best = max(row["val_pr_auc"] for row in history)
+    assert float(measured.result()) == pytest.approx(best, abs=1e-3)
 
 
 def read_as(videos, count):
