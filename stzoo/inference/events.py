@@ -146,7 +146,7 @@ def captions(windows, threshold=0.0, only=None):
         return []
     labels = windows[0].labels
     chosen = np.array(check_classes(only, labels))
-    least = _of_each(np.asarray(threshold, float), labels)
+    least = _of_each(np.asarray(threshold, np.float32), labels)  # 0.7 is reached by 0.7
     rows = []
     for window, cell in zip(windows, spans(windows), strict=True):
         reached = np.where(window.probabilities >= least, window.probabilities, -1)

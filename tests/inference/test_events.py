@@ -35,6 +35,21 @@ def test_an_event_reaches_high_and_stays_at_low():
     assert find(found, high=0.81, only=["run"]) == []
     (event,) = find(found, high=0.8, low=0.8 - 1e-6, only=["run"])
     assert (event.start, event.end) == (2.5, 3.5)
+    (event,) = find(found, high=0.8, low=0.4, only=["run"])
+    assert (event.start, event.end) == (1.5, 4.5)
+
+
+def test_each_class_has_its_thresholds():
+    found = windows((0.9, 0.6), (0.5, 0.4), (0.9, 0.1))
+    events = find(found, high=(0.8, 0.6), low=(0.7, 0.3))
+    assert [(event.label, event.start, event.end) for event in events] == [
+        *(("run", 0.0, 1.5), ("jump", 0.0, 2.5), ("run", 2.5, 4.0))
+    ]
+    assert find(found, high=(1, 1), low=0) == []
+    shown = captions(found, threshold=(0.95, 0.4))
+    assert [(event.label, event.start, event.end) for event in shown] == [
+        ("jump", 0.0, 2.5)
+    ]
 
 
 def test_low_is_a_share_of_high():
@@ -46,7 +61,7 @@ def test_low_is_a_share_of_high():
 def test_short_events_are_left_out():
     found = shares(0.9, 0.9, 0.1, 0.9, 0.1)
     assert len(find(found, only=["run"])) == 2
-    (event,) = find(found, shortest=1.5, only=["run"])
+    (event,) = find(found, shortest=2.5, only=["run"])
     assert (event.start, event.end) == (0.0, 2.5)
 
 
@@ -93,6 +108,8 @@ def test_captions_change_with_the_best_class():
         ("jump", 3.5, 5.0),
     ]
     assert [event.score for event in found] == pytest.approx([0.8, 0.8])
+    (one,) = captions(shares(0.7, 0.6), threshold=0.7)
+    assert one.label == "run" and one.end == 1.5
     (one,) = captions(shares(0.9, 0.2), only=["run"])
     assert one.label == "run" and one.score == pytest.approx(0.55)
 
