@@ -9,7 +9,7 @@ from stzoo.cli import options
 @options.data
 @options.model(default=options.MODEL, show_default=True)
 @options.views
-@options.out(help="Folder for evaluation.json, classes.csv and confusion.png.")
+@options.out(help="Folder for the results: JSON, tables and pictures.")
 @click.option(
     "--push",
     is_flag=False,
@@ -27,7 +27,8 @@ def evaluate(*, name, views, out, push, engine, **data):
     For several labels a video, they are the mean average precision, and precision,
     recall and F1 of each class at its threshold.
 
-    With --out, an interrupted evaluation resumes. With --push, the results are added to
+    With --out, an interrupted evaluation resumes, and mistakes.png shows wrong answers,
+    the most confident ones first. With --push, the results are added to
     the model card on the Hub. The repository must have the evaluated weights.
     """
     from stzoo.data import datasets

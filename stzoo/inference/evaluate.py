@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stzoo.data.decoders import open_video
 from stzoo.data.files import printable
 from stzoo.data.reading import Reading
 from stzoo.inference import metrics
@@ -21,10 +22,14 @@ from stzoo.inference.parts import Job, compute_parts, describe, read_part
 from stzoo.inference.predict import classify, record_of, thresholds_of
 from stzoo.inference.views import map_videos
 from stzoo.visualize import results as plots
+from stzoo.visualize.filmstrip import contact_sheet
 from stzoo.writer import write
 
 logger = logging.getLogger("stzoo")
 SHARES = ("precision", "recall", "f1")
+MISTAKE = ("video", "label", "answer", "probability")
+SHOWN = 24  # mistakes in the picture
+SIDE = 240  # pixels of the shorter side of their frames
 
 
 def _decoder():
@@ -71,6 +76,9 @@ class Evaluation:
             the classes that have videos, at the thresholds of the model.
         micro: dict, for `multi_label`: `precision`, `recall` and `f1` over all pairs of
             a video and a class.
+        mistakes: list of dicts with `video`, `label`, `answer` and `probability`, the
+            wrongly answered videos. The most confident mistakes are first. Empty with
+            `multi_label`.
     """
 
     model: str
@@ -90,31 +98,44 @@ class Evaluation:
     multi_label: bool = False
     macro: dict = field(default_factory=dict)
     micro: dict = field(default_factory=dict)
+    mistakes: list = field(default_factory=list)
 
     def save(self, folder):
-        """Writes `evaluation.json`, `classes.csv` and `confusion.png` to a folder.
+        """Writes the results to a folder.
 
-        Without matplotlib (the extra `plots`), `confusion.png` is not written, and a
-        warning is logged. There is no confusion matrix of several labels.
+        The files are `evaluation.json`, `classes.csv`, and, for one label a video,
+        `confusion.png`, `mistakes.csv` and `mistakes.png`. The last one shows the
+        middle frames of the 24 most confident mistakes, and is not written if there are
+        none. It and `mistakes.csv` are never published. Without matplotlib (the extra
+        `plots`), `confusion.png` is not written, and a warning is logged.
 
         Args:
             folder: path. It is created if it does not exist.
         """
         values = dataclasses.asdict(self)
+        values.pop("mistakes")  # its paths are not for others
         if not self.multi_label:
             values["confusion"] = self.confusion.tolist()
         text = json.dumps(values, indent=1, ensure_ascii=False)
-        table = io.StringIO()
-        rows = csv.DictWriter(table, self.classes[0])
-        rows.writeheader()
-        rows.writerows(self.classes)
         files = {
             "evaluation.json": (printable(text) + "\n").encode(),
-            "classes.csv": printable(table.getvalue()).encode(),
+            "classes.csv": _table(self.classes[0], self.classes),
         }
-        if self.multi_label:
-            pass
-        elif find_spec("matplotlib"):
+        if not self.multi_label:
+            files |= self._pictures()
+            files["mistakes.csv"] = _table(MISTAKE, self.mistakes)
+        write(Path(folder), files)
+        if "mistakes.png" not in files:  # that of an earlier evaluation
+            (Path(folder) / "mistakes.png").unlink(missing_ok=True)
+
+    def _pictures(self):
+        """Returns the pictures of an evaluation of one label a video."""
+        files = {}
+        if self.mistakes:
+            shown = self.mistakes[:SHOWN]
+            frames = [_middle(row["video"]) for row in shown]
+            files["mistakes.png"] = contact_sheet(frames, list(map(_caption, shown)))
+        if find_spec("matplotlib"):
             labels = [printable(row["label"]) for row in self.classes]
             files["confusion.png"] = plots.confusion(self.confusion, labels)
         else:
@@ -122,7 +143,30 @@ class Evaluation:
                 "confusion.png was not written, because matplotlib is not installed. "
                 'Install it with `pip install "stzoo[plots]"`.'
             )
-        write(Path(folder), files)
+        return files
+
+
+def _table(columns, rows):
+    """Returns a table as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return printable(text.getvalue()).encode()
+
+
+def _middle(path):
+    """Returns the middle frame of a video, or `None` if it cannot be read."""
+    try:
+        with open_video(path) as video:
+            return video.read([len(video) // 2], SIDE)[0]
+    except (OSError, ValueError):  # it was moved after the evaluation
+        return None
+
+
+def _caption(row):
+    label, answer = printable(row["label"]), printable(row["answer"])
+    return f"{label}\nanswer: {answer} ({100 * row['probability']:.0f} %)"
 
 
 def evaluate(
@@ -250,7 +294,20 @@ def _measured(name, views, videos, rows, errors, thresholds=None):
         ),
         classes=classes,
         confusion=matrix,
+        mistakes=_mistakes(videos, right, scores),
     )
+
+
+def _mistakes(videos, rows, scores):
+    """Returns the rows of `Evaluation.mistakes`."""
+    found = []
+    for number, row in zip(rows, scores, strict=True):
+        label, answer = videos.labels[number], int(row.argmax())
+        if label != answer:
+            names = videos.classes[label], videos.classes[answer]
+            values = videos.paths[number], *names, float(row[answer])
+            found.append(dict(zip(MISTAKE, values, strict=True)))
+    return sorted(found, key=lambda row: -row["probability"])
 
 
 def _of_several(known, names, scores, labels, thresholds):

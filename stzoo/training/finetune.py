@@ -20,6 +20,7 @@ import io
 import json
 import logging
 import math
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -193,6 +194,11 @@ def finetune(
     if train.multi_label and processes == 1:
         multilabel.choose_thresholds(folder, validation, reading)
     report.describe_result(state.history, state.best, epochs, train, validation)
+    if validation and not train.multi_label:
+        name = shlex.quote(str(folder))
+        logger.info(
+            "`stzoo evaluate DATA --model %s --out %s` shows wrong answers.", name, name
+        )
     return state.history
 
 

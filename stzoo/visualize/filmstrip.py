@@ -1,9 +1,13 @@
-"""A clip and its predictions in one picture."""
+"""Frames and predictions in one picture: of a clip, or of several videos."""
+
+import io
 
 import numpy as np
 
 _MARGIN, _ROW, _BAR = 12, 22, 220  # pixels
 _INK, _FILL = (32, 32, 32), (0, 114, 178)  # a blue visible to the colour-blind
+_TILE, _LINE, _COLUMNS = (200, 150), 16, 6  # size of a frame, height of a line
+_GAP = (200, 200, 200)  # where there is no frame
 
 
 def filmstrip(frames, answers, path, title=""):
@@ -37,3 +41,52 @@ def filmstrip(frames, answers, path, title=""):
         draw.rectangle((left, y + 2, right, y + _ROW - 4), _FILL)
         draw.text((right + 8, y), f"{100 * probability:.1f} %", _INK, font)
     image.save(path)
+
+
+def contact_sheet(frames, captions):
+    """Draws frames of several videos in rows, with captions below.
+
+    Frames keep their shape. A caption that is too wide is cut.
+
+    Args:
+        frames: sequence of uint8 arrays `(height, width, 3)`, RGB, or `None`: a grey
+            tile is drawn instead.
+        captions: sequence of strings, with as many lines each.
+
+    Returns:
+        Bytes, a PNG.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    width, height = _TILE[0] + _MARGIN, _TILE[1] + lines * _LINE + _MARGIN
+    columns = min(len(frames), _COLUMNS)
+    size = columns * width + _MARGIN, -(-len(frames) // columns) * height + _MARGIN
+    image = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=12)
+    for number, (frame, caption) in enumerate(zip(frames, captions, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = _MARGIN + column * width, _MARGIN + row * height
+        if frame is None:
+            tile = Image.new("RGB", _TILE, _GAP)
+        else:
+            tile = Image.fromarray(frame)
+            scale = min(_TILE[0] / tile.width, _TILE[1] / tile.height)
+            sides = [max(1, round(side * scale)) for side in tile.size]
+            tile = tile.resize(sides)
+        image.paste(tile, (left, top + _TILE[1] - tile.height))
+        for line, text in enumerate(caption.split("\n")):
+            place = left, top + _TILE[1] + line * _LINE
+            draw.text(place, _shortened(text, font), _INK, font)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _shortened(text, font):
+    """Cuts a text to the width of a tile."""
+    if font.getlength(text) <= _TILE[0]:
+        return text
+    while font.getlength(f"{text}…") > _TILE[0]:
+        text = text[:-1]
+    return f"{text}…"

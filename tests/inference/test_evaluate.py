@@ -240,10 +240,12 @@ def test_the_files_of_an_evaluation_hold_all_of_it(tmp_path):
     folder = tmp_path / "new" / "folder"
     found.save(str(folder))
     names = {"evaluation.json", "classes.csv", "confusion.png"}
+    names |= {"mistakes.csv", "mistakes.png"}
     assert {path.name for path in folder.iterdir()} == names
     text = (folder / "evaluation.json").read_text("utf-8")
     saved = json.loads(text)
-    assert saved.keys() == {field.name for field in dataclasses.fields(found)}
+    names = {field.name for field in dataclasses.fields(found)}
+    assert saved.keys() == names - {"mistakes"}
     assert saved.pop("confusion") == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
     for key, value in saved.items():
         assert value == getattr(found, key), key
@@ -259,11 +261,51 @@ def test_the_files_of_an_evaluation_hold_all_of_it(tmp_path):
     assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_most_confident_mistakes_are_first(tmp_path):
+    scores = np.array([[0.3, 0.7], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.4, 0.6]])
+    found = measured(scores, np.array([0, 0, 0, 1, 1]), ("a", "größe"))
+    assert [tuple(row.values()) for row in found.mistakes] == [
+        ("2.mp4", "a", "größe", 0.8),
+        ("0.mp4", "a", "größe", 0.7),
+        ("3.mp4", "größe", "a", 0.6),
+    ]
+    found.save(tmp_path)
+    rows = (tmp_path / "mistakes.csv").read_text("utf-8").splitlines()
+    assert rows[0] == "video,label,answer,probability"
+    assert rows[1] == "2.mp4,a,größe,0.8" and len(rows) == 4
+    assert "mistakes" not in json.loads((tmp_path / "evaluation.json").read_text())
+    measured(np.eye(2), np.arange(2), ("a", "b")).save(tmp_path)
+    assert not (tmp_path / "mistakes.png").exists()
+    assert (tmp_path / "mistakes.csv").read_text().splitlines() == rows[:1]
+
+
+def test_the_picture_shows_the_middle_frames_of_24_mistakes(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        evaluation, "contact_sheet", lambda *given: drawn.append(given) or b"png"
+    )
+    frames = np.zeros((5, 32, 48, 3), np.uint8)
+    frames[2] = 200
+    motions.save(tmp_path / "video.mp4", frames, quantiser=0)
+    row = {"label": "a", "answer": "b", "probability": 0.876}
+    names = ["video.mp4", "gone.mp4", *["video.mp4"] * 28]
+    rows = [{"video": str(tmp_path / name), **row} for name in names]
+    table = [{"label": "a", "videos": 30}]
+    measured = (0.0, 1.0, 0.0, 0.5, table, np.zeros((1, 1), int))
+    found = evaluation.Evaluation("model", "1x1", 30, [], *measured, mistakes=rows)
+    found.save(tmp_path / "new")
+    ((pictures, captions),) = drawn
+    assert len(pictures) == 24 and captions == ["a\nanswer: b (88 %)"] * 24
+    assert pictures[1] is None
+    assert pictures[0].min() > 190 and pictures[0].shape == (240, 360, 3)
+    assert (tmp_path / "new" / "mistakes.png").read_bytes() == b"png"
+
+
 def test_without_matplotlib_there_is_no_picture(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(evaluation, "find_spec", lambda name: None)
     measured(np.eye(2), np.arange(2), ("a", "b")).save(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"evaluation.json", "classes.csv"}
+    assert names == {"evaluation.json", "classes.csv", "mistakes.csv"}
     assert caplog.messages == [
         "confusion.png was not written, because matplotlib is not installed. Install "
         'it with `pip install "stzoo[plots]"`.'

@@ -448,6 +448,7 @@ def test_a_run_tells_what_it_does(videos, tmp_path, no_graphs, caplog):
         f"Kept epoch {history.index(best) + 1}, the best one. Accuracy on the "
         f"validation videos: {100 * best['val_accuracy']:.1f} %. Always guessing the "
         "largest class (rising): 50.0 %.",
+        f"`stzoo evaluate DATA --model {tmp_path} --out {tmp_path}` shows wrong answe",
     ):
         assert line in caplog.text, line
 
