@@ -75,6 +75,24 @@ def test_the_mean_area_of_boxes_is_that_which_was_asked_for():
         assert 0 <= columns.start <= columns.stop <= 60
         sizes.append((rows.stop - rows.start, columns.stop - columns.start))
     assert max(sizes) == (50, 30)
+    # A centre at the edge of the frame leaves half of a side.
+    assert [min(sides) for sides in zip(*sizes, strict=True)] == pytest.approx(
+        [25, 15], abs=2
+    )
+
+
+def test_shares_are_drawn_with_the_parameter_of_their_method():
+    """A beta distribution of `a` and `a` has a variance of 1 / (8 a + 4)."""
+    views, labels = np.zeros((2, 1, 40, 40, 3), np.uint8), np.eye(2)
+    views[1] = 200
+    blended, cut = [], []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        mixed, found = mix(views, labels, Augment(mixup=0.5, cutmix=50.0), rng)
+        (blended if np.ptp(mixed[0]) == 0 else cut).append(found[0, 0])
+    assert np.mean(blended) == pytest.approx(0.5, abs=0.08)
+    assert np.var(blended) == pytest.approx(1 / 8, abs=0.03)
+    assert min(cut) > 0.3  # boxes have about half of the frame, or less at an edge
 
 
 def test_labels_as_probabilities():

@@ -39,28 +39,25 @@ def test_tables_are_those_of_pillow():
     assert np.abs(applied("auto_contrast") - expected).max() <= 1
     expected = pillow(ImageOps.equalize)
     np.testing.assert_array_equal(OPERATIONS["equalize"](STILL[:1], 0, 1)[0], expected)
-    expected = pillow(lambda image: ImageOps.solarize(image, 128))
-    np.testing.assert_array_equal(applied("solarize", 0.5)[0], expected)
+    expected = pillow(lambda image: ImageOps.solarize(image, 192))
+    np.testing.assert_array_equal(applied("solarize", 0.25)[0], expected)
     expected = pillow(lambda image: ImageOps.posterize(image, 2))
-    np.testing.assert_array_equal(applied("posterize", 0.6)[0], expected)
+    for strength in (0.6, 0.7):
+        np.testing.assert_array_equal(applied("posterize", strength)[0], expected)
     assert not applied("posterize", 1.0).any()
     np.testing.assert_array_equal(applied("identity"), STILL)
 
 
-@pytest.mark.parametrize(
-    ("name", "matrix"),
-    [
-        ("shear_x", (1, 0.18, 0, 1)),
-        ("shear_y", (1, 0, 0.18, 1)),
-        ("rotate", (np.cos(np.pi / 10), np.sin(np.pi / 10))),
-    ],
-)
-def test_frames_move_as_in_pillow(name, matrix):
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("name", ["shear_x", "shear_y", "rotate"])
+def test_frames_move_as_in_pillow(name, sign):
     """Pillow takes the pixel of each place from `matrix @ place`."""
-    if name == "rotate":
-        cosine, sine = matrix
-        matrix = (cosine, sine, -sine, cosine)
-    a, b, d, e = matrix
+    cosine, sine = np.cos(np.pi / 10), sign * np.sin(np.pi / 10)
+    a, b, d, e = {
+        "shear_x": (1, 0.18 * sign, 0, 1),
+        "shear_y": (1, 0, 0.18 * sign, 1),
+        "rotate": (cosine, sine, -sine, cosine),
+    }[name]
     height, width = STILL.shape[1:3]
     x, y = width / 2, height / 2
     coefficients = (a, b, x - a * x - b * y, d, e, y - d * x - e * y)
@@ -69,7 +66,7 @@ def test_frames_move_as_in_pillow(name, matrix):
             image.size, Image.Transform.AFFINE, coefficients, fillcolor=FILL
         )
     )
-    found = applied(name)
+    found = applied(name, sign=sign)
     assert (np.abs(found[0] - expected).max(-1) > 2).mean() < 0.02
     assert (np.abs(found[0] - STILL[0]).max(-1) > 2).mean() > 0.02
 
@@ -98,6 +95,34 @@ def test_statistics_are_those_of_the_whole_clip(name):
     ramp = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (50, 60, 90)])
     found = applied(name, clip=ramp)
     assert (np.diff(found[:, 0, 0, 0]) > 0).all()
+    expected = {"auto_contrast": [0, 64, 255], "contrast": [41, 56, 102]}
+    if name in expected:  # contrast moves values away from their mean of 67
+        assert found[:, 0, 0, 0].tolist() == expected[name]
+
+
+def test_half_of_the_drawn_operations_are_applied_one_after_the_other(monkeypatch):
+    """Magnitudes are normal around the given one, and both signs are as likely."""
+    seen = []
+    for name in OPERATIONS:
+
+        def note(frames, strength, sign, name=name):
+            seen.append((name, strength, sign))
+            return frames + 1
+
+        monkeypatch.setitem(OPERATIONS, name, note)
+    clip = np.zeros((1, 2, 2, 3), np.uint8)
+    rngs = [np.random.default_rng(seed) for seed in range(300)]
+    counts = [int(rand_augment(clip, 4, 7, rng).max()) for rng in rngs]
+    assert sum(counts) == len(seen) and max(counts) == 4
+    assert np.mean(counts) == pytest.approx(2, abs=0.2)
+    names, strengths, signs = zip(*seen, strict=True)
+    assert set(names) == set(OPERATIONS) and set(signs) == {-1, 1}
+    assert abs(np.mean(signs)) < 0.15
+    assert np.mean(strengths) == pytest.approx(0.7, abs=0.01)
+    assert np.std(strengths) == pytest.approx(0.05, abs=0.01)
+    seen.clear()
+    rand_augment(clip, 40, 10, rngs[0])
+    assert max(strength for _, strength, _ in seen) == 1
 
 
 def test_operations_are_drawn_by_the_generator():

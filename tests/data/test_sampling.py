@@ -102,6 +102,8 @@ def test_segments_at_random_stay_in_their_segments():
     ends = np.arange(4) * 10 / 3
     assert (drawn >= np.floor(ends[:-1])).all() and (drawn <= ends[1:]).all()
     assert set(drawn.ravel()) == set(range(10))
+    within = segments(300, 3, clips=50, rng=rng) - [0, 100, 200]
+    assert (np.ptp(within, axis=1) > 5).mean() > 0.8, "each frame is drawn by itself"
 
 
 @pytest.mark.parametrize("sample", [dense, segments])

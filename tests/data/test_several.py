@@ -11,6 +11,7 @@ from stzoo.data import splits
 from stzoo.data.datasets import Videos, read
 from stzoo.data.mirroring import mirrored_label
 from stzoo.data.pipeline import Order, clips, with_layer
+from stzoo.data.transforms import Augment
 from stzoo.weights.config import ClipConfig
 
 LABELS = ((1, 1), (0, 0), (0, 1))  # of jump and run
@@ -63,6 +64,8 @@ def test_a_list_without_separators_has_one_label(folder, text):
     assert several.labels == ((0, 1), (1, 0), (0, 1))
     path = write(folder, "bars.csv", "path,label\na.mp4,x|y\nb.mp4,x\nc.mp4,x\n")
     assert read(path).classes == ("x", "x|y")
+    path = write(folder, "numbers.csv", "path,action\na.mp4,1\nb.mp4,0\nc.mp4,1\n")
+    assert read(path).classes == ("0", "1") and not read(path).multi_label
     named = write(folder, "named.csv", DETECTED["bar.csv"].replace(",\n", ",x\n"))
     assert not read(named, multi_label=False).multi_label
 
@@ -161,6 +164,29 @@ def test_batches_have_rows_and_black_clips_none(motion_folder):
     assert seen == {(1, 1), (0, 0), (0, 1), (1, 0)}  # the last is mirrored
 
 
+def test_mixed_batches_have_mixed_rows(motion_folder):
+    """Each row is mixed with the one at the same place from the end."""
+    names = ("turn left", "turn right")
+    videos = Videos(read(motion_folder).paths[:3], LABELS, names, multi_label=True)
+    clip = ClipConfig(frames=2, height=8, width=8, short_side=8)
+    plain, mixed = (
+        iter(clips(videos, clip, 3, train=True, augment=Augment(mixup=alpha)))
+        for alpha in (0, 0.8)
+    )
+    shares = []
+    for _ in range(4):
+        (views, rows), (blended, labels) = next(plain), next(mixed)
+        both = np.stack([rows.ravel(), rows[::-1].ravel()], -1)
+        share, _ = np.linalg.lstsq(both, labels.ravel(), rcond=None)[0]
+        expected = share * rows + (1 - share) * rows[::-1]
+        np.testing.assert_allclose(labels, expected, atol=1e-5)
+        blend = share * views + (1 - share) * views[::-1]
+        assert np.abs(blended - blend).max() < 0.51
+        assert labels.dtype == "float32"
+        shares.append(share)
+    assert len(set(shares)) == 4
+
+
 def test_a_layer_of_keras_mixes_rows(motion_folder):
     import keras
 
@@ -183,3 +209,8 @@ def test_a_split_is_stratified_and_can_be_read_again(folder):
     splits.write_list(folder / "train.csv", train)
     assert read(folder / "train.csv") == train
     assert json.dumps(train.labels)
+
+
+def test_classes_have_the_order_of_their_columns(folder):
+    found = read(write(folder, "list.csv", DETECTED["split.csv"]))
+    assert found.classes == ("run", "jump")

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stzoo.data import motions
+from stzoo.data import motions, transforms
 from stzoo.data.frames import resize
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import (
     Augment,
     Views,
+    area_crop,
     clip_views,
     crop,
     jitter,
@@ -388,6 +389,52 @@ def test_training_with_the_crops_of_tsn_shows_a_part_of_a_motion():
         assert (view == view[0]).all(), "one crop for all frames"
         seen |= {at for at, part in enumerate(parts) if (part == view[0]).all()}
     assert seen == {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24}
+
+
+def test_crops_of_inception_have_the_area_and_the_ratio_of_their_ranges(monkeypatch):
+    sizes, rng = [], np.random.default_rng(0)
+
+    def note(frames, height, width, where, rng):
+        sizes.append((height, width))
+        return crop(frames, height, width, where, rng)
+
+    monkeypatch.setattr(transforms, "crop", note)
+    frames = np.zeros((1, 200, 240, 3), np.uint8)
+    for _ in range(300):
+        assert area_crop(frames, 30, 40, (0.1, 0.5), rng).shape == (1, 30, 40, 3)
+    heights, widths = np.array(sizes).T
+    shares, ratios = heights * widths / (200 * 240), widths / heights
+    assert 0.09 < shares.min() < 0.13 and 0.47 < shares.max() < 0.51
+    assert shares.mean() == pytest.approx(0.3, abs=0.03)
+    assert 0.73 < ratios.min() < 0.78 and 1.28 < ratios.max() < 1.37
+    assert np.log(ratios).mean() == pytest.approx(0, abs=0.04)
+    for _ in range(50):  # a side is at most that of the frame
+        area_crop(frames, 30, 40, (1, 1), rng)
+    assert set(map(max, zip(*sizes, strict=True))) == {200, 240}
+
+
+def test_clips_of_training_are_cropped_by_area_and_then_changed(frames, monkeypatch):
+    given, clip = [], ClipConfig(frames=4, height=20, width=24, short_side=48)
+
+    def change(frames, *settings):
+        given.append((frames.shape, *settings[:2]))
+        return frames // 2
+
+    monkeypatch.setattr(transforms, "rand_augment", change)
+    cropped, changed = (
+        training_clip(frames, clip, np.random.default_rng(3), augment)[0]
+        for augment in (
+            Augment(area=(0.2, 0.3)),
+            Augment(area=(0.2, 0.3), randaugment=(2, 5)),
+        )
+    )
+    assert given == [((4, 20, 24, 3), 2, 5)]
+    np.testing.assert_array_equal(changed, cropped // 2)
+    seen = (
+        np.ptp(cropped[0, ..., 0].astype(int)),
+        np.ptp(cropped[0, ..., 1].astype(int)),
+    )
+    assert 0.17 < np.prod(seen) / (48 * 64) < 0.31
 
 
 def test_jitter_is_the_same_for_all_frames_and_matches_its_equations():

@@ -76,6 +76,10 @@ def test_thresholds_have_the_best_f1(several):
     scores = np.array([[0.9, 0.2], [0.7, 0.4], [0.1, 0.6]])
     found = metrics.best_thresholds(scores, [[1, 1], [1, 1], [0, 1]])
     np.testing.assert_allclose(found, (0.4, 0.1))
+    # The first one and all four have the same F1.
+    scores = np.array([[0.9, 0.9], [0.6, 0.85], [0.5, 0.8], [0.2, 0.7]])
+    found = metrics.best_thresholds(scores, [[1, 1], [0, 0], [0, 0], [1, 1]])
+    np.testing.assert_allclose(found, (0.75, 0.35))
 
 
 def test_confusion_and_class_accuracy_are_scikit_learns(scored):

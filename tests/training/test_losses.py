@@ -71,6 +71,9 @@ def test_accuracy_takes_classes_and_probabilities_in_turn():
     counted = np.array([1, 1, 0, 1, 0], "float32")
     metric.update_state(LABELS[:, None], LOGITS, counted)
     close(metric.result(), (answers == LABELS)[counted > 0].mean())
+    metric.reset_state()
+    metric.update_state(np.eye(3, dtype="float32")[answers], LOGITS)
+    close(metric.result(), 1)
     assert metric.name == "accuracy"
     copy = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert isinstance(copy, Accuracy) and copy.name == "accuracy"
