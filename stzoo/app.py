@@ -233,75 +233,93 @@ def build(names=()):
         ValueError: there is no such model.
     """
     choices = offered(names)
-    chosen = next((n for _, n in choices if n == DEFAULT), choices[0][1])
     folder = _environment.prepare_app()  # Gradio reads it when it is imported
     gr = _gradio()
-    models, uploads = Models(), Uploads(folder)
-
     # Gradio itself deletes old uploads, but not the results that it copies.
     threading.Thread(target=_clean, args=(folder,), daemon=True).start()
-
     with gr.Blocks(title="stzoo", analytics_enabled=False) as page:
         gr.Markdown(ABOUT)
         with gr.Row():
             with gr.Column(min_width=320):
-                video = gr.Video(label="Video", elem_id="video")
-                model = gr.Dropdown(
-                    choices,
-                    value=chosen,
-                    label="Model",
-                    info="The included ones know only motions of rendered shapes.",
-                )
-                with gr.Row():
-                    start = gr.Button("Name the action", variant="primary")
-                    cancel = gr.Button("Cancel")
-                note = gr.Markdown(container=True, min_height=90)
+                asked = _asked(gr, choices)
             with gr.Column(min_width=320):
-                shown = {
-                    "label": gr.Label(label="Answer"),
-                    "timeline": gr.Image(
-                        label="Timeline", elem_id="timeline", buttons=["fullscreen"]
-                    ),
-                    "film": gr.Video(
-                        label="Saliency", elem_id="saliency", autoplay=True, loop=True
-                    ),
-                    "note": note,
-                }
-        first = code(chosen, "video.mp4", SHORTEST)
+                shown = _results(gr)
+        shown["note"] = asked["note"]
+        first = code(asked["model"].value, "video.mp4", SHORTEST)
         shown["code"] = gr.Code(first, label="The same in Python", language="python")
-
-        progress = gr.Progress()
-
-        def run(path, name, progress=progress):
-            found = {part: None for key, part in shown.items() if key != "code"}
-            yield found
-            try:
-                uploads.check(path)
-                progress(0, desc="Model")
-                with tempfile.TemporaryDirectory(prefix="stzoo-app-") as work:
-                    for parts in answers(models.get(name), name, path, work, progress):
-                        found |= {shown[key]: part for key, part in parts.items()}
-                        yield found if parts else gr.skip()
-            except (ImportError, OSError, ValueError) as error:
-                raise _shown(error, path) from None
-
-        def hold(path, request: gr.Request):
-            uploads.hold(request.session_hash, path)
-
-        def leave(request: gr.Request):
-            uploads.hold(request.session_hash, None)
-
-        job = start.click(
-            run,
-            [video, model],
-            list(shown.values()),
-            api_name="answer",
-            show_progress_on=note,
-        )
-        cancel.click(None, cancels=[job])
-        video.change(hold, video, queue=False, api_visibility="private")
-        page.unload(leave)
+        uploads = Uploads(folder)
+        _answer_clicks(gr, asked, shown, uploads)
+        _delete_uploads(gr, page, asked["video"], uploads)
     return page.queue(max_size=WAITING, default_concurrency_limit=1)
+
+
+def _asked(gr, choices):
+    """Lays out what a user chooses. Returns the parts of the page by name."""
+    chosen = next((name for _, name in choices if name == DEFAULT), choices[0][1])
+    asked = {
+        "video": gr.Video(label="Video", elem_id="video"),
+        "model": gr.Dropdown(
+            choices,
+            value=chosen,
+            label="Model",
+            info="The included ones know only motions of rendered shapes.",
+        ),
+    }
+    with gr.Row():
+        asked["start"] = gr.Button("Name the action", variant="primary")
+        asked["cancel"] = gr.Button("Cancel")
+    asked["note"] = gr.Markdown(container=True, min_height=90)
+    return asked
+
+
+def _results(gr):
+    """Lays out what a model answers. Returns the parts of the page by name."""
+    return {
+        "label": gr.Label(label="Answer"),
+        "timeline": gr.Image(
+            label="Timeline", elem_id="timeline", buttons=["fullscreen"]
+        ),
+        "film": gr.Video(
+            label="Saliency", elem_id="saliency", autoplay=True, loop=True
+        ),
+    }
+
+
+def _answer_clicks(gr, asked, shown, uploads):
+    models, progress = Models(), gr.Progress()
+
+    def run(path, name, progress=progress):
+        found = {part: None for key, part in shown.items() if key != "code"}
+        yield found
+        try:
+            uploads.check(path)
+            progress(0, desc="Model")
+            with tempfile.TemporaryDirectory(prefix="stzoo-app-") as work:
+                for parts in answers(models.get(name), name, path, work, progress):
+                    found |= {shown[key]: part for key, part in parts.items()}
+                    yield found if parts else gr.skip()
+        except (ImportError, OSError, ValueError) as error:
+            raise _shown(error, path) from None
+
+    job = asked["start"].click(
+        run,
+        [asked["video"], asked["model"]],
+        list(shown.values()),
+        api_name="answer",
+        show_progress_on=asked["note"],
+    )
+    asked["cancel"].click(None, cancels=[job])
+
+
+def _delete_uploads(gr, page, video, uploads):
+    def hold(path, request: gr.Request):
+        uploads.hold(request.session_hash, path)
+
+    def leave(request: gr.Request):
+        uploads.hold(request.session_hash, None)
+
+    video.change(hold, video, queue=False, api_visibility="private")
+    page.unload(leave)
 
 
 def _shown(error, path):
