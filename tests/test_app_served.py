@@ -102,14 +102,14 @@ def test_a_large_upload_is_refused(client, tmp_path):
 
 def test_files_are_deleted_after_some_time(tmp_path, videos):
     with (
-        serve(tmp_path, "--model", MODEL, kept=20) as (where, _),
+        serve(tmp_path, "--model", MODEL, kept=60) as (where, _),
         connect(where) as client,
     ):
         path = upload(client, videos[0])
         _, (_, timeline, film, _, _) = ask(client, path, MODEL)
         paths = [path, timeline["path"], film["path"]]
         assert all(Path(one).exists() for one in paths)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while any(Path(one).exists() for one in paths):
             assert time.monotonic() < end
             time.sleep(0.5)
