@@ -1,9 +1,10 @@
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from stzoo.data import pictures
+from stzoo.data import pictures, stream
 from stzoo.data.stream import open_source
 from stzoo.data.video import Video
 from stzoo.data.writer import write_video
@@ -54,6 +55,17 @@ def test_an_array_and_a_folder_of_images_have_thirty_frames_a_second(tmp_path):
         found = read(source)
         np.testing.assert_array_equal([frame for _, frame in found], frames)
         np.testing.assert_allclose([at for at, _ in found], np.arange(4) / 30)
+        with open_source(source) as opened:
+            later = [picture() for _, picture in list(opened)]  # after the next frame
+        np.testing.assert_array_equal(later, frames)
+
+
+def test_a_clock_that_starts_again_goes_on_after_the_last_frame():
+    stamps = (5.0, 5.1, None, 0.0, 0.5, 0.6)
+    size = dict(height=8, width=8, side_data={})
+    frames = [SimpleNamespace(time=at, **size) for at in stamps]
+    found = [seconds for seconds, _ in stream._timed(frames, 10)]
+    np.testing.assert_allclose(found, (0.0, 0.1, 0.2, 0.3, 0.8, 0.9))
 
 
 def test_a_frame_that_nobody_asks_for_is_not_converted(tmp_path, monkeypatch):
