@@ -3,6 +3,7 @@ import io
 import logging
 import threading
 import time
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -86,3 +87,28 @@ def test_a_live_stream_that_is_lost_is_connected_again(served, caplog):
     assert np.all(np.diff(times) > 0)
     assert len(calls) >= 4  # for the length, then at least twice, and once in vain
     assert "was lost" in caplog.text and "Reconnected to" in caplog.text
+
+
+class Played(live.Live):
+    """Frames with the given times of arrival and stamps, 10 a second."""
+
+    def __init__(self, rows):
+        self.name, self.fps, self._rows = "played", 10, rows
+        self._stopped, self._started, self._container = threading.Event(), 0, None
+        self.now = None
+
+    def _received(self):
+        for now, stamp in self._rows:
+            self.now = now
+            yield SimpleNamespace(time=stamp, height=8, width=8, side_data={})
+        self._stopped.set()
+
+
+def test_times_follow_the_stream_until_its_clock_jumps(monkeypatch):
+    rows = [(1.0, 100.0), (1.5, 100.4)]
+    rows += [(1.6, 0.0), (1.8, 0.3)]  # starts again
+    rows += [(1.85, 50.0), (2.2, 50.0), (2.3, 50.3)]  # again, with a frame twice
+    played = Played(rows)
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: played.now))
+    found = [seconds for seconds, _ in played.frames()]
+    np.testing.assert_allclose(found, [1.0, 1.4, 1.6, 1.9, 2.0, 2.3])
