@@ -137,7 +137,7 @@ def test_the_log_counts_labels(videos, caplog):
 def test_a_training_gives_a_model_of_several_labels(videos, tmp_path, no_graphs):
     model = build(4)
     how = {"validation": videos, "verbose": 0, "class_weight": "balanced"}
-    history = finetune(model, videos, tmp_path, RECIPE, **how)
+    history = finetune(model, videos, tmp_path, RECIPE.resized(epochs=2), **how)
     assert {"pr_auc", "val_pr_auc", "val_loss"} <= history[0].keys()
     loaded = stzoo.load(tmp_path)
     config, found = loaded.stzoo, stzoo.evaluate(loaded, videos)
@@ -234,7 +234,7 @@ def test_a_video_that_cannot_be_decoded_does_not_shift_the_labels(videos, tmp_pa
 
 
 MODERN = dataclasses.replace(
-    RECIPES["small_data"].resized(epochs=2, batch_size=4),
+    RECIPES["small_data"].resized(epochs=1, batch_size=4),
     **dict(mixup=0.8, cutmix=1.0, randaugment=(2, 5), area=(0.3, 1.0), repeats=2),
     **dict(ema=0.7, accumulate=2, head_first=0.0, label_smoothing=0.1, focal=1.0),
 )
@@ -243,9 +243,8 @@ MODERN = dataclasses.replace(
 def test_all_settings_together(videos, tmp_path, no_graphs):
     """The averaged weights are measured, kept, and have the thresholds."""
     how = {"validation": videos, "verbose": 0, "class_weight": "balanced"}
-    history = finetune(build(4), videos, tmp_path, MODERN, **how)
-    assert len(history) == 2
-    assert all(np.isfinite(list(row.values())).all() for row in history)
+    (row,) = finetune(build(4), videos, tmp_path, MODERN, **how)
+    assert np.isfinite(list(row.values())).all()
     loaded = stzoo.load(tmp_path)
     scores, labels = multilabel._scores(loaded, videos, Reading(1))
     np.testing.assert_allclose(
@@ -253,8 +252,7 @@ def test_all_settings_together(videos, tmp_path, no_graphs):
     )
     measured = multilabel.PrecisionRecall(videos)
     measured.update_state(labels.astype("float32"), np.log(scores / (1 - scores)))
-    best = max(row["val_pr_auc"] for row in history)
-    assert float(measured.result()) == pytest.approx(best, abs=1e-3)
+    assert float(measured.result()) == pytest.approx(row["val_pr_auc"], abs=1e-3)
 
 
 def read_as(videos, count):
