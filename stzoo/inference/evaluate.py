@@ -166,7 +166,7 @@ def _middle(path):
 
 def _caption(row):
     label, answer = printable(row["label"]), printable(row["answer"])
-    return f"{label}\nanswer: {answer} ({100 * row['probability']:.0f} %)"
+    return f"{label}\nanswer {100 * row['probability']:.0f} %: {answer}"
 
 
 def evaluate(

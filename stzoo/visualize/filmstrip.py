@@ -1,6 +1,8 @@
 """Frames and predictions in one picture: of a clip, or of several videos."""
 
 import io
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +21,7 @@ def filmstrip(frames, answers, path, title=""):
         path: path of the PNG file.
         title: string, a line above the frames.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     scale = max(1, round(128 / frames.shape[2]))
     film = np.concatenate(list(frames), axis=1).repeat(scale, 0).repeat(scale, 1)
@@ -32,7 +34,7 @@ def filmstrip(frames, answers, path, title=""):
     image = Image.new("RGB", size, "white")
     image.paste(Image.fromarray(film), (_MARGIN, top))
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=14)
+    font = _font(14)
     draw.text((_MARGIN, _MARGIN), title, _INK, font)
     for row, (label, probability) in enumerate(answers):
         y = below + _ROW * row
@@ -56,14 +58,14 @@ def contact_sheet(frames, captions):
     Returns:
         Bytes, a PNG.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     lines = max(caption.count("\n") + 1 for caption in captions)
     width, height = _TILE[0] + _MARGIN, _TILE[1] + lines * _LINE + _MARGIN
     columns = min(len(frames), _COLUMNS)
     size = columns * width + _MARGIN, -(-len(frames) // columns) * height + _MARGIN
     image = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=12)
+    draw, font = ImageDraw.Draw(image), _font(12)
     for number, (frame, caption) in enumerate(zip(frames, captions, strict=True)):
         row, column = divmod(number, columns)
         left, top = _MARGIN + column * width, _MARGIN + row * height
@@ -81,6 +83,18 @@ def contact_sheet(frames, captions):
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def _font(size):
+    """Returns the font of matplotlib, since that of Pillow has only ASCII."""
+    from PIL import ImageFont
+
+    if not find_spec("matplotlib"):
+        return ImageFont.load_default(size=size)
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(str(path), size)
 
 
 def _shortened(text, font):

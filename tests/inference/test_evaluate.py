@@ -295,7 +295,7 @@ def test_the_picture_shows_the_middle_frames_of_24_mistakes(tmp_path, monkeypatc
     found = evaluation.Evaluation("model", "1x1", 30, [], *measured, mistakes=rows)
     found.save(tmp_path / "new")
     ((pictures, captions),) = drawn
-    assert len(pictures) == 24 and captions == ["a\nanswer: b (88 %)"] * 24
+    assert len(pictures) == 24 and captions == ["a\nanswer 88 %: b"] * 24
     assert pictures[1] is None
     assert pictures[0].min() > 190 and pictures[0].shape == (240, 360, 3)
     assert (tmp_path / "new" / "mistakes.png").read_bytes() == b"png"

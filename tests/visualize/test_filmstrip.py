@@ -37,5 +37,7 @@ def test_a_contact_sheet_has_six_frames_in_a_row():
     assert (picture[206:, 436:] == 255).all()  # there is no ninth
     text = (picture[162:190] < 100).any((0, 2))
     assert text[224:424].any() and not text[424:436].any()  # the long line is cut
+    other = contact_sheet([wide], ["ß"]) != contact_sheet([wide], ["ö"])
+    assert other, "both have a glyph"
     one = Image.open(io.BytesIO(contact_sheet([wide], ["a"])))
     assert one.size == (224, 12 + 150 + 16 + 12)
