@@ -137,6 +137,10 @@ def test_answers_are_those_of_predict_for_each_part(tmp_path):
         start, end = round(12 * window.start), round(12 * window.end)
         expected = dict(stzoo.predict(network, resized[start:end], top=12))
         assert dict(window.answers) == pytest.approx(expected, abs=1e-5)
+    window = next(stream(network, path, span=2.5, top=12, views="2x1"))
+    part = resized[: round(12 * window.end)]
+    expected = dict(stzoo.predict(network, part, top=12, views="2x1"))
+    assert dict(window.answers) == pytest.approx(expected, abs=1e-5)
 
 
 def test_optical_flow_is_that_of_the_part():

@@ -8,7 +8,8 @@ import pytest
 
 import stzoo
 from stzoo import zoo
-from stzoo.models.family import SHARED
+from stzoo.data import motions
+from stzoo.models.family import SHARED, Family
 
 EVERY_BUILDER = pytest.mark.parametrize("name", zoo.BUILDERS)
 # A value other than the default for each option without a list of choices.
@@ -117,6 +118,19 @@ def test_options_default_to_those_of_the_weights(graphs):
         "modality": "rgb",
         "semantics": "port",
     }
+
+
+def test_the_options_of_weights_come_before_the_defaults_of_a_family():
+    family = Family({}, (), defaults={"a": 1, "b": 2})
+    record = SimpleNamespace(options={"a": 3}, new_head=False)
+    source = SimpleNamespace(config=record, where="here")
+    assert family._complete({"a": None, "b": None}, source) == {"a": 3, "b": 2}
+
+
+def test_labels_are_kept_unless_the_number_of_classes_changes():
+    same, other = (stzoo.cost_tiny(n, pretrained="motions").stzoo for n in (12, 3))
+    assert same.labels == motions.CLASSES and same.dataset == "motions"
+    assert (other.classes, other.labels, other.dataset) == (3, (), "")
 
 
 def test_choices_are_checked(graphs):
