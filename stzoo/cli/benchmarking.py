@@ -64,8 +64,7 @@ def benchmark(name, only, precision, batch, threads, seconds, as_json):
 
     with options.one_line(), options.progress("Measuring") as track:
         model = _model(name)
-        names = [one for one in work.NAMES if one in only or not only]
-        rows = work.benchmark(model, names, precision, batch, seconds, threads, track)
+        rows = work.benchmark(model, only, precision, batch, seconds, threads, track)
     about = {
         "model": model.stzoo.name,
         "clip": model.stzoo.clip.shape,
@@ -100,7 +99,7 @@ def _show(about, rows):
 
     shape = "x".join(map(str, about["clip"]))
     click.echo(f"{about['model']}, clips of {shape}")
-    click.echo(f"{about['processor']}, {about['threads']} threads\n")
+    click.echo(f"{about['processor']}, cores: {about['threads']}\n")
     table = Table(box=None, pad_edge=False)
     for title in ("runs on", "form"):
         table.add_column(title)

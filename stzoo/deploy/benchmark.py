@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from stzoo import _environment
-from stzoo.deploy.formats import FORMATS
+from stzoo.deploy.formats import FORMATS, check_builders, runtime_of
 from stzoo.deploy.runtime import Exported
 
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "litert"}
@@ -28,8 +28,8 @@ def benchmark(model, names, precisions, batch, seconds, threads, progress=iter):
 
     Args:
         model: a model of the zoo, or an exported one, which its runtime runs.
-        names: sequence of strings of `NAMES`.
-        precisions: sequence of strings, of the exports.
+        names: sequence of strings of `NAMES`. Empty: all of them.
+        precisions: sequence of strings, of the exports beside float32.
         batch: int, clips of a call. One clip is measured too.
         seconds: float, the time for the calls of each row.
         threads: int, number of cores, or `None` for all.
@@ -40,74 +40,70 @@ def benchmark(model, names, precisions, batch, seconds, threads, progress=iter):
         `stzoo.deploy.measure.measure` or a `problem`.
 
     Raises:
-        ValueError: the model takes clips of any size, or this system cannot choose its
-            cores.
+        ValueError: the model takes clips of any size, this system cannot choose its
+            cores, or an exported model is to be run in another way.
     """
-    _check(model, threads)
+    _check(model, names, precisions, threads)
     how = dict(batches=sorted({1, batch}), seconds=seconds, threads=threads)
     if isinstance(model, Exported):
-        form = model.stzoo.export.get("precision", "")
-        return _rows(model.package, form, lambda: model.folder, "", how)
+        precision = model.stzoo.export.get("precision", "")
+        return _rows(model.package, precision, lambda: model.folder, how)
+    rows = []
     with tempfile.TemporaryDirectory(prefix="stzoo-benchmark-") as folder:
-        rows = []
-        for name, form, prepare in progress(_plan(model, names, precisions, folder)):
-            backend = name if name in _environment.SUPPORTED else ""
-            rows += _rows(name, form, prepare, backend, how)
-        return rows
+        for name, form in progress(_forms(model, names or NAMES, precisions)):
+            write = _write_export if name in RUNTIMES else _write_model
+            path = Path(folder, f"{name}-{form}")
+            rows += _rows(name, form, partial(write, model, name, form, path), how)
+    return rows
 
 
-def _check(model, threads):
+def _check(model, names, precisions, threads):
+    if isinstance(model, Exported) and (names or precisions):
+        raise ValueError(
+            f"{model.folder} is an export: {model.package} runs it as it is. Omit "
+            f"--only and --precision. Received: {', '.join((*names, *precisions))}."
+        )
     if None in model.stzoo.clip.shape:
         raise ValueError(
             f"The speed of {model.name} depends on the size of its clips, and it takes "
             "any. Save it with input_shape=... first."
         )
     if threads and not hasattr(os, "sched_setaffinity"):
-        raise ValueError(f"threads cannot be chosen on {platform.system()}.")
+        raise ValueError(f"--threads is not available on {platform.system()}.")
 
 
-def _plan(model, names, precisions, folder):
-    """Returns tuples of a name, a form, and the function that makes its folder."""
-    plan = []
-    for name in names:
-        forms = (PLAIN, FUSED)
-        if name in RUNTIMES:
-            forms = dict.fromkeys(("float32", *precisions))
-        elif model.stzoo.fused:
-            forms = (FUSED,)
-        for form in forms:
-            path = Path(folder, f"{name}-{form}")
-            function = _exported if name in RUNTIMES else _saved
-            plan.append((name, form, _later(function, model, name, form, path)))
-    return plan
+def _forms(model, names, precisions):
+    """Returns pairs of a name and a form of the model, in the order of `NAMES`."""
+    backends = (FUSED,) if model.stzoo.fused else (PLAIN, FUSED)
+    runtimes = dict.fromkeys(("float32", *precisions))
+    return [
+        (name, form)
+        for name in NAMES
+        if name in names
+        for form in (runtimes if name in RUNTIMES else backends)
+    ]
 
 
-def _later(function, *arguments):
-    return lambda: function(*arguments)
-
-
-def _saved(model, backend, form, path):
+def _write_model(model, backend, form, path):
     from stzoo.deploy.fusion import fuse
     from stzoo.weights import checkpoint
 
     if not _environment.is_installed(backend):
-        raise ImportError(f'not installed: pip install "stzoo[{backend}]"')
+        raise ImportError(
+            f'{backend} is not installed. Install it: `pip install "stzoo[{backend}]"`.'
+        )
     checkpoint.save(fuse(model) if form == FUSED else model, path)
     return path
 
 
-def _exported(model, name, precision, path):
+def _write_export(model, name, precision, path):
     from stzoo.deploy.export import write_export
 
     format = FORMATS[RUNTIMES[name]]
     if precision not in format.precisions:
-        raise ValueError(f"{format.name} has no {precision}")
-    needed = [*format.builders, *format.quantizer[: precision == "int8"]]
-    if not all(map(find_spec, needed)) or not any(
-        find_spec(module) for module, _ in format.runtimes
-    ):
-        extras = [format.extra, *format.quantizer[1:] * (precision == "int8")]
-        raise ImportError(f'not installed: pip install "stzoo[{",".join(extras)}]"')
+        raise ValueError(f"{name} has no {precision}.")
+    check_builders(format, precision)
+    runtime_of(format)
     clips = None
     if precision == "int8":
         shape = (CALIBRATION, *model.input_shape[1:])
@@ -117,21 +113,20 @@ def _exported(model, name, precision, path):
     return path
 
 
-def _rows(name, form, prepare, backend, how):
+def _rows(name, form, write, how):
     """Returns the rows of a backend or a runtime: one for each batch, or a problem."""
     about = {"runs_on": name, "form": form}
     try:
-        folder = prepare()
-        return [about | row for row in _in_process(folder, backend, how)]
+        return [about | row for row in _in_process(write(), name, how)]
     except (ImportError, RuntimeError, ValueError) as error:
         return [about | {"problem": str(error)}]
 
 
-def _in_process(folder, backend, how):
+def _in_process(folder, name, how):
     """Runs `stzoo.deploy.measure` for a folder."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    if backend:
-        env["KERAS_BACKEND"] = backend
+    if name in _environment.SUPPORTED:
+        env["KERAS_BACKEND"] = name
     request = how | {"folder": str(folder), "started": time.time()}
     command = [sys.executable, "-W", "ignore", "-m", "stzoo.deploy.measure"]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The clips with which an int8 export finds the ranges of its activations."""
+"""The clips that calibrate an int8 export, and how many answers for them it keeps."""
 
 import logging
 import os
@@ -8,9 +8,11 @@ import numpy as np
 
 from stzoo.data import datasets
 from stzoo.data.reading import Reading
+from stzoo.inference.predict import activate, thresholds_of
 
 logger = logging.getLogger("stzoo")
 CLIPS = 100  # NNCF's own default is 300 images, and a clip has several
+AGREEMENT = 0.9  # the least share of answers that an export must keep
 
 
 def read_clips(calibration, model):
@@ -82,3 +84,32 @@ def _check_array(clips, model):
     else:
         found = f"an array of {clips.dtype}"
     raise ValueError(f"Clips of calibration have values of 0 to 255. Received {found}.")
+
+
+def agreement(expected, found, config):
+    """Compares the answers of two models.
+
+    Args:
+        expected, found: arrays `(clips, classes)` of logits.
+        config: `stzoo.weights.config.ModelConfig`.
+
+    Returns:
+        Float, the share of clips with the same most probable class. For several
+        labels, of those that either model gives to a clip, the share that both give.
+        And a bool, whether only the second model gives all clips the same answer.
+    """
+    before, after = _answers(expected, config), _answers(found, config)
+    if config.multi_label:
+        either = (before | after).sum()
+        share = (before & after).sum() / either if either else 1.0
+    else:
+        share = (before == after).mean()
+    constant = [len(np.unique(one, axis=0)) == 1 for one in (before, after)]
+    return float(share), constant == [False, True]
+
+
+def _answers(logits, config):
+    """Returns the class of each clip, or for several labels which ones it has."""
+    if config.multi_label:
+        return activate(logits, config) >= thresholds_of(config)
+    return logits.argmax(-1)

@@ -11,8 +11,9 @@ from deploy.test_export import small
 
 import stzoo
 from stzoo.cli import main
-from stzoo.deploy import benchmark, measure
+from stzoo.deploy import benchmark, formats, measure
 from stzoo.deploy.benchmark import NAMES
+from stzoo.deploy.runtime import Exported
 
 BACKENDS = NAMES[:3]
 
@@ -33,8 +34,8 @@ def planned(monkeypatch):
     """Instead of a process, a row that says what it would have measured."""
     asked = []
 
-    def run(folder, backend, how):
-        asked.append((str(folder).rpartition("/")[2], backend, how))
+    def run(folder, name, how):
+        asked.append((str(folder).rpartition("/")[2], name, how))
         numbers = dict(ms_per_clip=2.0, best_ms_per_clip=1.0, clips_per_s=500.0)
         rest = dict(first_answer_s=3.0, peak_mb=None)
         return [{"clips": batch} | numbers | rest for batch in how["batches"]]
@@ -53,7 +54,7 @@ def test_a_row_of_a_process(model, saved):
     """The numbers of one process, whose backend is the one of this test."""
     how = dict(batches=[1, 2], seconds=0.0, threads=1)
     backend = keras.backend.backend()
-    one, two = benchmark._rows(backend, "plain", lambda: saved, backend, how)
+    one, two = benchmark._rows(backend, "plain", lambda: saved, how)
     assert (one["clips"], two["clips"]) == (1, 2)
     for row in (one, two):
         assert (row["runs_on"], row["form"], row["calls"]) == (backend, "plain", 3)
@@ -92,7 +93,7 @@ def test_everything_that_is_installed_has_a_row(saved, planned, monkeypatch):
             (file, how[1], clips is None, check)
         ),
     )
-    monkeypatch.setattr(benchmark, "find_spec", lambda name: name != "nncf")
+    monkeypatch.setattr(formats, "find_spec", lambda name: name != "nncf")
     monkeypatch.setattr(
         benchmark._environment, "is_installed", lambda name: name != "jax"
     )
@@ -111,12 +112,12 @@ def test_everything_that_is_installed_has_a_row(saved, planned, monkeypatch):
     assert rows == expected
     problems = {r["problem"] for r in answer["rows"] if "problem" in r}
     assert problems == {
-        'not installed: pip install "stzoo[jax]"',
-        'not installed: pip install "stzoo[openvino,int8]"',
+        'jax is not installed. Install it: `pip install "stzoo[jax]"`.',
+        "An int8 export to openvino needs nncf, which is not installed. Install it: "
+        '`pip install "stzoo[openvino,int8]"`.',
     }
-    assert [backend for _, backend, _ in planned][:4] == [
-        *("tensorflow", "tensorflow"),
-        *("torch", "torch"),
+    assert [where[:2] for where in planned] == [
+        (f"{name}-{form}", name) for name, form in forms if (name, form) not in absent
     ]
     assert found[1:3] == [
         ("model.onnx", "int8", False, False),
@@ -128,7 +129,7 @@ def test_the_table(saved, planned):
     text = invoke(saved, "--only", "torch", "--batch", "1", "--threads", "1")
     first, second, empty, titles, *rows = text.splitlines()
     assert first == "tsm_tiny, clips of 2x32x32x3"
-    assert second.endswith(", 1 threads") and empty == ""
+    assert second.endswith(", cores: 1") and empty == ""
     assert re.split(r"\s{2,}", titles.strip()) == [
         *("runs on", "form", "clips", "ms/clip", "best", "clips/s"),
         *("first answer, s", "memory, MB"),
@@ -141,7 +142,7 @@ def test_the_table(saved, planned):
 
 
 def test_a_problem_of_one_does_not_end_the_others(saved, planned, monkeypatch):
-    def fail(folder, backend, how):
+    def fail(folder, name, how):
         raise RuntimeError("ValueError: no such kernel")
 
     monkeypatch.setattr(benchmark, "_in_process", fail)
@@ -151,12 +152,12 @@ def test_a_problem_of_one_does_not_end_the_others(saved, planned, monkeypatch):
         "torch fused: ValueError: no such kernel",
     ]
     text = invoke(saved, "--only", "onnxruntime", "--precision", "float16")
-    assert text.splitlines()[-1] == "onnxruntime float16: onnx has no float16"
+    assert text.splitlines()[-1] == "onnxruntime float16: onnxruntime has no float16."
 
 
 def test_a_process_that_fails_is_a_problem(tmp_path):
     how = dict(batches=[1], seconds=0.0, threads=None)
-    (row,) = benchmark._rows("torch", "plain", lambda: tmp_path / "no", "torch", how)
+    (row,) = benchmark._rows("torch", "plain", lambda: tmp_path / "no", how)
     assert row["problem"].startswith("FileNotFoundError: ")
 
 
@@ -198,3 +199,15 @@ def test_an_export_is_run_by_its_runtime(model, tmp_path):
         ("onnxruntime", "float32", 1),
         ("onnxruntime", "float32", 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "precisions", "received"),
+    [(("torch",), (), "torch"), ((), ("int8",), "int8")],
+)
+def test_an_export_is_not_run_in_another_way(names, precisions, received):
+    export = Exported.__new__(Exported)  # without files
+    export.folder, export.package = "deploy", "onnxruntime"
+    expected = "deploy is an export: onnxruntime runs it as it is. Omit --only and"
+    with pytest.raises(ValueError, match=f"{expected}.*Received: {received}"):
+        benchmark.benchmark(export, names, precisions, 1, 0.0, None)

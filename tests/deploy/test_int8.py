@@ -1,26 +1,44 @@
 """Exports to int8: smaller, and their answers are close to those of the model."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from deploy.test_export import clips, contents, small
+from harness import numpy
 
 import stzoo
 from stzoo.cli import main
 from stzoo.deploy import export as exporting
 from stzoo.deploy import formats
-from stzoo.deploy.calibration import CLIPS, read_clips
+from stzoo.deploy.calibration import CLIPS, agreement, read_clips
 from stzoo.deploy.formats import FORMATS
 from stzoo.deploy.quantization import Batches
+from stzoo.weights.config import ModelConfig
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 
 
 @pytest.fixture(scope="module")
 def model():
-    return small("c2d_tiny", {"width": 16, "depths": (1, 1, 1, 1)}, 2)
+    """A network whose two classes, dark and bright clips, are far apart."""
+    made = small("c2d_tiny", {"width": 16, "depths": (1, 1, 1, 1)}, 2)
+    features = keras.Model(made.input, made.get_layer("avgpool").output)
+    dark, bright = (numpy(features(shades(made, 4)[i::2])).mean(0) for i in (0, 1))
+    kernel = np.stack([dark - bright, bright - dark], -1)
+    kernel /= np.square(bright - dark).sum()
+    made.get_layer("fc").set_weights([kernel, -(dark + bright) / 2 @ kernel])
+    return made
+
+
+def shades(model, count):
+    """Returns clips of noise that are dark and bright in turn."""
+    bright = 192 * (np.arange(count, dtype="uint8") % 2).reshape(-1, 1, 1, 1, 1)
+    return clips(model, count) // 4 + bright.astype("uint8")
 
 
 @pytest.mark.parametrize(
@@ -30,8 +48,9 @@ def model():
         for name in ENDINGS
     ],
 )
-def test_int8_is_small_and_answers_alike(name, model, tmp_path):
-    x = clips(model, 5)
+def test_int8_is_small_and_answers_alike(name, model, tmp_path, caplog):
+    caplog.set_level("INFO")
+    x = shades(model, 5)
     batch = 2 if name == "openvino" else None
     folder = stzoo.export(
         model,
@@ -44,42 +63,86 @@ def test_int8_is_small_and_answers_alike(name, model, tmp_path):
     size = sum(len(files[one]) for one in files.keys() - {"config.json", "example.py"})
     assert size < 0.5 * 4 * model.count_params()
     exported = stzoo.load(folder)
-    found, expected = exported.predict_on_batch(x), np.asarray(model(x))
+    found, expected = exported.predict_on_batch(x), numpy(model(x))
+    assert list(found.argmax(-1)) == list(expected.argmax(-1)) == [0, 1, 0, 1, 0]
     difference = np.sqrt(np.mean((found - expected) ** 2))
     difference /= np.abs(expected).max()
     assert 1e-4 < difference < 0.2, "1e-4 is what float32 has"
     record = json.loads(files["config.json"])["export"]
     assert record["precision"] == exported.stzoo.export["precision"] == "int8"
-    assert record["calibration"]["clips"] == 5
-    assert record["calibration"]["difference"] == pytest.approx(difference, abs=1e-4)
-    same = np.mean(found.argmax(-1) == expected.argmax(-1))
-    assert record["calibration"]["same_class"] == pytest.approx(same, abs=1e-4)
+    assert record["calibration"] == {"clips": 5, "agreement": 1.0}
+    assert "int8 keeps 100.0% of the answers for 5 calibration clips." in caplog.text
 
 
-def test_other_answers_are_an_error_that_leaves_nothing(model, monkeypatch, tmp_path):
-    """The most probable class is the least probable one of the model."""
+class Answering:
+    """Instead of an exported model, one with chosen logits."""
+
+    name = "answering"
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def predict_on_batch(self, x):
+        return self.logits
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ([0, 1], "keeps 80.0% of the answers for 10 calibration clips. At least 90%"),
+        ([9], "keeps 90.0% of the answers for 10 calibration clips, and the same"),
+        ([8], None),
+    ],
+)
+def test_what_changes_the_answers_is_refused(wrong, problem, monkeypatch, tmp_path):
+    """Here, only the last clip is of class 1, and a share of 90 % is no excuse."""
+    logits = np.eye(2)[[0] * 9 + [1]]
+    coarse = logits.copy()
+    coarse[wrong] = coarse[wrong, ::-1]
+    model = Answering(logits)
+    model.stzoo = ModelConfig("c2d_tiny", classes=2)
+    check = partial(exporting._check_int8, model, Answering(coarse))
+    if problem is None:
+        assert check(np.zeros(10)) == {"clips": 10, "agreement": 0.9}
+    else:
+        with pytest.raises(RuntimeError, match=f"int8 is too coarse.*{problem}"):
+            check(np.zeros(10))
+
+
+def test_an_export_that_is_refused_leaves_nothing(model, monkeypatch, tmp_path):
+    """Its most probable class is the least probable one of the model."""
 
     def build(how, layout, source, path, *_):
-        stzoo.save(model, path.parent / "saved")
         path.write_bytes(b"")
 
-    class Opposite:
-        name, stzoo = "opposite", None
-
-        def __init__(self, folder, config):
-            self.stzoo = config
-
-        def predict_on_batch(self, x):
-            return -np.asarray(model(x))
-
+    opposite = Answering(-numpy(model(shades(model, 3))))
     monkeypatch.setattr(exporting, "_build", build)
-    monkeypatch.setattr(exporting.runtime, "Exported", Opposite)
-    how = dict(precision="int8", calibration=clips(model, 3))
-    with pytest.raises(
-        RuntimeError, match="not written, since int8 is too coarse.* 3 clips.* 0% have"
-    ):
+    monkeypatch.setattr(exporting.runtime, "Exported", lambda *_: opposite)
+    how = dict(precision="int8", calibration=shades(model, 3))
+    with pytest.raises(RuntimeError, match="keeps 0.0% of the answers for 3 calib"):
         stzoo.export(model, tmp_path / "model.onnx", **how)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_answer_for_all_clips_is_fine_if_it_was_so_before():
+    config = ModelConfig("c2d_tiny", classes=2)
+    same = np.array([[1.0, 0.0]] * 3)
+    assert agreement(same, 2 * same, config) == (1.0, False)
+    assert agreement(same, same[:, ::-1], config) == (0.0, False)
+
+
+def test_several_labels_are_compared_at_their_thresholds():
+    """Labels that neither model gives do not count, or rare labels would be lost."""
+    config = ModelConfig("c2d_tiny", classes=3)
+    config = replace(config, multi_label=True, thresholds=(0.5, 0.9, 0.1))
+    no = -9.0
+    before = np.array([[1.0, 1.0, no], [no, 3.0, -1.0], [no, no, no]])
+    after = np.array([[1.0, 3.0, no], [no, 3.0, no], [no, no, no]])
+    # Both give label 0 to clip 0, and 1 to 1. One alone gives 1 to 0, and 2 to 1.
+    assert agreement(before, after, config) == (0.5, False)
+    nothing = np.full((3, 3), no)
+    assert agreement(nothing, nothing, config) == (1.0, False)
+    assert agreement(before, nothing, config) == (0.0, True)
 
 
 def test_clips_are_spaced_over_the_videos(model, motion_folder):

@@ -165,9 +165,6 @@ def test_a_runtime_has_no_start():
     assert list(benchmark.start(alone)) == list(benchmark.START)
 
 
-# Both are about the exporters of PyTorch and OpenVINO themselves.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("name", ["plain onnxruntime", "plain openvino"])
 def test_a_runtime_answers_like_the_network(name, monkeypatch):
     import torch
