@@ -270,7 +270,8 @@ def _check_int8(model, exported, clips):
             f"The export was not written, since int8 is too coarse for "
             f"{exported.name} as calibrated: it keeps {found}. At least "
             f"{AGREEMENT:.0%} is needed, and different answers. Calibrate with more "
-            "videos, or with videos more like those of the training, or use float32."
+            "videos, or with videos more like those of the training, or use float32. "
+            "Random weights have classes that are too close to each other."
         )
     logger.info("int8 keeps %s. Evaluate both models on other videos.", found)
     return {"clips": len(clips), "agreement": round(share, 4)}

@@ -6,18 +6,22 @@ from functools import partial
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from deploy.test_export import clips, contents, small
 from harness import numpy
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 
 import stzoo
 from stzoo.cli import main
 from stzoo.deploy import export as exporting
 from stzoo.deploy import formats
+from stzoo.deploy.build import OPSET
 from stzoo.deploy.calibration import CLIPS, agreement, read_clips
 from stzoo.deploy.formats import FORMATS
-from stzoo.deploy.quantization import Batches
+from stzoo.deploy.quantization import Batches, quantize_onnx
 from stzoo.weights.config import ModelConfig
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
@@ -41,13 +45,8 @@ def shades(model, count):
     return clips(model, count) // 4 + bright.astype("uint8")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name != "onnx" else ())
-        for name in ENDINGS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENDINGS)
 def test_int8_is_small_and_answers_alike(name, model, tmp_path, caplog):
     caplog.set_level("INFO")
     x = shades(model, 5)
@@ -94,7 +93,7 @@ class Answering:
         ([8], None),
     ],
 )
-def test_what_changes_the_answers_is_refused(wrong, problem, monkeypatch, tmp_path):
+def test_what_changes_the_answers_is_refused(wrong, problem, caplog):
     """Here, only the last clip is of class 1, and a share of 90 % is no excuse."""
     logits = np.eye(2)[[0] * 9 + [1]]
     coarse = logits.copy()
@@ -103,7 +102,9 @@ def test_what_changes_the_answers_is_refused(wrong, problem, monkeypatch, tmp_pa
     model.stzoo = ModelConfig("c2d_tiny", classes=2)
     check = partial(exporting._check_int8, model, Answering(coarse))
     if problem is None:
+        caplog.set_level("INFO")
         assert check(np.zeros(10)) == {"clips": 10, "agreement": 0.9}
+        assert "int8 keeps 90.0% of the answers for 10 calibration" in caplog.text
     else:
         with pytest.raises(RuntimeError, match=f"int8 is too coarse.*{problem}"):
             check(np.zeros(10))
@@ -196,6 +197,32 @@ def test_batches_are_full():
     batches = Batches(np.arange(5, dtype="uint8"), 2)
     assert [list(batch) for batch in batches] == [[0, 1], [2, 3], [4, 0]]
     assert len(batches) == 3 and next(iter(batches)).dtype == "float32"
+
+
+def test_weights_of_onnx_have_a_scale_for_each_channel(tmp_path):
+    kernel = np.array([[0.5, 1], [-1, 2]], "float32")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "kernel"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])],
+        [numpy_helper.from_array(kernel, "kernel")],
+    )
+    opset = helper.make_opsetid("", OPSET)
+    path = str(tmp_path / "model.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
+    x = np.random.default_rng(0).uniform(0, 255, (6, 2)).astype("float32")
+    quantize_onnx(path, "x", Batches(x, 2))
+    (found,) = InferenceSession(path).run(None, {"x": x[:2]})
+    expected = x[:2] @ kernel
+    assert 1e-4 < np.abs(found - expected).max() / np.abs(expected).max() < 0.02
+    values = {
+        one.name: numpy_helper.to_array(one)
+        for one in onnx.load(path).graph.initializer
+    }
+    assert values["kernel_quantized"].dtype == "int8"
+    assert values["kernel_scale"].shape == (2,), "one for each channel"
+    assert values["x_zero_point"].dtype == "uint8", "int8 is slower there"
 
 
 def test_nncf_is_named_when_it_is_missing(monkeypatch):
