@@ -11,7 +11,7 @@ from stzoo.cli import options
 COLUMNS = {  # of a row, and how they are printed
     "clips": ("clips", "{:d}"),
     "ms_per_clip": ("ms/clip", "{:.1f}"),
-    "best_ms_per_clip": ("best", "{:.1f}"),
+    "best_ms_per_clip": ("best ms", "{:.1f}"),
     "clips_per_s": ("clips/s", "{:.1f}"),
     "first_answer_s": ("first answer, s", "{:.1f}"),
     "peak_mb": ("memory, MB", "{:.0f}"),
@@ -56,9 +56,9 @@ def benchmark(name, only, precision, batch, threads, seconds, as_json):
     fused form. Each installed runtime runs an export of it, which is made in a
     temporary folder and deleted. Each of them has a process of its own.
 
-    The time of a clip is the median of all calls. The first answer is that of a new
-    process, with its imports. The memory is the peak of the process. int8 is
-    calibrated on random clips here, which is enough for its speed.
+    The time of a clip is the median of all calls, and the best of them is beside it.
+    The first answer is that of a new process, with its imports. The memory is the peak
+    of the process. int8 is calibrated on random clips, which is enough for its speed.
     """
     from stzoo.deploy import benchmark as work
 
