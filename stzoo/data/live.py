@@ -111,7 +111,9 @@ class Live:
                     yield from self._stream.decode(packet)
 
     def _connect(self):
-        options = {"fflags": "nobuffer"}
+        options = {}
+        if not self._address.startswith("http"):
+            options["fflags"] = "nobuffer"  # drops what came while connecting
         if self._address.startswith("rtsp"):
             options["rtsp_transport"] = "tcp"  # loses no packets
         self._container, self._stream = open_container(
