@@ -79,6 +79,9 @@ def text_of(path):
 
 
 FOLDERS = ("docs", "weights", "benchmarks", "studies")
+SLOW = ("README.md", "docs/quickstart.md", "docs/guides/")
+SLOW += tuple(f"stzoo/{path}.py" for path in ("training/rate", "training/finetune"))
+SLOW += ("stzoo/deploy/export.py",)
 DOCUMENTS = files("*.md", *(f"{folder}/**/*.md" for folder in FOLDERS))
 SCRIPTS = files("scripts/*.py")
 SOURCES = [
@@ -338,14 +341,14 @@ def parse_tool(command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def slow(path):
-    """Marks the documents that take longest."""
-    return pytest.param(path, marks=pytest.mark.slow)
+def marked(paths):
+    """Marks the files that take longest."""
+    return [
+        pytest.param(p, marks=[pytest.mark.slow] * p.startswith(SLOW)) for p in paths
+    ]
 
 
-@pytest.mark.parametrize(
-    "path", [slow(p) if p.startswith("docs/guides/") else p for p in DOCUMENTS]
-)
+@pytest.mark.parametrize("path", marked(DOCUMENTS))
 def test_a_document_runs_from_top_to_bottom(path, reader, hub):
     if path.startswith("weights/hub/"):
         for name in stzoo.list_models():
@@ -386,7 +389,7 @@ class Checker(doctest.OutputChecker):
 
 # Keras' MixUp asks JAX for 64 bits.
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")
-@pytest.mark.parametrize("path", SOURCES)
+@pytest.mark.parametrize("path", marked(SOURCES))
 def test_the_examples_of_docstrings_run(path, reader, hub):
     if path == "stzoo/training/devices.py":  # they are for two machines with JAX
         reader.setattr(keras.distribution, "initialize", lambda *address: None)

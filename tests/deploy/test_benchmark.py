@@ -50,6 +50,7 @@ def invoke(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_row_of_a_process(model, saved):
     """The numbers of one process, whose backend is the one of this test."""
     how = dict(batches=[1, 2], seconds=0.0, threads=1)
@@ -156,6 +157,7 @@ def test_a_problem_of_one_does_not_end_the_others(saved, planned, monkeypatch):
     assert text.splitlines()[-1] == "onnxruntime float16: onnxruntime has no float16."
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_a_problem(tmp_path):
     how = dict(batches=[1], seconds=0.0, threads=None)
     (row,) = benchmark._rows("torch", "plain", lambda: tmp_path / "no", how)

@@ -41,13 +41,8 @@ def film(frames, *size):
     return RNG.integers(0, 256, (frames, *size, 3)).astype("uint8")
 
 
-@pytest.mark.parametrize(
-    "backbone",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name != "mobilenetv2" else ())
-        for name in WIDTHS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", WIDTHS)
 def test_each_prefix_is_that_of_the_offline_run(backbone):
     """The features are compared after fusion, whose rounding a MobileNetV2 of random
     weights amplifies to 1.5e-5.

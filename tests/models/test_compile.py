@@ -62,6 +62,7 @@ def test_no_layer_refuses_xla(name):
 
 
 @on_tensorflow
+@pytest.mark.slow
 def test_xla_compiles_a_model_with_jit_compile(monkeypatch):
     import tensorflow as tf
 

@@ -84,6 +84,7 @@ def small(monkeypatch, tmp_path):
     return arguments, trained, tmp_path / "study"
 
 
+@pytest.mark.slow
 def test_a_study_is_made_once(small, capsys):
     arguments, trained, out = small
     study_motions.main(arguments)

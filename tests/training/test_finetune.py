@@ -315,9 +315,8 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(  # in the first epoch of all layers, and after
-    "step", [4, pytest.param(7, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [4, 7])  # in the first epoch of all layers, and after
 def test_a_run_of_two_phases_resumes_with_the_same_result(
     videos, tmp_path, step, no_graphs, caplog
 ):
@@ -363,6 +362,7 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
+@pytest.mark.slow
 def test_patience_is_that_of_the_recipe_and_starts_with_all_layers(
     videos, tmp_path, monkeypatch, no_graphs
 ):
@@ -453,6 +453,7 @@ def test_a_run_tells_what_it_does(videos, tmp_path, no_graphs, caplog):
         assert line in caplog.text, line
 
 
+@pytest.mark.slow
 def test_a_run_with_everything_resumes_with_the_same_result(
     videos, tmp_path, no_graphs
 ):
@@ -469,6 +470,7 @@ def test_a_run_with_everything_resumes_with_the_same_result(
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_averaged_weights_are_validated_and_kept(videos, tmp_path, no_graphs):
     """They follow from the weights after each step, which the state has."""
     steps = []
@@ -499,6 +501,7 @@ def test_the_averaged_weights_are_validated_and_kept(videos, tmp_path, no_graphs
     assert any((last[name] != values[name]).any() for name in names)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_whole_batch(videos, tmp_path):
     """All batch norms are frozen. Clips are mixed before a batch is split."""
     settings = dict(dropout=0.0, momentum=0.5, mixup=0.8)

@@ -204,6 +204,7 @@ def test_answers_reach_their_thresholds():
         decode_predictions(shares, one, threshold=2)
 
 
+@pytest.mark.slow
 def test_a_class_without_positives_and_no_validation_keep_a_half(
     videos, tmp_path, no_graphs, caplog
 ):
@@ -240,6 +241,7 @@ MODERN = dataclasses.replace(
 )
 
 
+@pytest.mark.slow
 def test_all_settings_together(videos, tmp_path, no_graphs):
     """The averaged weights are measured, kept, and have the thresholds."""
     how = {"validation": videos, "verbose": 0, "class_weight": "balanced"}

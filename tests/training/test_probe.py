@@ -149,6 +149,7 @@ def test_videos_that_cannot_be_decoded_are_left_out(one_broken, tmp_path):
     assert "broken.mp4" in found.failed[0]["error"]
 
 
+@pytest.mark.slow
 def test_every_family_has_features_before_its_head():
     for name in stzoo.list_models("*_tiny"):
         model = stzoo.create(name)

@@ -87,6 +87,7 @@ def test_drop_path_drops_whole_branches_of_some_clips(model):
     np.testing.assert_array_equal(numpy(drop(x, training=False)), x)
 
 
+@pytest.mark.slow
 def test_training_works_with_rates_that_are_set_after_the_model_is_built(model):
     recipe = dataclasses.replace(RECIPE, dropout=0.5)
     recipe.prepare(model)

@@ -717,6 +717,7 @@ def test_the_nearest_weights_are_of_the_same_network_or_data_set(hub):
         stzoo.p3d_resnet152(pretrained="kinetics400")
 
 
+@pytest.mark.slow
 def test_a_namespace_is_asked_first_and_the_original_then(hub, monkeypatch, tmp_path):
     image = reference_resnet((3, 4, 6, 3))
     data = save_torch(image.state_dict())
