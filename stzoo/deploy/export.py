@@ -122,7 +122,7 @@ def write_export(model, folder, file, how, clips=None, check=True):
         checkpoint.save(fuse(model), source)
         new.mkdir()
         how = format, precision, batch
-        _build(how, _layout(format, model, precision), source, new / file, clips)
+        _build(how, _layout(format, model), source, new / file, clips)
         config = _described(model, source, file, format, precision, batch)
         if check:
             config = _checked(model, source, new, config, clips)
@@ -177,13 +177,14 @@ def _check_folder(folder, file):
         )
 
 
-def _layout(format, model, precision="float32"):
+def _layout(format, model):
     """Returns how the graph is laid out, see `backend.deploy_torch`."""
     if format.layout != "channels_first":
         return format.layout
-    if (format.name, precision) == ("onnx", "int8"):
-        # ONNX Runtime convolves volumes of int8 slowly: cost_tiny takes 2.2 times as
-        # long as with images, and p3d_tiny 2.8 times.
+    if format.name == "onnx":
+        # ONNX Runtime convolves volumes slowly. One clip as images and as volumes, on
+        # two cores: cost_resnet50 (a) 318 and 349 ms, p3d_resnet50 150 and 179 ms. In
+        # int8, volumes take 2.2 (cost_tiny) and 2.8 times (p3d_tiny) as long.
         return "images"
     convolves_time = any(
         isinstance(layer, CoST)

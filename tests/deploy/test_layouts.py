@@ -121,5 +121,4 @@ def test_networks_that_convolve_time_are_exported_as_volumes(family, layout):
     model = stzoo.create(family, input_shape=(8, 32, 32, 3))
     assert export._layout(FORMATS["openvino"], model) == layout
     assert export._layout(FORMATS["litert"], model) == "lowered"
-    assert export._layout(FORMATS["onnx"], model) == layout
-    assert export._layout(FORMATS["onnx"], model, "int8") == "images"
+    assert export._layout(FORMATS["onnx"], model) == "images"
