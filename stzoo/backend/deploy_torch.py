@@ -181,12 +181,15 @@ def _margined(x, pool_size, strides, margins):
     """Returns the input of a max pool, padded if need be, and its other arguments.
 
     A pool of PyTorch pads both ends alike, and `ceil_mode` adds a partial window.
+    OpenVINO takes no window that is larger than its input.
     """
     if all(before == after for before, after in margins):
         return x, {"padding": [before for before, _ in margins]}
     sizes = zip(map(int, x.shape[2:]), pool_size, strides, margins, strict=True)
     if all(
-        before == 0 and (n + after - size) // stride == -(-(n - size) // stride)
+        before == 0
+        and size <= n
+        and (n + after - size) // stride == -(-(n - size) // stride)
         for n, size, stride, (before, after) in sizes
     ):
         return x, {"ceil_mode": True}

@@ -122,3 +122,14 @@ def test_networks_that_convolve_time_are_exported_as_volumes(family, layout):
     assert export._layout(FORMATS["openvino"], model) == layout
     assert export._layout(FORMATS["litert"], model) == "lowered"
     assert export._layout(FORMATS["onnx"], model) == "images"
+
+
+def test_a_window_that_is_larger_than_its_input_is_padded():
+    """OpenVINO refuses it."""
+    x = torch.zeros(1, 1, 2, 2)
+    padded, how = deploy_torch._margined(x, (3, 3), (2, 2), [(0, 1), (0, 1)])
+    assert padded.shape == (1, 1, 3, 3) and not how
+    x = torch.zeros(1, 1, 4, 4)
+    assert deploy_torch._margined(x, (3, 3), (2, 2), [(0, 1), (0, 1)])[1] == {
+        "ceil_mode": True
+    }
