@@ -19,17 +19,19 @@ folder = Path(__file__).resolve().parent
 {reads}
 x = x[None]{repeats}.astype("float32")  # RGB of 0 to 255
 {runs}
-{labels}
+{config}{labels}
 {answers}
 '''
 ONE = """shares = np.exp(logits - logits.max())
 for i in np.argsort(-shares, kind="stable")[:5]:
     print(f"{labels[i]}: {shares[i] / shares.sum():.4f}")"""
 SEVERAL = """shares = 0.5 + 0.5 * np.tanh(0.5 * logits)
-least = np.array(config["thresholds"] or [0.5] * len(labels), "float32")
+least = {least}
 for i in np.argsort(-shares, kind="stable"):
     if shares[i] >= least[i]:
-        print(f"{labels[i]}: {shares[i]:.4f}")"""
+        print(f"{{labels[i]}}: {{shares[i]:.4f}}")"""
+THRESHOLDS = 'np.array(config["thresholds"], "float32")'
+HALVES = "np.full(len(logits), 0.5)"
 ARRAY = "x = np.load(sys.argv[1])  # {shape}, uint8 or float; no flow is 128"
 VIDEO = """with av.open(sys.argv[1]) as video:
     frames = list(video.decode(video=0))
@@ -48,8 +50,9 @@ frames = [frames[i] for i in np.searchsorted(times, slots, side="right") - 1]
 DENSE = """start = max(len(frames) - {span} + 1, 1) // 2
 places = (start + {stride} * np.arange({frames})) % len(frames)"""
 SEGMENTS = "places = ((np.arange({frames}) + 0.5) * len(frames) / {frames}).astype(int)"
-LABELS = """config = json.loads((folder / "config.json").read_text("utf-8"))
-labels = config["labels"]"""
+CONFIG = """config = json.loads((folder / "config.json").read_text("utf-8"))
+"""
+LABELS = 'labels = config["labels"]'
 NUMBERS = 'labels = [f"class {i}" for i in range(len(logits))]'
 RUNS = {
     "onnx": """session = onnxruntime.InferenceSession(folder / {file})
@@ -84,17 +87,20 @@ def program(config):
     batch, *shape = config.export["input"]["shape"]
     imports = [IMPORTS.get(format.name, f"import {module}"), "import numpy as np"]
     imports += ["import av"] * from_video
+    needs_config = bool(config.labels or config.thresholds)
+    several = SEVERAL.format(least=THRESHOLDS if config.thresholds else HALVES)
     reads = _reads(clip) if from_video else ARRAY.format(shape=tuple(shape))
     return PROGRAM.format(
         argument="VIDEO" if from_video else "CLIP.npy",
         packages=" ".join([*["av"] * from_video, "numpy", package]),
-        json="import json\n" if config.labels else "",
+        json="import json\n" if needs_config else "",
         imports="\n".join(sorted(imports, key=lambda line: line.split()[1])),
         reads=reads,
         repeats=f".repeat({batch}, 0)" if (batch or 1) > 1 else "",
         runs=RUNS[format.name].format(file=json.dumps(config.export["file"])),
+        config=CONFIG if needs_config else "",
         labels=LABELS if config.labels else NUMBERS,
-        answers=SEVERAL if config.multi_label else ONE,
+        answers=several if config.multi_label else ONE,
     )
 
 

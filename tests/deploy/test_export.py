@@ -294,6 +294,21 @@ def test_an_export_of_several_labels_answers_by_their_thresholds(
     assert label == kept and abs(float(share) - shares[kept]) < 0.02
 
 
+@pytest.mark.parametrize("labels", [LABELS, ()])
+def test_the_example_of_several_labels_without_thresholds(
+    labels, model, copied, video, tmp_path
+):
+    other = keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    other.stzoo = dataclasses.replace(model.stzoo, multi_label=True, labels=labels)
+    folder = stzoo.export(other, tmp_path / "model.onnx")
+    lines = run(folder / "example.py", video).splitlines()
+    shares = stzoo.predict(other, video, threshold=0)
+    sure = [name for name, share in shares if share > 0.52]  # the clips differ slightly
+    found = [line.split(":")[0] for line in lines]
+    assert set(sure) <= set(found) <= {n for n, share in shares if share > 0.48}
+
+
 @pytest.mark.slow
 def test_the_example_of_a_network_of_flow_reads_an_array(tmp_path):
     model = build("stpn_tiny", {"width": 4, "length": 2, "dim": 32}, 6)
