@@ -5,7 +5,7 @@ nothing is transposed or reshaped between them, and a runtime fuses them with th
 the residual and the ReLU. STZOO_DEPLOY says which of two forms that is:
 
 * `images`, `(batch * frames, channels, height, width)`, for networks whose
-  convolutions are all of frames;
+  convolutions are all of frames, and for ONNX Runtime;
 * `volumes`, `(batch, channels, frames, height, width)`, for networks that also
   convolve along time. Every convolution is then one of volumes.
 
@@ -105,39 +105,38 @@ def _finish(y, epilogue, residual):
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):
     """Convolves the frames of clips, and returns clips."""
-    if VOLUMES:
-        how = ((1, *strides), epilogue, (1, *dilation))
-        return _conv3d(x, kernel[None].permute(4, 3, 0, 1, 2), *how, padded=padded)
-    how = (strides, dilation, epilogue)
-    return _by_image(x, kernel.permute(3, 2, 0, 1), *how, padded=padded)
+    how = _of_frames(kernel, strides, dilation)
+    return _convolve(x, *how, epilogue, padded=padded)
 
 
 def depthwise_conv2d(x, kernel, strides=(1, 1), epilogue=PLAIN):
     """Convolves the channels of the frames of clips, and returns clips."""
-    groups = int(x.shape[-1])
-    if VOLUMES:
-        how = ((1, *strides), epilogue, (1, 1, 1), groups)
-        return _conv3d(x, kernel[None].permute(4, 3, 0, 1, 2), *how)
-    how = (strides, (1, 1), epilogue, groups)
-    return _by_image(x, kernel.permute(3, 2, 0, 1), *how)
+    how = _of_frames(kernel, strides, (1, 1))
+    return _convolve(x, *how, epilogue, groups=int(x.shape[-1]))
 
 
 def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN, dilation=(1, 1, 1)):
-    return _conv3d(x, kernel.permute(4, 3, 0, 1, 2), strides, epilogue, dilation)
+    return _convolve(x, kernel, strides, dilation, epilogue)
 
 
-def _by_image(x, kernel, strides, dilation, epilogue, groups=1, padded=True):
+def _of_frames(kernel, strides, dilation):
+    """Returns a convolution of frames as one of volumes, if that is the layout."""
+    if VOLUMES:
+        return kernel[None], (1, *strides), (1, *dilation)
+    return kernel, strides, dilation
+
+
+def _convolve(x, kernel, strides, dilation, epilogue, groups=1, padded=True):
+    """Convolves volumes or images, whichever the axes of the kernel are of."""
+    axes = len(kernel.shape)
+    kernel = kernel.permute(axes - 1, axes - 2, *range(axes - 2)).contiguous()
     margins = _margins(kernel, dilation) if padded else 0
     how = (epilogue.bias, strides, margins, dilation, groups)
-    y = functional.conv2d(_images(x), kernel.contiguous(), *how)
+    if axes == 5:
+        y = functional.conv3d(_volume(x), kernel, *how)
+        return _of_volume(_finish(y, epilogue, _volume))
+    y = functional.conv2d(_images(x), kernel, *how)
     return _of_images(_finish(y, epilogue, _images), int(x.shape[1]))
-
-
-def _conv3d(x, kernel, strides, epilogue, dilation, groups=1, padded=True):
-    margins = _margins(kernel, dilation) if padded else 0
-    how = (epilogue.bias, strides, margins, dilation, groups)
-    y = functional.conv3d(_volume(x), kernel.contiguous(), *how)
-    return _of_volume(_finish(y, epilogue, _volume))
 
 
 def _margins(kernel, dilation):

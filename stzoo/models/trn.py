@@ -29,7 +29,6 @@ This implementation differs in these points:
   a setting of recipes (`frozen`).
 * Inception v3 takes 299 pixels, as in the code of the authors, so its maps are 8x8.
 
-
 The script of the authors sorts the classes of Something-Something v1 and Jester. It is
 *our reading* that their weights for v2 and Moments in Time have the official order, and
 that a second file, whose name ends in `v0.4`, has the same weights for PyTorch 0.4:
