@@ -4,8 +4,6 @@ import json
 import os
 import platform
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from stzoo import _environment
+from stzoo.deploy import process
 from stzoo.deploy.formats import FORMATS, check_builders, runtime_of
 from stzoo.deploy.runtime import Exported
 
@@ -124,18 +123,10 @@ def _rows(name, form, write, how):
 
 def _in_process(folder, name, how):
     """Runs `stzoo.deploy.measure` for a folder."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    if name in _environment.SUPPORTED:
-        env["KERAS_BACKEND"] = name
-    request = how | {"folder": str(folder), "started": time.time()}
-    command = [sys.executable, "-W", "ignore", "-m", "stzoo.deploy.measure"]
-    done = subprocess.run(
-        [*command, json.dumps(request)], env=env, capture_output=True, text=True
-    )
-    if done.returncode:
-        errors = re.findall(r"^[\w.]*(?:Error|Exception): .*", done.stderr, re.M)
-        raise RuntimeError(errors[-1] if errors else f"exit code {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    env = {"KERAS_BACKEND": name} if name in _environment.SUPPORTED else {}
+    request = json.dumps(how | {"folder": str(folder), "started": time.time()})
+    printed = process.run("stzoo.deploy.measure", request, **env)
+    return json.loads(printed.splitlines()[-1])
 
 
 def processor():

@@ -44,16 +44,13 @@ def build(format, model, path, batch, precision, calibration=None):
         outputs[FEATURES] = model.get_layer(FEATURES).output
     network = keras.Model(model.input, outputs)
     shape = (batch, *model.input_shape[1:])
-    how = precision
-    if precision == "int8":
-        how = Batches(np.load(calibration, mmap_mode="r"), batch or 1)
-    if keras.backend.backend() == "torch":
-        _from_torch(format, network, path, shape, how)
-    else:
-        _from_tensorflow(format, network, path, shape, how)
+    batches = calibration and Batches(np.load(calibration, mmap_mode="r"), batch or 1)
+    of_torch = keras.backend.backend() == "torch"
+    write = _from_torch if of_torch else _from_tensorflow
+    write(format, network, path, shape, precision, batches)
 
 
-def _from_torch(format, network, path, shape, how):
+def _from_torch(format, network, path, shape, precision, batches):
     import torch
 
     class Module(torch.nn.Module):
@@ -69,19 +66,23 @@ def _from_torch(format, network, path, shape, how):
     example = torch.zeros(batch or 2, *sizes)
     with torch.no_grad():
         if format == "onnx":
-            return _to_onnx(module, example, path, batch, how)
+            return _to_onnx(module, example, path, batch, batches)
         free = None if batch else {0: torch.export.Dim.DYNAMIC}
         program = torch.export.export(module, (example,), dynamic_shapes=(free,))
     if format == "torch":
         return torch.export.save(program, path)
-    _to_openvino(program, path, shape, how, _has_attention(network))
+    converted = _to_openvino(program, shape)
+    if batches:
+        attention = _has_attention(network)
+        converted = quantize_openvino(converted, INPUT, batches, attention)
+    _save_openvino(converted, path, precision)
 
 
 def _has_attention(network):
     return any(isinstance(one, DotProductAttention) for one in network.layers)
 
 
-def _to_onnx(module, example, path, batch, how):
+def _to_onnx(module, example, path, batch, batches):
     import torch
 
     names = list(module(example))
@@ -98,11 +99,11 @@ def _to_onnx(module, example, path, batch, how):
         if batch
         else {name: {0: "batch"} for name in (INPUT, *names)},
     )
-    if isinstance(how, Batches):
-        quantize_onnx(path, INPUT, how)
+    if batches:
+        quantize_onnx(path, INPUT, batches)
 
 
-def _to_openvino(program, path, shape, how, attention):
+def _to_openvino(program, shape):
     import openvino
 
     converted = openvino.convert_model(program)
@@ -111,12 +112,17 @@ def _to_openvino(program, path, shape, how, attention):
     for output, name in zip(converted.outputs, names, strict=True):
         output.set_names({name})
     converted.reshape({INPUT: [size or -1 for size in shape]})
-    if isinstance(how, Batches):
-        converted = quantize_openvino(converted, INPUT, how, attention)
-    openvino.save_model(converted, path, compress_to_fp16=how == "float16")
+    return converted
 
 
-def _from_tensorflow(format, network, path, shape, how):
+def _save_openvino(converted, path, precision):
+    import openvino
+
+    half = precision == "float16"
+    openvino.save_model(converted, path, compress_to_fp16=half)
+
+
+def _from_tensorflow(format, network, path, shape, precision, batches):
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, INPUT)])
@@ -131,16 +137,16 @@ def _from_tensorflow(format, network, path, shape, how):
     with tempfile.TemporaryDirectory() as saved:  # a file of LiteRT has its signature
         tf.saved_model.save(module, saved, {"serving_default": serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
-        Path(path).write_bytes(_lite(converter, how))
+        Path(path).write_bytes(_lite(converter, precision, batches))
 
 
-def _lite(converter, how):
+def _lite(converter, precision, batches):
     import tensorflow as tf
 
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if isinstance(how, Batches):
-        quantize_litert(converter, how)
-    elif how == "float16":
+    if batches:
+        quantize_litert(converter, batches)
+    elif precision == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     return converter.convert()

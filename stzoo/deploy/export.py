@@ -4,10 +4,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
-import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from reprlib import repr as shortened
@@ -16,7 +12,7 @@ import keras
 import numpy as np
 
 from stzoo import writer
-from stzoo.deploy import runtime
+from stzoo.deploy import process, runtime
 from stzoo.deploy.calibration import AGREEMENT, agreement, read_clips
 from stzoo.deploy.example import program
 from stzoo.deploy.formats import check_builders, format_of, runtime_of
@@ -204,21 +200,18 @@ def _build(how, layout, source, path, clips=None):
         values["calibration"] = str(source / "calibration.npy")
         np.save(values["calibration"], clips)
     request.write_text(json.dumps({"format": format.name, **values}), "utf-8")
-    env = {
-        **os.environ,
-        "KERAS_BACKEND": format.backend,
-        "STZOO_DEPLOY": layout,
-        "CUDA_VISIBLE_DEVICES": "",  # a graph must not name a device
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }
-    command = [sys.executable, "-W", "ignore", "-m", "stzoo.deploy.build", str(request)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
-    if done.returncode:
-        errors = re.findall(r"^[\w.]*(?:Error|Exception): .*", done.stderr, re.M)
-        problem = errors[-1] if errors else f"exit code {done.returncode}"
-        raise RuntimeError(
-            f"The export to {format.name} failed, and nothing was written: {problem}"
+    try:
+        process.run(
+            "stzoo.deploy.build",
+            str(request),
+            KERAS_BACKEND=format.backend,
+            STZOO_DEPLOY=layout,
+            CUDA_VISIBLE_DEVICES="",  # a graph must not name a device
         )
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"The export to {format.name} failed, and nothing was written: {error}"
+        ) from None
 
 
 def _files(config, new):
