@@ -11,7 +11,7 @@ import posixpath
 import re
 
 from stzoo.data import files, several, tables
-from stzoo.data.several import Entry
+from stzoo.data.tables import Entry
 
 # Names of the column of videos. `file_name` is from Hugging Face's VideoFolder,
 # `video_id` from Jester as Qualcomm distributes it.

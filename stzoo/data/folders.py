@@ -4,7 +4,7 @@ import logging
 import os
 
 from stzoo.data import files
-from stzoo.data.annotations import Entry
+from stzoo.data.tables import Entry
 
 logger = logging.getLogger("stzoo")
 SHOWN = 10  # names that a message lists

@@ -276,14 +276,12 @@ def with_layer(dataset, layer, classes, start=0):
 
     def apply(index, batch):
         views, labels, *weights = batch
-        one_hot = labels
-        if labels.ndim == 1:
-            one_hot = np.eye(classes, dtype=np.float32)[labels]
+        labels = one_hot(labels, classes)
         seed = config["seed"] + start + index
         frames = []
         for frame in np.moveaxis(views, 1, 0):
             copy = type(layer).from_config({**config, "seed": seed})
-            images = {"images": frame, "labels": one_hot}
+            images = {"images": frame, "labels": labels}
             answer = copy(images, training=True)
             frames.append(np.rint(ops.convert_to_numpy(answer["images"])))
         views = np.stack(frames, axis=1).clip(0, 255).astype(np.uint8)

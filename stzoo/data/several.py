@@ -1,33 +1,12 @@
 """Reads several labels a video: columns of 0 and 1, or cells with a separator."""
 
 import re
-from typing import NamedTuple
+
+from stzoo.data.tables import Entry
 
 MARKS = "|;"  # between the labels of a cell
 PRESENT = {"0": False, "1": True, "0.0": False, "1.0": True}
 PRESENT |= {"false": False, "true": True}
-
-
-class Entry(NamedTuple):
-    """One line of a list.
-
-    Attributes:
-        where: string, the file and the line.
-        names: tuple of strings, possible paths of the video, relative to the root. The
-            suffix of a video can be missing.
-        label: string, the name of the class or its number, or `None`. In lists with
-            several labels a video: tuple of strings.
-        split: string, the split of the data set, or `None`.
-        problem: string, what is wrong with the line, or `None`.
-        frames: int, the number of images that a folder of frames must have, or `None`.
-    """
-
-    where: str
-    names: tuple[str, ...]
-    label: str | tuple[str, ...] | None
-    split: str | None = None
-    problem: str | None = None
-    frames: int | None = None
 
 
 def entries(path, rows, entry_of, names_of, video=0, split=-1):

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from typing import NamedTuple
 
 from stzoo.data import files
 
@@ -14,6 +15,28 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+
+class Entry(NamedTuple):
+    """One line of a list.
+
+    Attributes:
+        where: string, the file and the line.
+        names: tuple of strings, possible paths of the video, relative to the root. The
+            suffix of a video can be missing.
+        label: string, the name of the class or its number, or `None`. In lists with
+            several labels a video: tuple of strings.
+        split: string, the split of the data set, or `None`.
+        problem: string, what is wrong with the line, or `None`.
+        frames: int, the number of images that a folder of frames must have, or `None`.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    label: str | tuple[str, ...] | None
+    split: str | None = None
+    problem: str | None = None
+    frames: int | None = None
 
 
 def text(path):

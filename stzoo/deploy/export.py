@@ -220,8 +220,7 @@ def _files(config, new):
     files = {path.relative_to(new).as_posix(): path.read_bytes() for path in made}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     config = dataclasses.replace(config, export=config.export | {"files": hashes})
-    text = json.dumps(config.to_config(), indent=2, ensure_ascii=False) + "\n"
-    files[hub.CONFIG] = text.encode("utf-8", "backslashreplace")
+    files[hub.CONFIG] = config.to_json()
     return files | {EXAMPLE: program(config).encode()}
 
 

@@ -6,6 +6,8 @@ from stzoo.layers.dropout import Dropout
 from stzoo.layers.initializers import dense
 from stzoo.layers.preprocessing import Normalize
 
+HEAD = "fc"  # the name of the final dense layer of every model
+
 
 def clip_input(clip):
     """Creates the input of a network and normalises it.
@@ -45,7 +47,7 @@ def head(x, classes, dropout):
 
     See `classifier`.
     """
-    return dense(classes, name="fc")(drop(x, dropout))
+    return dense(classes, name=HEAD)(drop(x, dropout))
 
 
 def drop(x, rate):

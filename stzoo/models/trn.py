@@ -48,7 +48,7 @@ from stzoo.backbones.bn_inception import bn_inception
 from stzoo.backbones.inception_v3 import inception_v3
 from stzoo.backbones.resnet import RESNET50, bottleneck, resnet
 from stzoo.layers import TemporalRelation
-from stzoo.layers.ends import clip_input, drop
+from stzoo.layers.ends import HEAD, clip_input, drop
 from stzoo.layers.initializers import RandomNormal, dense
 from stzoo.layers.network import Network
 from stzoo.layers.pool import SpatialMean
@@ -88,7 +88,7 @@ def trn(config, name, backbone, subsets, seed, width=64, depth=None, units=256):
     start = RandomNormal(stddev=0.001)
     x = dense(units, kernel_initializer=start, name="feature")(drop(x, 0.8))
     relation = TemporalRelation(units, subsets, seed, dtype="float32", name="relation")
-    return Network(inputs, dense(config.classes, name="fc")(relation(x)), name=name)
+    return Network(inputs, dense(config.classes, name=HEAD)(relation(x)), name=name)
 
 
 # The first or the second dense layer of a scale, `0` is that of all frames.

@@ -1,7 +1,7 @@
 """Training with several labels a video: loss, metric, and thresholds."""
 
 import dataclasses
-import json
+import functools
 import logging
 
 import keras
@@ -11,8 +11,8 @@ from keras import ops
 from stzoo import writer
 from stzoo.data.reading import Reading
 from stzoo.inference import metrics
-from stzoo.inference.predict import activate
-from stzoo.inference.views import map_videos, predict_views
+from stzoo.inference.predict import classify
+from stzoo.inference.views import map_videos
 from stzoo.weights import card, hub
 from stzoo.weights.config import ModelConfig
 
@@ -131,19 +131,14 @@ def choose_thresholds(folder, videos, reading=Reading()):
     found = {"mean_average_precision": share}
     training["validation"] = {**training.get("validation", {}), **found}
     config = dataclasses.replace(config, thresholds=chosen, training=training)
-    text = json.dumps(config.to_config(), indent=2, ensure_ascii=False) + "\n"
-    files = {hub.CONFIG: text.encode("utf-8", "backslashreplace")}
+    files = {hub.CONFIG: config.to_json()}
     writer.write(folder, files | card.files(config, folder))
 
 
 def _scores(model, videos, reading):
     """Returns the probabilities and labels of the videos that can be decoded."""
-    config = model.stzoo
-
-    def classify(views):
-        return activate(predict_views(model, views), config)
-
-    found = map_videos(classify, videos.paths, config.clip, "1x1", reading)
+    function = functools.partial(classify, model)
+    found = map_videos(function, videos.paths, model.stzoo.clip, "1x1", reading)
     rows = [(row, n) for n, (row, error) in enumerate(found) if not error]
     if not rows:
         raise ValueError("No validation video can be decoded.")

@@ -22,10 +22,10 @@ from stzoo.inference import metrics
 from stzoo.inference.extract import extract
 from stzoo.inference.parts import read_part
 from stzoo.inference.predict import softmax
+from stzoo.layers.ends import HEAD
 from stzoo.training.finetune import check_classes
 from stzoo.weights import checkpoint
 
-HEAD = "fc"  # the final dense layer of every model
 STRENGTHS = tuple(10.0**power for power in range(-5, 4))  # C of scikit-learn
 FOLDS = 5
 STEPS = 2000  # of L-BFGS at most

@@ -43,6 +43,7 @@ import keras
 
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import Augment, check_regularisation
+from stzoo.layers.ends import HEAD
 from stzoo.training import transformers
 from stzoo.training.adamw import AdamW
 from stzoo.training.losses import Crossentropy
@@ -52,7 +53,6 @@ from stzoo.training.sgd import SGD
 
 ALGORITHMS = ("sgd", "adamw")
 FREEZE = ("none", "norms", "backbone", "encoder")
-HEAD = "fc"  # the final dense layer of every model
 
 
 @dataclass(frozen=True)

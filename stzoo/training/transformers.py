@@ -7,9 +7,10 @@ blocks are the layers from 1 on, and everything after them is the last layer.
 
 import re
 
+from stzoo.layers.ends import HEAD
+
 EMBEDDING = "patch_embed"
 PROBE = "pooler"  # first word of the layers of an attentive probe
-HEAD = "fc"
 
 
 def depth(model):

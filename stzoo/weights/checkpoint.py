@@ -443,8 +443,7 @@ def _stored_tensors(model, dtype):
 
 def _encoded(config):
     """Returns a config as the bytes of a config.json that can be loaded."""
-    text = json.dumps(config.to_config(), indent=2, ensure_ascii=False) + "\n"
-    encoded = text.encode("utf-8", "backslashreplace")
+    encoded = config.to_json()
     try:
         ModelConfig.from_json(encoded)
     except ValueError as error:

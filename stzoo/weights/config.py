@@ -261,6 +261,11 @@ class ModelConfig:
         made_by = {"format": format, "version": _our_version()}
         return {"library": "stzoo", **made_by, **known}
 
+    def to_json(self):
+        """Returns the record as the bytes of a config.json."""
+        text = json.dumps(self.to_config(), indent=2, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")
+
     @classmethod
     def from_json(cls, data):
         """Creates the record from the bytes of a config.json, see `from_config`."""
