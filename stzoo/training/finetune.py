@@ -20,7 +20,6 @@ import io
 import json
 import logging
 import math
-import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,10 +33,10 @@ from stzoo.data.mixing import split
 from stzoo.data.pipeline import Order, clips, steps
 from stzoo.data.reading import Reading
 from stzoo.inference.parts import RUN, ensure_same_run
-from stzoo.training import devices, multilabel, report, weighting
+from stzoo.training import devices, multilabel, report
 from stzoo.training.averages import Averages, averaged
 from stzoo.training.losses import Accuracy
-from stzoo.training.recipes import named
+from stzoo.training.setup import Setup
 from stzoo.visualize import results as plots
 from stzoo.weights import card, checkpoint, hub
 from stzoo.weights.adapters import check_floats
@@ -144,28 +143,25 @@ def finetune(
     """
     check_classes(model, train, validation)
     check_floats(model, "Train it before it is quantized.")
-    recipe, folder = named(recipe), Path(folder)
-    fps = recipe.sample_fps or reading.sample_fps
-    reading = dataclasses.replace(reading, sample_fps=fps)
-    clip = reading.timed(model.stzoo.clip)
+    folder = Path(folder)
+    setup = Setup.of(model, train, recipe, reading, mirror_pairs, class_weight)
+    recipe, augment = setup.recipe, setup.augment
     count = steps(train, recipe.batch_size, repeats=recipe.repeats)
-    augment = recipe.augment(clip, train.classes, mirror_pairs)
     process, processes = devices.shard(recipe.batch_size // recipe.accumulate)
     batches = functools.partial(
         _batches,
-        clip=clip,
+        clip=setup.clip,
         batch_size=recipe.batch_size // processes,
         order=Order(seed=seed, shard=(process, processes)),
-        reading=reading,
+        reading=setup.reading,
     )
     batches(train, augment)  # errors in the data are raised before anything is written
     kind = {"multi_label": train.multi_label, "thresholds": ()}
-    model.stzoo = dataclasses.replace(model.stzoo, clip=clip, **kind)
-    weights = weighting.class_weights(train, class_weight, augment.pairs)
-    _compile(model, recipe, count, weights, validation or train)
+    model.stzoo = dataclasses.replace(model.stzoo, clip=setup.clip, **kind)
+    _compile(model, setup, count, validation or train)
     run = _run(model, train, validation, recipe, seed)
     run["mirrored"] = _mirrored(train.classes, augment)
-    run["class_weights"] = weights and list(weights)
+    run["class_weights"] = setup.class_weights and list(setup.class_weights)
     _ensure_no_model(folder)
     ensure_same_run(folder, run, "training", writes=process == 0)
     report.describe_videos(train, validation)
@@ -192,13 +188,10 @@ def finetune(
         state.ensure_finite(recipe)
         devices.agree(len(state.history), processes)  # the folder is complete
     if train.multi_label and processes == 1:
-        multilabel.choose_thresholds(folder, validation, reading)
+        multilabel.choose_thresholds(folder, validation, setup.reading)
     report.describe_result(state.history, state.best, epochs, train, validation)
     if validation and not train.multi_label:
-        name = shlex.quote(str(folder))
-        logger.info(
-            "`stzoo evaluate DATA --model %s --out %s` shows wrong answers.", name, name
-        )
+        report.describe_mistakes(folder)
     return state.history
 
 
@@ -223,16 +216,12 @@ def _parts(batches, count):
     return split(batches, count) if count > 1 else batches
 
 
-def _compile(model, recipe, steps_per_epoch, class_weights, measured):
+def _compile(model, setup, steps_per_epoch, measured):
     several = measured.multi_label
-    recipe.prepare(model)
-    model.compile(
-        recipe.optimizer(steps_per_epoch, model),
-        recipe.loss(class_weights, several),
-        weighted_metrics=[
-            multilabel.PrecisionRecall(measured) if several else Accuracy()
-        ],
-    )
+    metric = multilabel.PrecisionRecall(measured) if several else Accuracy()
+    setup.recipe.prepare(model)
+    optimizer = setup.recipe.optimizer(steps_per_epoch, model)
+    model.compile(optimizer, setup.loss(measured), weighted_metrics=[metric])
 
 
 class _State(keras.callbacks.Callback):

@@ -19,10 +19,10 @@ from stzoo import writer
 from stzoo.data.mixing import split
 from stzoo.data.pipeline import Order, clips
 from stzoo.data.reading import Reading
-from stzoo.training import weighting
 from stzoo.training.finetune import check_classes
 from stzoo.training.recipes import named
 from stzoo.training.schedules import OverParts
+from stzoo.training.setup import Setup
 from stzoo.visualize import results as plots
 from stzoo.weights.adapters import check_floats
 
@@ -100,15 +100,10 @@ def find_rate(
     if steps < 2:
         raise ValueError(f"steps must be at least 2. Received: {steps}.")
     recipe = dataclasses.replace(named(recipe), head_first=0.0)
-    fps = recipe.sample_fps or reading.sample_fps
-    reading = dataclasses.replace(reading, sample_fps=fps)
-    clip = reading.timed(model.stzoo.clip)
-    augment = recipe.augment(clip, train.classes, mirror_pairs)
-    weights = weighting.class_weights(train, class_weight, augment.pairs)
-    order = Order(seed=seed)
-    batches = clips(train, clip, recipe.batch_size, True, augment, order, reading)
-    loss = recipe.loss(weights, train.multi_label)
-    copy = _copy(model, recipe, loss, steps)
+    setup = Setup.of(model, train, recipe, reading, mirror_pairs, class_weight)
+    where = (setup.clip, recipe.batch_size, True, setup.augment)
+    batches = clips(train, *where, Order(seed=seed), setup.reading)
+    copy = _copy(model, recipe, setup.loss(train), steps)
     found = _found(_losses(copy, batches, recipe.accumulate, steps), steps)
     writer.write(folder, _files(found))
     logger.info("Suggested learning rate: %.2g.", found.suggested)

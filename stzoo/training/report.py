@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shlex
 
 import numpy as np
 
@@ -180,3 +181,11 @@ def _digest(path):
     except OSError:
         digest.update(os.fsencode(path))
     return digest.hexdigest()
+
+
+def describe_mistakes(folder):
+    """Logs the command that shows the wrong answers of a model."""
+    name = shlex.quote(str(folder))
+    logger.info(
+        "`stzoo evaluate DATA --model %s --out %s` shows wrong answers.", name, name
+    )

@@ -1,0 +1,44 @@
+"""What a training and a test of learning rates derive from a recipe in the same way."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from stzoo.data.reading import Reading
+from stzoo.data.transforms import Augment
+from stzoo.training import weighting
+from stzoo.training.recipes import Recipe, named
+from stzoo.weights.config import ClipConfig
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A recipe for a model and its training videos.
+
+    Args:
+        recipe: `stzoo.training.recipes.Recipe`.
+        reading: `stzoo.data.reading.Reading`, with the frame rate of the recipe.
+        clip: `stzoo.weights.config.ClipConfig`, with this frame rate.
+        augment: `stzoo.data.transforms.Augment`.
+        class_weights: tuple of floats, the weight of each class, or `None`.
+    """
+
+    recipe: Recipe
+    reading: Reading
+    clip: ClipConfig
+    augment: Augment
+    class_weights: tuple[float, ...] | None
+
+    @classmethod
+    def of(cls, model, train, recipe, reading, mirror_pairs, class_weight):
+        """Creates the record from the arguments of `stzoo.finetune`."""
+        recipe = named(recipe)
+        fps = recipe.sample_fps or reading.sample_fps
+        reading = dataclasses.replace(reading, sample_fps=fps)
+        clip = reading.timed(model.stzoo.clip)
+        augment = recipe.augment(clip, train.classes, mirror_pairs)
+        weights = weighting.class_weights(train, class_weight, augment.pairs)
+        return cls(recipe, reading, clip, augment, weights)
+
+    def loss(self, videos):
+        """Returns the loss for `model.compile`."""
+        return self.recipe.loss(self.class_weights, videos.multi_label)
