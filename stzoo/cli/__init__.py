@@ -5,7 +5,7 @@ from importlib import import_module
 
 import click
 
-from stzoo.cli import options, quiet
+from stzoo.cli import quiet, terminal
 
 COMMANDS = {  # in the order of `stzoo --help`
     "list": "answers:list_models",
@@ -43,7 +43,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ImportError as error:
-            raise click.ClickException(options.message_of(error)) from None
+            raise click.ClickException(terminal.message_of(error)) from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-from stzoo.cli import options
+from stzoo.cli import options, terminal
 from stzoo.data import files
 
 
@@ -39,7 +39,7 @@ def list_models(pattern, pretrained, unavailable, as_json):
         for weights in found:
             click.echo(json.dumps(dataclasses.asdict(weights), ensure_ascii=False))
     elif found:
-        options.show_weights(found)
+        terminal.show_weights(found)
 
 
 @click.command()
@@ -71,7 +71,7 @@ def predict(videos, name, top, threshold, views, sample_fps, num_workers, as_jso
     from stzoo.data.reading import Reading
     from stzoo.inference.predict import predict_videos
 
-    with options.one_line():
+    with terminal.one_line():
         reading = Reading(num_workers, sample_fps=sample_fps)
         videos = _found(videos)
         model = options.load_model(
@@ -106,11 +106,11 @@ def _tell(video, name, found, error, as_json):
     if error:
         click.secho(error, fg="red", err=True)
     if as_json:
-        answer = {"error": error} if error else {"answers": options.rows(found)}
+        answer = {"error": error} if error else {"answers": terminal.rows(found)}
         line = {"video": video, "model": name, **answer}
         click.echo(json.dumps(line, ensure_ascii=False))
     elif not error:
-        options.show(f"{video} ({name})", found)
+        terminal.show(f"{video} ({name})", found)
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def _counted(videos):
     if len(videos) < 2:
         yield videos
     else:
-        with options.progress("Videos") as track:
+        with terminal.progress("Videos") as track:
             yield track(videos)
 
 
@@ -148,7 +148,7 @@ def demo(out, seed):
         seen = clip_views(video, model.stzoo.clip)[0]
     title = f"{options.DEMO}, rendered video: {shape}, {motion} (seed {seed})"
     filmstrip(seen, answers, out / "demo.png", title)
-    options.show(title, answers)
+    terminal.show(title, answers)
     best = answers[0][0]
     verdict = "correct" if best == motion else "wrong"
     click.echo(f"Rendered video: {shape}, {motion}. Prediction: {best} ({verdict}).")

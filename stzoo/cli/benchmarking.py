@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stzoo.cli import options
+from stzoo.cli import options, terminal
 
 COLUMNS = {  # of a row, and how they are printed
     "clips": ("clips", "{:d}"),
@@ -62,7 +62,7 @@ def benchmark(name, only, precision, batch, threads, seconds, as_json):
     """
     from stzoo.deploy import benchmark as work
 
-    with options.one_line(), options.progress("Measuring") as track:
+    with terminal.one_line(), terminal.progress("Measuring") as track:
         model = _model(name)
         rows = work.benchmark(model, only, precision, batch, seconds, threads, track)
     about = {
@@ -94,7 +94,6 @@ def _cores():
 
 def _show(about, rows):
     """Prints the table of the rows, and then what could not be measured."""
-    from rich.console import Console
     from rich.table import Table
 
     shape = "x".join(map(str, about["clip"]))
@@ -109,10 +108,7 @@ def _show(about, rows):
         if "problem" not in row:
             cells = [_cell(row[key], form) for key, (_, form) in COLUMNS.items()]
             table.add_row(row["runs_on"], row["form"], *cells)
-    console = Console()
-    if not console.is_terminal:  # do not wrap lines in a pipe
-        console.width = 1000
-    console.print(table)
+    terminal.print_table(table)
     for row in rows:
         if "problem" in row:
             click.echo(f"{row['runs_on']} {row['form']}: {row['problem']}")

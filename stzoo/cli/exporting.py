@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from stzoo.cli import options
+from stzoo.cli import options, terminal
 
 
 @click.command()
@@ -45,7 +45,7 @@ def export(name, file, format, precision, batch, calibration):
             "--precision int8 needs --calibration DATA, and no other precision takes "
             "it. DATA is a folder or a list of videos like those of the training."
         )
-    with options.one_line(), options.log_shown():
+    with terminal.one_line(), terminal.log_shown():
         model = options.load_model(name)
         try:
             folder = stzoo.export(model, file, format, precision, batch, calibration)

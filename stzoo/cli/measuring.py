@@ -2,7 +2,7 @@
 
 import click
 
-from stzoo.cli import options
+from stzoo.cli import options, terminal
 
 
 @click.command()
@@ -39,7 +39,11 @@ def evaluate(*, name, views, out, push, engine, **data):
             "--push needs the name of a repository if --model is not on the Hub. "
             f"Received: --model {name}."
         )
-    with options.one_line(), options.log_shown(), options.progress("Videos") as track:
+    with (
+        terminal.one_line(),
+        terminal.log_shown(),
+        terminal.progress("Videos") as track,
+    ):
         model = options.load_model(name)
         if push is not None:  # raises an error before hours of work
             from stzoo.weights import publish
@@ -55,7 +59,7 @@ def evaluate(*, name, views, out, push, engine, **data):
             found.save(out)
     _show_evaluation(found)
     if push is not None:
-        with options.one_line():
+        with terminal.one_line():
             address = publish.push_evaluation(found, push or name)
         click.echo(f"Added the results to the card of {address}.")
 
@@ -89,7 +93,7 @@ def extract(*, name, layer, views, out, shard, parquet, engine, **data):
     from stzoo.data import datasets
     from stzoo.inference.extract import extract
 
-    with options.one_line(), options.log_shown(), options.progress("Parts") as track:
+    with terminal.one_line(), terminal.log_shown(), terminal.progress("Parts") as track:
         model = options.load_model(name)
         how = {"reading": options.pop_reading(data), "engine": engine}
         how |= {"shard": shard, "format": "parquet" if parquet else "npz"}
@@ -130,7 +134,7 @@ def explain(*, source, name, out, layer, answer, num_workers, **data):
         raise click.UsageError(f"{given[0]} needs DATA. {received}")
     if answer and not video:
         raise click.UsageError(f"--class needs a VIDEO. {received}")
-    with options.one_line(), options.progress("Batches") as track:
+    with terminal.one_line(), terminal.progress("Batches") as track:
         model = options.load_model(name)
         if video:
             title, answers, paths = reports.of_video(model, out, source, layer, answer)
@@ -139,7 +143,7 @@ def explain(*, source, name, out, layer, answer, num_workers, **data):
                 model, out, source, layer, num_workers, track, **data
             )
     if video:
-        options.show(title, answers)
+        terminal.show(title, answers)
     else:
         click.echo(found)
     click.echo(f"Saved {', '.join(map(str, paths))}.")

@@ -2,7 +2,7 @@
 
 import click
 
-from stzoo.cli import options
+from stzoo.cli import options, terminal
 
 
 @click.command()
@@ -31,7 +31,11 @@ def probe(*, name, out, views, num_workers, skip, **chosen):
     from stzoo.training.probe import probe
 
     data = options.data_of(chosen)
-    with options.one_line(), options.log_shown(), options.progress("Videos") as track:
+    with (
+        terminal.one_line(),
+        terminal.log_shown(),
+        terminal.progress("Videos") as track,
+    ):
         train, validation = read_both(data, chosen, skip)
         model = options.load_model(
             name,
@@ -93,7 +97,7 @@ def split(*, out, by, share, seed, num_workers, skip, **chosen):
     """
     from stzoo.data import datasets, splits
 
-    with options.one_line(), options.log_shown():
+    with terminal.one_line(), terminal.log_shown():
         videos = datasets.read(**chosen, skip=skip)
         train, test = splits.split(videos, by, share, seed)
         out.mkdir(parents=True, exist_ok=True)

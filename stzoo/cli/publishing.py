@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from stzoo.cli import options
+from stzoo.cli import terminal
 
 
 @click.command()
@@ -26,7 +26,7 @@ def push(folder, repository, private, revision, message):
     """
     import stzoo
 
-    with options.one_line():
+    with terminal.one_line():
         address = stzoo.push_to_hub(
             folder,
             repository,

@@ -6,7 +6,7 @@ import signal
 
 import click
 
-from stzoo.cli import options
+from stzoo.cli import terminal
 
 USER = "stzoo"
 
@@ -48,7 +48,7 @@ def app(names, host, port, password):
 
     if password == "":
         raise click.BadParameter("the password is empty.", param_hint="--password")
-    with options.one_line():
+    with terminal.one_line():
         page = served.build(names)
         if not (password or is_loopback(host)):
             password = secrets.token_urlsafe(12)

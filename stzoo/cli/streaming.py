@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from stzoo.cli import options
+from stzoo.cli import options, terminal
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 seconds = click.FloatRange(0, min_open=True)
@@ -68,7 +68,7 @@ def stream(source, name, **kwargs):
     from stzoo.inference.events import check_classes
 
     _check_files(source, kwargs)
-    with options.one_line():
+    with terminal.one_line():
         model = options.load_model(
             name, advice=options.OFFLINE if name == options.GENERAL else ""
         )
@@ -143,14 +143,14 @@ def _tell(window, kwargs):
         line = {
             "start": round(window.start, 3),
             "end": round(window.end, 3),
-            "answers": options.rows(answers),
+            "answers": terminal.rows(answers),
             "lag": round(window.lag, 3),
             "dropped": window.dropped,
         }
         click.echo(json.dumps(line, ensure_ascii=False))
     elif answers or not kwargs["only"]:
         said = "  ".join(f"{label} {100 * share:.1f} %" for label, share in answers)
-        said = said or options.NONE
+        said = said or terminal.NONE
         click.echo(f"{clock(window.start)} to {clock(window.end)}  {said}")
     sys.stdout.flush()
 

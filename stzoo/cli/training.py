@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from stzoo.cli import options, settings
+from stzoo.cli import options, settings, terminal
 
 
 def check_clip(context, option, clip):
@@ -162,7 +162,7 @@ def finetune(*, name, out, **chosen):
         raise click.UsageError("--find-rate uses one device. Remove --distributed.")
     data = options.data_of(chosen)
     recipe, skip = _recipe(chosen), chosen["skip"]
-    with options.one_line(), options.log_shown():
+    with terminal.one_line(), terminal.log_shown():
         train, validation = read_both(data, chosen, skip)
         keras.config.set_dtype_policy(chosen["precision"])
         keras.utils.set_random_seed(chosen["seed"])
@@ -222,7 +222,7 @@ def _model(name, classes, size, out):
     """Loads a model. To resume a run, it does not say that the head is new."""
     from stzoo.training.finetune import STATE
 
-    with options.log_hidden((out / STATE).exists()):
+    with terminal.log_hidden((out / STATE).exists()):
         return options.load_model(name, classes=classes, input_shape=size)
 
 
