@@ -12,9 +12,9 @@ import httpx
 
 CODE = """
 import sys
-from stzoo import app
+from stzoo.app import uploads
 from stzoo.cli import main
-app.KEPT = int(sys.argv.pop(1))
+uploads.KEPT = int(sys.argv.pop(1))
 main()
 """
 

@@ -23,6 +23,9 @@ from PIL import Image
 
 import stzoo
 from stzoo import app
+from stzoo.app import answers as parts
+from stzoo.app import page as pages
+from stzoo.app import uploads as kept
 from stzoo.cli import main
 from stzoo.data import motions
 from stzoo.data.video import Video
@@ -47,7 +50,7 @@ def model():
 def seen(model, path, folder):
     """All parts of an answer, and the steps of its progress."""
     steps, found = [], {}
-    for part in app.answers(
+    for part in parts.answers(
         model, MODEL, path, folder, lambda share, desc: steps.append((desc, share))
     ):
         found |= part
@@ -83,14 +86,14 @@ def test_the_code_computes_what_the_page_shows(answer, video, monkeypatch):
 
 
 def test_code_of_a_folder():
-    assert "model = stzoo.load('runs/mine')\n" in app.code("runs/mine", "a.mp4", 1.0)
+    assert "model = stzoo.load('runs/mine')\n" in parts.code("runs/mine", "a.mp4", 1.0)
 
 
 def test_a_model_without_saliency_has_an_answer(model, video, tmp_path, monkeypatch):
     def refuse(*args):
         raise ValueError("two streams")
 
-    monkeypatch.setattr(app.reports, "of_video", refuse)
+    monkeypatch.setattr(parts.reports, "of_video", refuse)
     found, _ = seen(model, video, tmp_path)
     assert found["note"] == "No saliency: two streams"
     assert "film" not in found and found["label"] and found["timeline"]
@@ -100,10 +103,10 @@ def test_old_files_are_deleted(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
-    app.delete_old(tmp_path, 60)
+    kept.delete_old(tmp_path, 60)
     assert len(list(tmp_path.rglob("file"))) == 2
-    app.delete_old(tmp_path, -1)
-    app.delete_old(tmp_path, -1)  # the folders
+    kept.delete_old(tmp_path, -1)
+    kept.delete_old(tmp_path, -1)  # the folders
     assert not list(tmp_path.iterdir())
 
 
@@ -111,7 +114,7 @@ def test_no_file_outside_of_the_folder_is_an_upload(tmp_path, video):
     folder = tmp_path / "uploads"
     folder.mkdir()
     (folder / "link.mp4").symlink_to(video)
-    uploads = app.Uploads(folder)
+    uploads = kept.Uploads(folder)
     for path in (video, f"{folder}/link.mp4", f"{folder}/../uploads/x", "http://a/b"):
         for use in (uploads.check, lambda path: uploads.hold("page", path)):
             with pytest.raises(ValueError, match="is not on the server"):
@@ -139,35 +142,35 @@ def test_a_playlist_is_refused_as_it_names_other_files(kind, video, tmp_path):
     if kind.partition(".")[0] in ("playlist", "list"):  # the library reads it
         assert len(Video(tmp_path / kind))
     with pytest.raises(ValueError, match=kind):
-        app.measured(str(tmp_path / kind))
+        parts.measured(str(tmp_path / kind))
 
 
 def test_long_videos_have_longer_steps_or_are_refused(video, monkeypatch):
-    seconds, every = app.measured(video)
+    seconds, every = parts.measured(video)
     assert 4 < seconds < 8 and every == 0.5
-    monkeypatch.setattr(app, "WINDOWS", 4)
-    assert app.measured(video)[1] == round(seconds / 4, 1)
-    monkeypatch.setattr(app, "LONGEST", 1)
+    monkeypatch.setattr(parts, "WINDOWS", 4)
+    assert parts.measured(video)[1] == round(seconds / 4, 1)
+    monkeypatch.setattr(parts, "LONGEST", 1)
     with pytest.raises(
         ValueError, match=r"mp4 lasts 5.* s, but the page takes at most"
     ):
-        app.measured(video)
+        parts.measured(video)
 
 
 def test_offered_models():
-    names = [name for _, name in app.offered()]
-    assert names[0] == MODEL and app.DEFAULT in names
-    assert names.index("stpn_tiny.motions") < names.index(app.DEFAULT)
+    names = [name for _, name in parts.offered()]
+    assert names[0] == MODEL and pages.DEFAULT in names
+    assert names.index("stpn_tiny.motions") < names.index(pages.DEFAULT)
     assert not any(name.endswith((".imagenet", ".ssl")) for name in names)
     known = {one.name for one in stzoo.list_models(pretrained=True)}
     assert set(names) < known
-    assert app.offered([MODEL]) == [(f"{MODEL} (included)", MODEL)]
+    assert parts.offered([MODEL]) == [(f"{MODEL} (included)", MODEL)]
     with pytest.raises(ValueError, match="no available weights 'nothing'"):
-        app.offered(["nothing"])
+        parts.offered(["nothing"])
 
 
 def test_one_model_is_in_memory(tmp_path):
-    models = app.Models()
+    models = parts.Models()
     first = models.get(MODEL)
     assert models.get(MODEL) is first
     first = weakref.ref(first)
@@ -185,7 +188,7 @@ def test_an_upload_is_deleted_when_no_page_has_it(tmp_path):
     for path in paths:
         path.touch()
     first, second = paths
-    uploads = app.Uploads(tmp_path)
+    uploads = kept.Uploads(tmp_path)
     uploads.hold("one", str(first))
     uploads.hold("other", str(first))
     uploads.hold("one", str(second))
@@ -200,9 +203,9 @@ def test_an_upload_is_deleted_when_no_page_has_it(tmp_path):
 
 
 def test_a_cancelled_answer_stops_reading(model, video, tmp_path, monkeypatch):
-    monkeypatch.setattr(app, "SHORTEST", 0.02)
-    monkeypatch.setattr(app, "WINDOWS", 1000)
-    found = app.answers(model, MODEL, video, tmp_path, lambda share, desc: None)
+    monkeypatch.setattr(parts, "SHORTEST", 0.02)
+    monkeypatch.setattr(parts, "WINDOWS", 1000)
+    found = parts.answers(model, MODEL, video, tmp_path, lambda share, desc: None)
     for _ in range(3):
         next(found)
     assert "stzoo-stream" in [thread.name for thread in threading.enumerate()]
@@ -231,7 +234,7 @@ def test_the_page_has_one_queue_and_a_folder_of_its_own(in_a_loop, tmp_path):
     (answer,) = [fn for fn in page.fns.values() if fn.api_name == "answer"]
     assert answer.concurrency_limit in (1, "default")
     assert page._queue.default_concurrency_limit == 1
-    assert page._queue.max_size == app.WAITING
+    assert page._queue.max_size == pages.WAITING
 
 
 def test_the_space_builds_its_page(in_a_loop):
