@@ -52,7 +52,7 @@ def main(arguments=None):
     recipe = {name: getattr(args, name) for name in ("videos", "epochs", "batch")}
     claim(args.out, recipe | {"backend": keras.backend.backend()})
     runs = {
-        (labels, network, seed): train(args, labels, network, seed)
+        (labels, network, seed): train(args, labels, network, seed, NETWORKS[network])
         for seed in range(args.seeds)
         for labels in LABELS
         for network in NETWORKS
@@ -88,13 +88,21 @@ def claim(folder, recipe):
         )
 
 
-def train(args, labels, network, seed):
-    """Trains a network, unless it is finished. Returns its folder."""
+def train(args, labels, network, seed, options):
+    """Trains a network, unless it is finished. Returns its folder.
+
+    Args:
+        args: the recipe: `data`, `videos`, `epochs`, `batch`, and the folder `out`.
+        labels: string, one of `LABELS`.
+        network: string, the name of the network.
+        seed: int, of the initial weights.
+        options: tuple of strings, the builder and the options of `train_motions.py`.
+    """
     name = "".join(filter(str.isalnum, network)).lower()
     folder = args.out / labels / f"{name}_{seed}"
     if not measured(folder):
         script = str(Path(__file__).with_name("train_motions.py"))
-        command = [sys.executable, script, *NETWORKS[network], "--labels", labels]
+        command = [sys.executable, script, *options, "--labels", labels]
         for option in ("data", "videos", "epochs", "batch"):
             command += [f"--{option}", str(getattr(args, option))]
         command += ["--seed", str(seed), "--out", str(folder)]
@@ -139,12 +147,7 @@ def answers(accuracy, shares):
     rows = []
 
     def ask(question, difference, values):
-        values = np.asarray(values, float)
-        points = f"{values.mean():+.2f}"
-        if len(values) > 1:
-            points += f" ± {values.std(ddof=1):.2f}"
-        answer = "yes" if (values > 0).all() else "undecided"
-        answer = "no" if (values <= 0).all() else answer
+        points, answer = verdict(values)
         row = dict(question=question, difference=difference)
         rows.append(row | dict(points=points, answer=answer))
 
@@ -178,6 +181,16 @@ def answers(accuracy, shares):
     question = "Do classes that need the order of frames lean more on time in CoST (b)"
     ask(question, "temporal share, the ten of them - the two others", gaps)
     return rows
+
+
+def verdict(values):
+    """Returns mean and standard deviation of differences, and if all are positive."""
+    values = np.asarray(values, float)
+    points = f"{values.mean():+.2f}"
+    if len(values) > 1:
+        points += f" ± {values.std(ddof=1):.2f}"
+    answer = "yes" if (values > 0).all() else "undecided"
+    return points, "no" if (values <= 0).all() else answer
 
 
 def save(path, rows):

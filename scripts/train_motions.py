@@ -113,9 +113,13 @@ def main(arguments=None):
     classes = CLASSES[args.labels]
     model = build(args, classes)
     train(model, args, classes)
+    minutes = round((time.time() - started) / 60, 1)
+    names = ("videos", "epochs", "batch", "rate", "seed")
+    training = {name: getattr(args, name) for name in names} | {"minutes": minutes}
 
     known = dict(labels=classes, dtype="float16", tag=f"{args.labels}s")
     known.update(licence="Apache-2.0", source="scripts/train_motions.py")
+    known.update(training=training)
     stzoo.save(model, args.out, **known)
     model = stzoo.load(args.out)  # measures the written weights
     answers, labels = measure(model, args)
@@ -124,7 +128,7 @@ def main(arguments=None):
     stzoo.save(model, args.out, measured=measured, **known)
     wrong = [classes[label] for label in labels[answers != labels]]
     print(f"wrong by class: {dict(Counter(wrong))}")
-    print(f"top-1 {top1} % in {(time.time() - started) / 60:.0f} minutes")
+    print(f"top-1 {top1} % after {minutes} minutes of training")
 
 
 def build(args, classes):
