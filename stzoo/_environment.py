@@ -18,14 +18,16 @@ logger = logging.getLogger("stzoo")
 SUPPORTED = ("tensorflow", "jax", "torch")
 DEFAULT = "tensorflow"  # the default of Keras
 FUSION = "--xla_cpu_experimental_ynn_fusion_type"
+_refused = None  # why the requested backend cannot be used
 
 
 def prepare():
     """Chooses the backend and sets its environment variables, before Keras is imported.
 
-    Raises:
-        ImportError: the requested backend is not supported or not installed.
+    If there is none, or not the requested one, `check` raises an error once a backend
+    is needed. Exported models and `stzoo --help` need none.
     """
+    global _refused
     settings, loaded = read_settings(os.environ), None
     if "keras" in sys.modules:
         from keras.config import backend as keras_backend
@@ -33,8 +35,12 @@ def prepare():
         loaded = keras_backend()
     installed = [name for name in SUPPORTED if is_installed(name)]
     if not installed and not loaded:
-        return  # `check` raises an error once a backend is needed
-    backend = choose(installed, os.environ, settings, loaded)
+        return
+    try:
+        backend = choose(installed, os.environ, settings, loaded)
+    except ImportError as error:
+        _refused = str(error)
+        return
     if not loaded and backend != _asked(os.environ, settings):
         os.environ["KERAS_BACKEND"] = backend
     jaxlib = version("jaxlib") if backend == "jax" else None
@@ -65,7 +71,9 @@ def prepare_app():
 
 
 def check():
-    """Raises an `ImportError` if no backend is installed."""
+    """Raises an `ImportError` if no backend, or not the requested one, can be used."""
+    if _refused:
+        raise ImportError(_refused)
     if not any(map(is_installed, SUPPORTED)):
         raise ImportError(
             "Keras needs TensorFlow, JAX or PyTorch, and none of them is installed. "

@@ -31,17 +31,26 @@ print({HEAVY} & (set(sys.modules) - before), os.environ.get("TF_ENABLE_ONEDNN_OP
     assert run(code, KERAS_BACKEND="tensorflow").stdout.strip() == "set() None"
 
 
-def test_a_backend_that_is_not_supported_is_an_error_before_keras_is_imported():
+def test_a_backend_that_is_not_supported_is_an_error_once_one_is_needed():
+    """In the shell, it is one line. `--help` does not need a backend."""
     code = """
 import sys
+import stzoo
+from click.testing import CliRunner
+from stzoo.cli import main
 try:
-    import stzoo
+    stzoo.cost_tiny
 except ImportError as error:
     print(error, "keras" in sys.modules)
+for arguments in (["list", "--pretrained"], ["demo", "--help"]):
+    result = CliRunner().invoke(main, arguments)
+    print(result.exit_code, "keras" in sys.modules, result.output.splitlines()[0])
 """
-    message = run(code, KERAS_BACKEND="numpy").stdout
+    message, *lines = run(code, KERAS_BACKEND="numpy").stdout.splitlines()
     assert message.startswith("KERAS_BACKEND=numpy, but stzoo supports only")
-    assert message.endswith("False\n")
+    assert message.endswith("False")
+    assert lines[0] == f"1 False Error: {message.removesuffix(' False')}"
+    assert lines[1].startswith("0 False Usage")
 
 
 def test_the_backend_of_keras_json_is_used_where_tensorflow_is_missing(tmp_path):
