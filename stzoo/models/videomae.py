@@ -12,10 +12,11 @@ tokens, a LayerNorm of epsilon 1e-5, and a linear layer.
 
 * For another size or number of frames, the positions of the weights' own grid are
   interpolated linearly.
-* The classes of the files have the order of the data sets.
 
-The decoder of the pre-training is left out. `"ssl"` is the pre-trained network without
-a head. Its weights are for fine-tuning: without it, they tell little.
+The order of the classes is that of `id2label` in the repository's config.json, or that
+of the data set if there is none. The decoder of the pre-training is left out. `"ssl"`
+is the pre-trained network without a head. Its weights are for fine-tuning: without it,
+they tell little.
 """
 
 from functools import partial

@@ -18,7 +18,9 @@ layers, and a linear layer.
   four clips of 32 frames, 2 apart, for Diving48, in three crops each, as the names of
   the authors' files say.
 
-The predictor of the pre-training is left out. `"ssl"` is the encoder with a new probe.
+The order of the classes is that of `id2label` in the repository's config.json, or that
+of the data set if there is none. The predictor of the pre-training is left out. `"ssl"`
+is the encoder with a new probe.
 """
 
 from functools import partial
