@@ -483,7 +483,7 @@ def _published(entry, entries):
         return Source(entry.repository, entry)
     if entry.repository:
         where = f"hf://{entry.repository}@{entry.revision}"
-        return Source(where, entry if entry.new_head else _named(entry, where))
+        return Source(where, _named(entry, where) if entry.labels else entry)
     raise FileNotFoundError(
         f"The weights {entry.name} are not published. {_advice(entry, entries)}"
     )
