@@ -80,6 +80,8 @@ class Family:
         prepare: function of a list of foreign checkpoints, dicts from name to array,
             and of the options, which returns one dict: the tensors to convert.
             `None`: those of the one checkpoint, as they are.
+        describe: function of the `Source` of an entry, which returns one with what else
+            its repository states, or `None`.
     """
 
     architectures: dict
@@ -89,6 +91,7 @@ class Family:
     defaults: dict = field(default_factory=dict)
     key_map: tuple | dict = ()
     prepare: Callable | None = None
+    describe: Callable | None = None
 
     def build(self, builder, options, classes, input_shape, pretrained, name):
         """Builds a model and loads its weights.
@@ -104,6 +107,8 @@ class Family:
         _check_sizes(classes, input_shape)
         self.check_choices(options)
         source = checkpoint.resolve_weights(builder.__name__, pretrained, self.entries)
+        if source and self.describe:
+            source = self.describe(source)
         options = self._complete(options, source)
         fresh = self.architectures[builder].config(builder.__name__, options)
         config = _resized(_known(fresh, source), classes, input_shape)

@@ -13,8 +13,8 @@ tokens, a LayerNorm of epsilon 1e-5, and a linear layer.
 * For another size or number of frames, the positions of the weights' own grid are
   interpolated linearly.
 
-The order of the classes is that of `id2label` in the repository's config.json, or that
-of the data set if there is none. The decoder of the pre-training is left out. `"ssl"`
+The order of the classes and the normalization are those that the repository states, see
+`stzoo.weights.described`. The decoder of the pre-training is left out. `"ssl"`
 is the pre-trained network without a head. Its weights are for fine-tuning: without it,
 they tell little.
 """
@@ -29,6 +29,7 @@ from stzoo.layers.ends import clip_input, head
 from stzoo.layers.network import Network
 from stzoo.models.family import Architecture, Family
 from stzoo.weights.config import ClipConfig, ModelConfig
+from stzoo.weights.described import described
 from stzoo.weights.labels import classes_of
 
 NATIVE = (16, 224, 224)  # frames, height and width that the weights were trained with
@@ -162,6 +163,7 @@ FAMILY = Family(
     },
     key_map=KEY_MAP,
     prepare=prepare,
+    describe=described,
     entries=(
         _entry("small", "kinetics400", "videomae-small-finetuned-kinetics", 79.0),
         _entry("base", "kinetics400", "videomae-base-finetuned-kinetics", 81.5),

@@ -18,8 +18,8 @@ layers, and a linear layer.
   four clips of 32 frames, 2 apart, for Diving48, in three crops each, as the names of
   the authors' files say.
 
-The order of the classes is that of `id2label` in the repository's config.json, or that
-of the data set if there is none. The predictor of the pre-training is left out. `"ssl"`
+The order of the classes and the normalization are those that the repository states, see
+`stzoo.weights.described`. The predictor of the pre-training is left out. `"ssl"`
 is the encoder with a new probe.
 """
 
@@ -37,6 +37,7 @@ from stzoo.layers.ends import clip_input, head
 from stzoo.layers.network import Network
 from stzoo.models.family import Architecture, Family
 from stzoo.weights.config import ClipConfig, ModelConfig
+from stzoo.weights.described import described
 from stzoo.weights.labels import classes_of
 
 EPSILON = 1e-6
@@ -181,6 +182,7 @@ FAMILY = Family(
     },
     key_map=KEY_MAP,
     prepare=prepare,
+    describe=described,
     entries=(
         _entry(
             *("vitl", "something_v2", "vjepa2-vitl-fpc16-256-ssv2"),

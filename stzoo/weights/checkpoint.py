@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as shortened
 
@@ -27,7 +27,6 @@ from stzoo.weights.adapters import check_floats, merged
 from stzoo.weights.config import CONFIG_BYTES, ModelConfig
 from stzoo.weights.convert import convert
 from stzoo.weights.formats import safetensors
-from stzoo.weights.labels import in_order_of
 
 logger = logging.getLogger("stzoo")
 HEAD = "fc/"  # the variables whose shape depends on the number of classes
@@ -482,22 +481,10 @@ def _published(entry, entries):
     if "://" in entry.repository:
         return Source(entry.repository, entry)
     if entry.repository:
-        where = f"hf://{entry.repository}@{entry.revision}"
-        return Source(where, _named(entry, where) if entry.labels else entry)
+        return Source(f"hf://{entry.repository}@{entry.revision}", entry)
     raise FileNotFoundError(
         f"The weights {entry.name} are not published. {_advice(entry, entries)}"
     )
-
-
-def _named(entry, where):
-    """Returns an entry with its classes in the order of a repository's config.json."""
-    try:
-        config = json.loads(hub.fetch(where, hub.CONFIG).read_bytes())
-        order = in_order_of(config["id2label"], entry.labels)
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        logger.info("%s has no names of classes (%r).", where, error)
-        return entry
-    return replace(entry, labels=order)
 
 
 @functools.cache  # logs once

@@ -13,7 +13,7 @@ from safetensors.numpy import save as serialize
 
 import stzoo
 from stzoo.models import videomae, vjepa2
-from stzoo.weights.checkpoint import assign, check, integers, resolve_weights
+from stzoo.weights.checkpoint import assign, check, integers
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.convert import convert
 
@@ -163,39 +163,6 @@ def test_a_repository_of_the_hub_is_loaded_by_name(hub, monkeypatch, sharded):
     x = clips(16, 64, 1)
     model = stzoo.vjepa2_tiny(pretrained="test", width=48, depth=3, heads=2, probe=2)
     close(model(x), logits(network, x))
-
-
-LABELS = ("rising", "something falling")
-
-
-@pytest.mark.parametrize(
-    "config, expected",
-    [
-        ({"id2label": {"0": "[Something] FALLING", "1": "rising"}}, LABELS[::-1]),
-        ({"id2label": {"1": "rising", "0": "up"}}, ("up", "rising")),
-        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, LABELS),
-        ({"id2label": {"0": "up", "1": "down", "2": "left"}}, LABELS),
-        ({"id2label": {"0": "up", "2": "down"}}, LABELS),
-        ({"id2label": ["up", "down"]}, LABELS),
-        ({}, LABELS),
-        (None, LABELS),
-    ],
-)
-def test_classes_have_the_order_of_the_repository(hub, config, expected):
-    entry = ModelConfig(
-        "vjepa2_tiny",
-        tag="test",
-        classes=2,
-        labels=LABELS,
-        clip=vjepa2.TINY,
-        repository="somebody/probe",
-    )
-    files = {"model.safetensors": b""}
-    if config is not None:
-        files["config.json"] = json.dumps(config).encode()
-    hub.repositories["somebody/probe"] = files
-    source = resolve_weights("vjepa2_tiny", "test", (entry,))
-    assert source.config.labels == expected
 
 
 def with_entry(family, entry):

@@ -23,7 +23,6 @@ Sports-1M (`sports1m`, 487 classes) has no file of names.
 """
 
 import functools
-import re
 from pathlib import Path
 
 _SAME = {"something_v1": "something_v2"}
@@ -70,30 +69,3 @@ def names(dataset):
             f"{', '.join(known)}."
         )
     return tuple(path.read_text("utf-8").splitlines())
-
-
-def in_order_of(id2label, known):
-    """Returns class names in the order of a `config.json` of transformers.
-
-    Args:
-        id2label: dict from the number of a class, int or string, to its name.
-        known: tuple of strings, our names of the same classes, which can differ in
-            letter case and punctuation ("Pushing [something]").
-
-    Returns:
-        Tuple of strings. Our names are used if the classes are the same. Without a
-        name for each class, or with "LABEL_0", ..., it is `known`.
-    """
-    found = {str(number): name for number, name in id2label.items()}
-    theirs = [found.get(str(number)) for number in range(len(known))]
-    if len(found) != len(known) or not all(isinstance(name, str) for name in theirs):
-        return known
-    if all(re.fullmatch(r"LABEL_\d+", name) for name in theirs):
-        return known
-    ours = {_letters(name): name for name in known}
-    return tuple(ours.get(_letters(name), name) for name in theirs)
-
-
-def _letters(name):
-    """Returns a name without what can differ between lists of the same classes."""
-    return re.sub(r"\W|_", "", name).casefold()
