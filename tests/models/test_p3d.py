@@ -8,7 +8,7 @@ import pytest
 import torch
 import twins
 from foreign import params, zipped
-from harness import check_model, close, numpy
+from harness import ask, check_model, close, numpy
 from references import reference_resnet
 from references_p3d import gluon, logits, reference_p3d
 from safetensors.torch import save
@@ -96,7 +96,7 @@ def test_outputs_match_the_reference(blocks, semantics):
     model = build(blocks=blocks, semantics=semantics)
     load(model, reference)
     x = clips(2, 16, 64, 64)
-    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
+    close(ask(model, x), logits(reference, x, model.stzoo.clip))
 
 
 @SEMANTICS
@@ -110,8 +110,8 @@ def test_other_sizes_and_lengths(semantics):
     for shape in ((16, 50, 72), (32, 64, 48), (19, 49, 33)):
         x = clips(2, *shape)
         expected = logits(reference, x, free.stzoo.clip)
-        close(free.predict(x, verbose=0), expected)
-    close(known.predict(x, verbose=0), expected)
+        close(ask(free, x), expected)
+    close(ask(known, x), expected)
 
 
 @pytest.mark.parametrize("frames", [1, 5, 8])
@@ -121,7 +121,7 @@ def test_short_clips(frames):
     model = build((frames, 64, 64, 3))
     load(model, reference)
     x = clips(2, frames, 64, 64)
-    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
+    close(ask(model, x), logits(reference, x, model.stzoo.clip))
     with pytest.raises(ValueError, match="needs 16 or more frames"):
         build((frames, 64, 64, 3), semantics="port")
 
@@ -132,7 +132,7 @@ def test_flow(semantics):
     model = build((16, 64, 64, 2), modality="flow", semantics=semantics)
     load(model, reference)
     x = clips(2, 16, 64, 64, channels=2)
-    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
+    close(ask(model, x), logits(reference, x, model.stzoo.clip))
 
 
 @pytest.mark.parametrize(
@@ -228,11 +228,11 @@ def test_weights_of_gluoncv_load_from_a_url(gluoncv, hub, tmp_path):
     assert model.stzoo.options["semantics"] == "port"
     assert model.stzoo.clip.order == "RGB"
     x = clips(2, 16, 64, 64)
-    close(model.predict(x, verbose=0), logits(gluoncv, x, model.stzoo.clip))
+    close(ask(model, x), logits(gluoncv, x, model.stzoo.clip))
     assert stzoo.p3d_tiny(pretrained=True, classes=5, **small).stzoo.classes == 5
     assert hub.fetched("p3d.zip") == 1
     stzoo.save(model, tmp_path)
-    close(stzoo.load(tmp_path).predict(x, verbose=0), model.predict(x, verbose=0))
+    close(ask(stzoo.load(tmp_path), x), ask(model, x))
     with pytest.raises(ValueError, match="made with semantics='port'.*'paper'"):
         stzoo.p3d_tiny(pretrained="kinetics400", semantics="paper", **small)
 
@@ -288,7 +288,7 @@ def test_imagenet_weights_start_as_the_image_network(
     assert model.stzoo.clip.order == "RGB"
     plain = resnet_with_stride_in_1x1(image, model.stzoo.clip, semantics)
     frame = clips(1, 64, 64)
-    found = model.predict(np.repeat(frame[:, None], 16, axis=1), verbose=0)
+    found = ask(model, np.repeat(frame[:, None], 16, axis=1))
     error = np.abs(found - plain(frame)).max() / np.abs(plain(frame)).max()
     assert (error < 1e-4) == alike  # a temporal norm divides by sqrt(1 + 1e-5)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from converting import convert
-from harness import check_model, close
+from harness import ask, check_model, close
 from references_s3d import kylemin, logits, reference_s3d
 
 import stzoo
@@ -45,7 +45,7 @@ def test_outputs_match_the_original_network(size):
     model = stzoo.s3d_tiny(5, (None, None, None, 3), width=8)
     load(model, reference)
     x = clips(*size)
-    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
+    close(ask(model, x), logits(reference, x, model.stzoo.clip))
 
 
 def test_gates_match_those_of_the_original_network():
@@ -53,7 +53,7 @@ def test_gates_match_those_of_the_original_network():
     model = stzoo.s3d_tiny(5, (16, 64, 64, 3), gating=True, width=8)
     load(model, reference)
     x = clips(16, 64, 64)
-    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip))
+    close(ask(model, x), logits(reference, x, model.stzoo.clip))
     gates = [layer for layer in model.layers if isinstance(layer, SelfGating)]
     assert len(gates) == 1 + 9 * 4
 
@@ -100,7 +100,7 @@ def test_a_foreign_checkpoint_answers_alike(tmp_path, rename):
     model = stzoo.load(tmp_path / "out", input_shape=(16, 64, 64, 3))
     assert model.stzoo.classes == 7
     x = clips(16, 64, 64)
-    close(model.predict(x, verbose=0), logits(reference, x, model.stzoo.clip), 1e-4)
+    close(ask(model, x), logits(reference, x, model.stzoo.clip), 1e-4)
 
 
 def test_weights_of_torchvision_load_from_their_address(hub, monkeypatch, tmp_path):
@@ -124,14 +124,14 @@ def test_weights_of_torchvision_load_from_their_address(hub, monkeypatch, tmp_pa
     assert model.stzoo.clip.sample_fps == 15 and model.stzoo.clip.stride == 1
     x = clips(14, 64, 64)
     expected = logits(reference, x, stzoo.zoo.ENTRIES["s3d.kinetics400"].clip)
-    close(model.predict(x, verbose=0), expected, 1e-4)
+    close(ask(model, x), expected, 1e-4)
     stzoo.save(model, tmp_path / "saved")
     loaded = stzoo.load(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["options"] == {
         "gating": False,
         "width": 8,
     }
-    close(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    close(ask(loaded, x), ask(model, x))
     other = stzoo.s3d_tiny(4, pretrained="kinetics400", **small)
     assert other.output_shape == (None, 4)
 

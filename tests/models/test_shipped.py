@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from golden import GOLDEN
-from harness import close
+from harness import ask, close
 
 import stzoo
 from stzoo.weights import hub
@@ -20,5 +20,5 @@ def test_each_entry_has_golden_outputs():
 def test_outputs_match_the_golden_outputs(name):
     golden = np.load(GOLDEN / f"{name}.npz")
     model = stzoo.create(name)
-    close(model.predict(golden["clip"], verbose=0), golden["logits"])
+    close(ask(model, golden["clip"]), golden["logits"])
     assert model.stzoo.measured["top1"] >= 95

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import check_model, close
+from harness import ask, check_model, close
 from references_inception import load, logits, reference_tsn
 
 import stzoo
@@ -38,9 +38,9 @@ def test_outputs_match_the_original_network(backbone, shift):
     model = build(backbone, shift)
     load(model, reference)
     x = RNG.integers(0, 256, (2, 4, 64, 96, 3)).astype("uint8")
-    answer = model.predict(x, verbose=0)
+    answer = ask(model, x)
     close(answer, logits(reference, x))
-    backwards = model.predict(x[:, ::-1], verbose=0)
+    backwards = ask(model, x[:, ::-1])
     assert np.abs(backwards - answer).max() > 1e-2 * np.abs(answer).max()
 
 
@@ -50,17 +50,17 @@ def test_online_features_do_not_depend_on_later_frames(backbone):
     model = build(backbone, "online")
     features = keras.Model(model.input, model.get_layer("avgpool").input)
     x = RNG.integers(0, 256, (2, 5, 64, 64, 3)).astype("uint8")
-    answer = features.predict(x, verbose=0)
+    answer = ask(features, x)
     for frames in range(1, 5):
-        first = features.predict(x[:, :frames], verbose=0)
+        first = ask(features, x[:, :frames])
         close(first, answer[:, :frames])
         other = x.copy()
         other[:, frames:] = 255 - x[:, frames:]
-        changed = features.predict(other, verbose=0)
+        changed = ask(features, other)
         np.testing.assert_array_equal(changed[:, :frames], answer[:, :frames])
         moved = np.abs(changed[:, frames:] - answer[:, frames:]).max((0, 2, 3, 4))
         assert (moved > 1e-2 * np.abs(answer).max()).all()
-    backwards = features.predict(x[:, ::-1], verbose=0)[:, ::-1]
+    backwards = ask(features, x[:, ::-1])[:, ::-1]
     assert np.abs(backwards - answer).max() > 1e-2 * np.abs(answer).max()
 
 
