@@ -146,6 +146,7 @@ def _tell(window, kwargs):
             "answers": terminal.rows(answers),
             "lag": round(window.lag, 3),
             "dropped": window.dropped,
+            "lost": round(window.lost, 3),
         }
         click.echo(json.dumps(line, ensure_ascii=False))
     elif answers or not kwargs["only"]:

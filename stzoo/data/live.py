@@ -60,6 +60,20 @@ def _has_length(url):
         raise ConnectionError(f"{url} cannot be reached: {error}.") from None
 
 
+def _unreadable(address, error, waited):
+    """Returns the message for a live source that cannot be opened."""
+    cause = error.__cause__  # of FFmpeg, or `None` if there is no video in it
+    if cause is None:
+        return str(error)
+    # FFmpeg's error for the time limit depends on the protocol.
+    timed_out = waited >= PATIENCE
+    reason = f"no video came for {PATIENCE:g} s" if timed_out else cause.strerror
+    return (
+        f"{address} cannot be read: {reason}. Check the address, and whether the "
+        "camera or server sends video."
+    )
+
+
 class Live:
     """A camera or a network stream. A lost connection is opened again."""
 
@@ -70,7 +84,8 @@ class Live:
         try:
             self._connect()
         except ValueError as error:
-            raise ConnectionError(f"{address} cannot be read: {error}") from None
+            waited = time.monotonic() - self._started
+            raise ConnectionError(_unreadable(address, error, waited)) from None
         rate = self._stream.average_rate
         self.fps = float(rate) if rate and 1 <= rate <= 240 else None
 
@@ -79,7 +94,7 @@ class Live:
         self._stopped.set()
 
     def frames(self):
-        """Yields `(seconds, picture)` until the stream is closed."""
+        """Yields `(seconds, picture)`, and `None` where the connection was lost."""
         pictures, last, step = Pictures(), -1.0, 1 / (self.fps or FPS)
         try:
             while not self._stopped.is_set():
@@ -93,6 +108,7 @@ class Live:
                         last = stamp + anchor
                         yield last, pictures.of(frame)
                 if not self._stopped.is_set():
+                    yield None
                     self._connect_again()
         finally:
             if self._container is not None:

@@ -26,7 +26,8 @@ class Source:
 
     Iterating yields tuples `(seconds, picture)`. `picture` is a function of the pixels
     of the shorter side that returns the frame, uint8 `(height, width, 3)`, RGB. So only
-    frames that are needed are converted.
+    frames that are needed are converted. A live source yields `None` where its
+    connection was lost.
 
     Args:
         name: string, the name in messages.

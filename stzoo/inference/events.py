@@ -73,11 +73,11 @@ def find_events(windows, high=0.5, low=None, shortest=None, gap=None, only=None)
     shortest = length if shortest is None else shortest
     gap = length if gap is None else gap
     scores = np.stack([window.probabilities for window in windows])
-    found = []
+    found, parts = [], _parts(windows)
     for index in chosen:
         # Python floats, so that 0.7 is reached by the float32 of 0.7.
         least = float(highs[index]), float(lows[index])
-        for run in _merged(_runs(scores[:, index], *least), cells, gap):
+        for run in _merged(_runs(scores[:, index], *least, parts), cells, gap):
             start, end = cells[run[0]][0], cells[run[-1]][1]
             if end - start >= shortest:
                 score = float(scores[run, index].mean())
@@ -116,7 +116,8 @@ def spans(windows):
     """Returns the time span of each window, without overlaps.
 
     Spans meet halfway between the middles of two windows. The first span starts with
-    its window, and the last one ends with its window.
+    its window, and the last one ends with its window. So do those before and after a
+    lost connection.
 
     Args:
         windows: sequence of `stzoo.inference.stream.Window`, in order.
@@ -126,8 +127,11 @@ def spans(windows):
     """
     middles = [(window.start + window.end) / 2 for window in windows]
     between = [(one + other) / 2 for one, other in itertools.pairwise(middles)]
-    edges = [windows[0].start, *between, windows[-1].end]
-    return list(itertools.pairwise(edges))
+    starts, ends = [windows[0].start, *between], [*between, windows[-1].end]
+    for at, window in enumerate(windows[1:], 1):
+        if window.lost:
+            starts[at], ends[at - 1] = window.start, windows[at - 1].end
+    return list(zip(starts, ends, strict=True))
 
 
 def captions(windows, threshold=0.0, only=None):
@@ -153,13 +157,19 @@ def captions(windows, threshold=0.0, only=None):
         best = chosen[reached[chosen].argmax()]
         name = labels[best] if reached[best] >= 0 else None
         rows.append((name, *cell, float(window.probabilities[best])))
-    found = []
-    for label, group in itertools.groupby(rows, key=lambda row: row[0]):
-        group = list(group)
+    found, parts = [], _parts(windows)
+    names = [(part, name) for part, (name, *_) in zip(parts, rows, strict=True)]
+    for (_, label), places in itertools.groupby(range(len(rows)), names.__getitem__):
+        group = [rows[place] for place in places]
         if label is not None:
             score = float(np.mean([row[3] for row in group]))
             found.append(Event(label, group[0][1], group[-1][2], score))
     return found
+
+
+def _parts(windows):
+    """Returns for each window how often the connection was lost before it."""
+    return list(itertools.accumulate(window.lost > 0 for window in windows))
 
 
 def srt(found):
@@ -187,10 +197,14 @@ def _clock(seconds):
     return f"{hours:02}:{minutes:02}:{rest:02},{milliseconds:03}"
 
 
-def _runs(scores, high, low):
+def _runs(scores, high, low, parts):
     """Lists of neighbouring windows that stay at `low` and reach `high`."""
-    places = itertools.groupby(range(len(scores)), key=lambda i: scores[i] >= low)
-    runs = [list(group) for is_seen, group in places if is_seen]
+
+    def place(index):
+        return scores[index] >= low, parts[index]
+
+    places = itertools.groupby(range(len(scores)), key=place)
+    runs = [list(group) for (is_seen, _), group in places if is_seen]
     return [run for run in runs if scores[run].max() >= high]
 
 

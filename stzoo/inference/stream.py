@@ -50,6 +50,8 @@ class Window:
         lag: float, seconds from the arrival of the last frame to the prediction.
         dropped: int, number of windows before this one that were dropped, because the
             model was too slow for a live source. For an online model, number of frames.
+        lost: float, seconds without frames before this window, because the connection
+            to a live source was lost.
     """
 
     start: float
@@ -59,6 +61,7 @@ class Window:
     labels: tuple = dataclasses.field(repr=False)
     lag: float
     dropped: int = 0
+    lost: float = 0.0
 
 
 def stream(
@@ -77,7 +80,7 @@ def stream(
     Each frame is decoded once and kept only while a window needs it, so memory does not
     grow with the length of the video. Windows of a file are computed in batches. For a
     live source there is no backlog: late windows are dropped and counted. A lost
-    connection is opened again.
+    connection is opened again, and no window contains frames from before and after.
 
     Layers that treat each frame by itself compute a frame once for all windows that
     show it, if that saves enough work, see `stzoo.inference.shared`.
@@ -141,8 +144,8 @@ def stream(
                 recent.popleft()
             mean = np.mean([row for _, row in recent], axis=0)
             answers = decode_predictions(mean, config, top, threshold)
-            place = window.start, window.end
-            yield Window(*place, answers, mean, labels, lag, window.dropped)
+            place, missing = (window.start, window.end), (window.dropped, window.lost)
+            yield Window(*place, answers, mean, labels, lag, *missing)
 
 
 def _is_online(model):
@@ -236,6 +239,7 @@ class _Cut:
     names: list  # for each view, those of its frames: equal names are equal pixels
     complete: float  # clock
     dropped: int = 0
+    lost: float = 0.0  # seconds
 
 
 class _Cutter:
@@ -244,29 +248,46 @@ class _Cutter:
     def __init__(self, cutting):
         self.cutting, self._needed = cutting, cutting.needed()
         self._kept, self._next, self._origin = deque(), 0, None
+        self._lost = 0.0  # seconds before the next window
 
     def windows(self, source):
         """Yields a `_Cut` for each complete window."""
-        before, step = None, 1 / self.cutting.rate
-        for seconds, picture in source:
-            if before is None:
+        before, last, step = None, None, 1 / self.cutting.rate
+        for item in source:
+            if item is None:  # the connection was lost
+                yield from self._finish(before, step)
+                before = None
+                continue
+            seconds, picture = item
+            if last is None:
                 self._origin = seconds
+            elif before is None:
+                self._begin_again(seconds, seconds - last)
             else:
-                step = seconds - before[0]
+                step = seconds - last
                 self._keep(*before, until=seconds)
                 yield from self._complete(seconds)
-            before = seconds, picture
-        if before is None:
-            return
-        end = before[0] + step
-        self._keep(*before, until=end)
-        yield from self._complete(end + 0.5 * step)  # times are rounded
-        if not self._next:  # shorter than one window
-            count = round((end - self._origin) * self.cutting.rate)
+            before, last = item, seconds
+        yield from self._finish(before, step)
+        if last is not None and not self._next:  # shorter than one window
+            count = round((last + step - self._origin) * self.cutting.rate)
             yield self._cut(self._origin, max(1, min(count, self.cutting.count)))
+
+    def _finish(self, before, step):
+        """Yields the windows up to the last frame, whose end is not known."""
+        if before is not None:
+            end = before[0] + step
+            self._keep(*before, until=end)
+            yield from self._complete(end + 0.5 * step)  # times are rounded
 
     def _start(self, number):
         return self._origin + number * self.cutting.every
+
+    def _begin_again(self, seconds, lost):
+        """Continues with the first window that starts after a lost connection."""
+        self._kept.clear()
+        self._next = math.ceil((seconds - self._origin) / self.cutting.every - 1e-6)
+        self._lost += lost
 
     def _keep(self, seconds, picture, until):
         """Keeps a frame that is shown from `seconds` to `until`, if it is needed."""
@@ -313,8 +334,8 @@ class _Cutter:
             for row in places
             for crop in range(crops)
         ]
-        end = start + count / cutting.rate
-        return _Cut(start, end, views, names, time.monotonic())
+        end, lost, self._lost = start + count / cutting.rate, self._lost, 0.0
+        return _Cut(start, end, views, names, time.monotonic(), lost=lost)
 
 
 def _classified(model, source, cutting):
@@ -359,27 +380,39 @@ def _followed(model, source, cutting, span):
         )
     steps = cutting.one_by_one
     frames = max(1, round((span or cutting.span) / steps.every))
-    from stzoo.inference.online import Online
-
-    online, origin, number, dropped = Online(model, frames), None, 1, 0
-    if source.is_live:  # the first call builds the graph, which takes seconds
-        online.step(np.zeros(steps.clip.shape[1:]))
-        online.reset()
+    online = _online(model, frames, source, steps)
+    origin, number, dropped, lost = None, 1, 0, 0.0
     with _reading(source, steps, 1) as batches:
         for (frame,) in batches:
-            origin = frame.start if origin is None else origin
+            if origin is None:
+                origin = begun = frame.start
+            if frame.lost:
+                online.reset()
+                begun = frame.start
+                number = math.floor((begun - origin) / cutting.every + 1e-6) + 1
             online.step(frame.views[:][0, 0])
-            start = max(origin, frame.end - frames * steps.every)
-            dropped += frame.dropped
-            window = dataclasses.replace(frame, start=start, dropped=dropped)
+            start = max(begun, frame.end - frames * steps.every)
+            dropped, lost = dropped + frame.dropped, lost + frame.lost
+            window = dataclasses.replace(frame, start=start, dropped=dropped, lost=lost)
             found = window, online.probabilities, time.monotonic() - frame.complete
             is_due = frame.end - origin >= number * cutting.every - 1e-6
             if is_due:
                 number = math.floor((frame.end - origin) / cutting.every + 1e-6) + 1
-                dropped = 0
+                dropped, lost = 0, 0.0
                 yield found
     if origin is not None and not is_due:
         yield found
+
+
+def _online(model, frames, source, steps):
+    """Returns an `Online` that averages a number of frames."""
+    from stzoo.inference.online import Online
+
+    online = Online(model, frames)
+    if source.is_live:  # the first call builds the graph, which takes seconds
+        online.step(np.zeros(steps.clip.shape[1:]))
+        online.reset()
+    return online
 
 
 @contextlib.contextmanager
@@ -438,7 +471,9 @@ class _Newest:
     def put(self, item, timeout=None):
         with self._changed:
             if isinstance(item, _Cut) and self._items:
-                item.dropped = self._items.pop().dropped + 1
+                late = self._items.pop()
+                item.dropped = late.dropped + 1
+                item.lost += late.lost
             self._items.append(item)
             self._changed.notify()
 

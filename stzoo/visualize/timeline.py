@@ -80,15 +80,18 @@ def _most_seen(spans, probabilities, rows):
 
 
 def _pooled(spans, probabilities):
-    """Returns the maximum probability in each column, `(columns, classes)`."""
+    """Returns the maximum probability in each column, `(columns, classes)`.
+
+    Columns between two spans, where a connection was lost, are NaN, so they are empty.
+    """
     edges = np.linspace(spans[0, 0], spans[-1, 1], COLUMNS + 1)
     first = np.searchsorted(spans[:, 1], edges[:-1], side="right")
     last = np.searchsorted(spans[:, 0], edges[1:], side="left")
+    first = np.minimum(first, len(spans) - 1)  # edges are rounded
+    empty = np.full(probabilities.shape[1], np.nan)
     return np.stack(
         [
-            probabilities[min(a, len(spans) - 1) : max(b, a + 1)].max(0)
-            if a < len(spans)
-            else probabilities[-1]
+            probabilities[a:b].max(0) if a < b else empty
             for a, b in zip(first, last, strict=True)
         ]
     )

@@ -1,6 +1,7 @@
 import http.server
 import io
 import logging
+import socket
 import threading
 import time
 from types import SimpleNamespace
@@ -30,12 +31,27 @@ def test_addresses_of_live_sources(monkeypatch):
 
 
 def test_a_camera_that_is_not_there():
-    with pytest.raises(ConnectionError, match="/dev/video999 cannot be read"):
+    problem = "^/dev/video999 cannot be read: No such file or directory. Check the"
+    with pytest.raises(ConnectionError, match=problem):
         with open_source(999):
+            pass
+    with pytest.raises(ConnectionError, match="^rtsp.* read: Connection refused. Che"):
+        with open_source("rtsp://127.0.0.1:9/live"):
             pass
     with pytest.raises(ConnectionError, match="cannot be reached"):
         with open_source("http://127.0.0.1:9/live"):
             pass
+
+
+def test_a_server_that_never_answers(monkeypatch):
+    monkeypatch.setattr(live, "PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        for scheme in ("rtsp", "tcp"):
+            problem = f"^{scheme}://{address} cannot be read: no video came for 0.3 s"
+            with pytest.raises(ConnectionError, match=problem):
+                with open_source(f"{scheme}://{address}"):
+                    pass
 
 
 @pytest.fixture
@@ -76,14 +92,19 @@ def served(tmp_path, monkeypatch):
 def test_a_live_stream_that_is_lost_is_connected_again(served, caplog):
     address, calls = served
     caplog.set_level(logging.WARNING)
-    times = []
+    times, breaks = [], []
     with open_source(address) as opened:
         assert opened.is_live
-        for seconds, picture in opened:
+        for item in opened:
+            if item is None:  # where it was lost
+                breaks.append(len(times))
+                continue
+            seconds, picture = item
             assert picture(16).shape == (16, 24, 3)
             times.append(seconds)
             if len(times) == 50:
                 opened.close()
+    assert breaks == [30]
     assert 50 <= len(times) < 60  # it ends where it is closed
     assert np.all(np.diff(times) > 0)
     # One for the length, one in vain, and two that send 30 frames, none of them lost.

@@ -28,6 +28,19 @@ def test_spans_cover_the_video_without_overlaps():
     assert found == [(0.0, 1.5), (1.5, 2.5), (2.5, 4.0)]
 
 
+def test_events_and_captions_end_where_the_connection_is_lost():
+    found = windows((1, 0), (1, 0), (1, 0), (1, 0))
+    found[2] = dataclasses.replace(found[2], start=10.0, end=12.0, lost=7.0)
+    found[3] = dataclasses.replace(found[3], start=11.0, end=13.0)
+    assert spans(found) == [(0.0, 1.5), (1.5, 3.0), (10.0, 11.5), (11.5, 13.0)]
+    apart = [("run", 0.0, 3.0), ("run", 10.0, 13.0)]
+    assert [(event.label, event.start, event.end) for event in find(found)] == apart
+    shown = captions(found)
+    assert [(event.label, event.start, event.end) for event in shown] == apart
+    (event,) = find(found, gap=7.5)
+    assert (event.start, event.end) == (0.0, 13.0)
+
+
 def test_an_event_reaches_high_and_stays_at_low():
     found = shares(0.1, 0.4, 0.8, 0.4, 0.2, 0.45, 0.1)
     (event,) = find(found, high=0.7, low=0.3, only=["run"])

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import threading
 import time
@@ -10,6 +11,7 @@ from harness import close, numpy
 
 import stzoo
 from stzoo.data import motions
+from stzoo.data.stream import Source
 from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
 from stzoo.data.writer import write_video
@@ -216,6 +218,52 @@ def test_a_live_source_drops_windows_that_are_late():
     assert len(found) == 5 and sum(window.dropped for window in found) == 0
 
 
+class Interrupted:
+    """A live source of 10 frames a second, whose connection was lost for some time."""
+
+    def __init__(self, before, lost, after):
+        self.name, self.fps, self.is_live = "interrupted", 10, True
+        self._before, self._after = before, before + round(10 * lost)
+        self._count = self._after + after
+
+    def close(self):
+        pass
+
+    def __iter__(self):
+        for index, frame in enumerate(film(self._count)):
+            if index == self._before:
+                yield None
+                yield None  # the first attempt to connect was in vain
+            if not self._before <= index < self._after:
+                time.sleep(0.002)
+                yield index / 10 + 0.001, lambda side, frame=frame: frame
+
+
+def interrupt(monkeypatch, *lengths):
+    opened = contextlib.nullcontext(Interrupted(*lengths))
+    monkeypatch.setattr(streams, "open_source", lambda source: opened)
+
+
+def test_no_window_spans_a_lost_connection(monkeypatch):
+    interrupt(monkeypatch, 18, 5.33, 22)
+    network = model()
+    windows = list(stream(network, "rtsp://a/b", every=0.5))
+    starts = [0.001, 0.501, 1.001, 7.501, 8.001, 8.501]  # in the same steps as before
+    assert [window.start for window in windows] == pytest.approx(starts)
+    assert [window.lost for window in windows] == pytest.approx([0, 0, 0, 5.4, 0, 0])
+    assert not any(window.dropped for window in windows)
+    firsts = [clip[0] for clip in greys(network.seen)[1:]]  # one builds the graph
+    assert firsts == [0, 5, 10, 75, 80, 85]
+
+
+def test_a_window_that_replaces_another_keeps_its_lost_seconds(monkeypatch):
+    interrupt(monkeypatch, 18, 5.33, 22)
+    windows = list(stream(model(seconds=0.2), "rtsp://a/b", every=0.5))
+    assert len(windows) < 4
+    assert sum(window.lost for window in windows) == pytest.approx(5.4)
+    assert len(windows) + sum(window.dropped for window in windows) == 6
+
+
 def test_a_slow_reader_of_a_file_misses_nothing():
     found = []
     for window in stream(model(), timed(film(60)), 0.1, sample_fps=10):
@@ -330,6 +378,31 @@ def test_frames_of_an_online_model_are_as_far_apart_as_its_segments(monkeypatch)
     assert len(steps) == 16
     (window,) = windows  # shorter than `every`
     assert (window.start, window.end) == pytest.approx((1.75, 3.5))
+
+
+def test_an_online_model_begins_again_after_a_lost_connection(monkeypatch):
+    network, offline = frame_by_frame(sampling="dense", stride=1)
+    frames = noise(14)
+
+    def source():
+        yield from timed(frames[:8], start=0.001)
+        yield None
+        yield from timed(frames[8:], start=5.001)
+
+    pictures = (item and (item[0], lambda _, x=item[1]: x) for item in source())
+    opened = Source("interrupted", pictures, 10)
+    monkeypatch.setattr(
+        streams, "open_source", lambda source: contextlib.nullcontext(opened)
+    )
+    windows = list(stream(network, "rtsp://a/b", every=0.4, span=1.0))
+    ends = [0.401, 0.801, 5.201, 5.601]
+    assert [window.end for window in windows] == pytest.approx(ends)
+    assert [window.start for window in windows] == pytest.approx(
+        [*2 * [0.001], *2 * [5.001]]
+    )
+    assert [window.lost for window in windows] == pytest.approx([0, 0, 4.3, 0])
+    expected = softmax(offline(frames[8:]).mean(0))
+    close(windows[-1].probabilities, expected)
 
 
 def test_an_online_model_drops_frames_of_a_live_source_if_it_is_slow(monkeypatch):

@@ -38,6 +38,13 @@ def test_a_column_shows_the_largest_probability_in_it(monkeypatch):
     assert plots._pooled(spans, scores).ravel().tolist() == scores.repeat(2).tolist()
 
 
+def test_no_probability_is_shown_where_the_connection_was_lost(monkeypatch):
+    monkeypatch.setattr(plots, "COLUMNS", 6)
+    spans = np.array([(0, 1), (1, 2), (4, 5), (5, 6)])
+    shown = plots._pooled(spans, np.array([[0.1], [0.8], [0.2], [0.3]])).ravel()
+    np.testing.assert_array_equal(shown, [0.1, 0.8, np.nan, np.nan, 0.2, 0.3])
+
+
 @pytest.mark.parametrize(
     "seconds, total, text",
     [(7.5, 15, "7.5 s"), (65, 180, "1:05"), (7265, 9000, "2:01:05"), (5, 9000, "0:05")],
