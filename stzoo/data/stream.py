@@ -19,6 +19,7 @@ from stzoo.data.pictures import FPS, Pictures
 from stzoo.data.video import check_source
 
 logger = logging.getLogger("stzoo")
+LATE = 1.5  # frames by which one can come too late, without a clock that starts again
 
 
 class Source:
@@ -142,19 +143,45 @@ def _decoded(container, stream, name):
 
 def _timed(frames, fps):
     """Yields `(seconds, picture)`, with times that start at 0 and increase."""
-    pictures, origin, last, step = Pictures(), None, None, 1 / (fps or FPS)
+    pictures, clock = Pictures(), _Clock(1 / (fps or FPS))
     for frame in frames:
-        stamp = None if frame.time is None else float(frame.time)
-        if last is None:
-            seconds, origin = 0.0, stamp
-        elif stamp is None or origin is None:
-            seconds = last + step
-        else:
-            seconds = stamp - origin
-            if seconds <= last:  # a clock that starts again
-                seconds, origin = last + step, stamp - last - step
-        last = seconds
-        yield seconds, pictures.of(frame)
+        seconds = clock.time_of(None if frame.time is None else float(frame.time))
+        if seconds is not None:
+            yield seconds, pictures.of(frame)
+
+
+class _Clock:
+    """Turns the timestamps of a file into times that start at 0 and increase.
+
+    The clock of joined recordings starts again. In a damaged file, single frames come
+    too late, so the next frame can be of the clock before.
+    """
+
+    def __init__(self, step):
+        self._step, self._last = step, None
+        self._origin, self._before = None, None  # of the clock, and of the one before
+
+    def time_of(self, stamp):
+        """Returns the seconds of the next frame, or `None` if another is shown then."""
+        if self._last is None:
+            self._last, self._origin = 0.0, stamp
+            return self._last
+        seconds = expected = self._last + self._step
+        if stamp is not None and self._origin is not None:
+            seconds, earliest = stamp - self._origin, self._last - LATE * self._step
+            if self._before is not None:
+                before = stamp - self._before
+                closer = abs(before - expected) < abs(seconds - expected)
+                if closer and before > earliest:
+                    seconds = before
+                    self._origin, self._before = self._before, self._origin
+            if earliest < seconds <= self._last:
+                return None
+            if seconds <= self._last:
+                seconds = expected
+                self._before, self._origin = self._origin, stamp - expected
+        self._last = seconds
+        return seconds
 
 
 def _indexed(video):

@@ -68,6 +68,23 @@ def test_a_clock_that_starts_again_goes_on_after_the_last_frame():
     np.testing.assert_allclose(found, (0.0, 0.1, 0.2, 0.3, 0.8, 0.9))
 
 
+@pytest.mark.parametrize(
+    "stamps, expected",
+    [
+        # A frame that a decoder returns after a hole, as in a damaged file.
+        ((0, 1, 2, 5, 2.1, 5.1, 6), (0, 1, 2, 5, 5.1, 6)),
+        ((0, 1, 2, 5, 2.1, 5.5, 1.0, 6, 7), (0, 1, 2, 5, 5.1, 5.5, 5.6, 6, 7)),
+        ((0, 1, 1, 2, 1.9, 3), (0, 1, 2, 3)),  # the same time again,
+        ((0, 0.1, 0.2, 0, 0.1, 0.2, 0, 0.1), np.arange(8) / 10),  # three parts
+    ],
+)
+def test_a_frame_that_comes_too_late_does_not_move_those_after_it(stamps, expected):
+    size = dict(height=8, width=8, side_data={})
+    frames = [SimpleNamespace(time=at, **size) for at in stamps]
+    found = [seconds for seconds, _ in stream._timed(frames, 10)]
+    np.testing.assert_allclose(found, expected)
+
+
 def test_a_frame_that_nobody_asks_for_is_not_converted(tmp_path, monkeypatch):
     write_video(tmp_path / "a.mp4", film(10), 12)
     converted = []
