@@ -97,6 +97,9 @@ def test_a_model_without_saliency_has_an_answer(model, video, tmp_path, monkeypa
     found, _ = seen(model, video, tmp_path)
     assert found["note"] == "No saliency: two streams"
     assert "film" not in found and found["label"] and found["timeline"]
+    assert found["code"] == parts.code(MODEL, "it's.mp4", 0.5, has_saliency=False)
+    assert found["code"].startswith('import stzoo\n\nvideo = "it\'s.mp4"\n')
+    assert "stzoo.stream(" in found["code"] and "of_video" not in found["code"]
 
 
 def test_old_files_are_deleted(tmp_path):

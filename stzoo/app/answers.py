@@ -96,21 +96,24 @@ def measured(path):
     return seconds, max(SHORTEST, round(seconds / WINDOWS, 1))
 
 
-def code(name, video, every):
+def code(name, video, every, has_saliency=True):
     """Returns the Python code that computes what the page shows."""
     builder, _, tag = name.partition(".")
     model = f"load({name!r})"
     if name in ENTRIES:
         model = f'{builder}(pretrained="{tag}")'
-    return f"""import stzoo
-from stzoo.explain.reports import of_video
-
-video = {video!r}
-model = stzoo.{model}
-answers = stzoo.predict(model, video)
-windows = list(stzoo.stream(model, video, every={every}))
-of_video(model, "explained", video)  # saliency
-"""
+    lines = ["import stzoo", ""]
+    if has_saliency:
+        lines.insert(1, "from stzoo.explain.reports import of_video")
+    lines += [
+        f"video = {video!r}",
+        f"model = stzoo.{model}",
+        "answers = stzoo.predict(model, video)",
+        f"windows = list(stzoo.stream(model, video, every={every}))",
+    ]
+    if has_saliency:
+        lines.append('of_video(model, "explained", video)  # saliency')
+    return "\n".join([*lines, ""])
 
 
 def answers(model, name, path, folder, progress):
@@ -151,5 +154,6 @@ def answers(model, name, path, folder, progress):
     try:
         title, _, (_, film) = reports.of_video(model, folder, path)
         yield {"film": str(film), "note": title}
-    except ValueError as error:  # such as a model with two streams
-        yield {"note": f"No saliency: {error}"}
+    except ValueError as error:  # such as an exported model, or one with two streams
+        without = code(name, Path(path).name, every, has_saliency=False)
+        yield {"note": f"No saliency: {error}", "code": without}

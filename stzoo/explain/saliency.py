@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from stzoo.backend import gradient
+from stzoo.deploy.runtime import Exported
 
 _WARM = np.array((213, 94, 0), "float32")  # vermilion, visible to the colour-blind
 
@@ -32,7 +33,7 @@ def saliency(model, clips, layer=None, classes=None):
 
     Raises:
         ValueError: there is no such layer, it has no maps, or a part of the network
-            bypasses it. Or the logits are not finite.
+            bypasses it. Or the model is exported, or the logits are not finite.
     """
     activations, tail = _cut(model, layer)
     maps = activations.predict_on_batch(clips)
@@ -71,6 +72,11 @@ def overlay(frames, maps):
 
 def _cut(model, layer):
     """Splits a model in two: from clips to maps, and from maps to logits."""
+    if isinstance(model, Exported):
+        raise ValueError(
+            f"{model.folder} is an exported model, which has no gradients. "
+            "Saliency needs them. Use the model that it was made from."
+        )
     names = [known.name for known in model.layers]
     if layer is None and "maps" in names:  # of a transformer
         layer = "maps"

@@ -5,6 +5,7 @@ import pytest
 from harness import close, numpy
 
 import stzoo
+from stzoo.deploy.runtime import Exported
 from stzoo.explain.saliency import overlay, saliency
 
 RNG = np.random.default_rng(0)
@@ -122,6 +123,14 @@ def test_every_model_with_one_stream_has_maps(builder):
     width = 12 if builder in ("videomae_tiny", "vjepa2_tiny") else 8
     model = stzoo.create(builder, input_shape=clips.shape[1:], width=width)
     assert saliency(model, clips).shape == clips.shape[:-1]
+
+
+def test_exported_models_have_no_gradients():
+    model = object.__new__(Exported)
+    model.folder = "runs/exported"
+    problem = "^runs/exported is an exported model, which has no gradients"
+    with pytest.raises(ValueError, match=problem):
+        saliency(model, np.zeros((1, 8, 64, 64, 3), "uint8"))
 
 
 def test_two_streams_have_no_layer_through_which_all_passes():
