@@ -1,6 +1,7 @@
 """What the page of `stzoo app` shows of a video. It does not depend on Gradio."""
 
 import gc
+import math
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -93,7 +94,7 @@ def measured(path):
             f"{path} lasts {clock(seconds, seconds)}, but the page takes at most "
             f"{LONGEST // 60} minutes. Cut it, or use `stzoo stream`."
         )
-    return seconds, max(SHORTEST, round(seconds / WINDOWS, 1))
+    return seconds, max(SHORTEST, math.ceil(10 * seconds / WINDOWS) / 10)
 
 
 def code(name, video, every, has_saliency=True):
