@@ -57,7 +57,7 @@ def set_drop_path(model, rate):
     blocks = _blocks(model, "drop_path") if rate else depth(model)
     for layer in model.layers:
         found = re.fullmatch(r"layer_(\d+)_add[12]_drop_path", layer.name)
-        if blocks and found:
+        if found:
             layer.rate = rate * int(found[1]) / max(blocks - 1, 1)
 
 
@@ -70,14 +70,14 @@ def freeze_encoder(model):
     Raises:
         ValueError: the model has no attentive probe.
     """
-    is_probe = [layer.name.split("_")[0] in (PROBE, HEAD) for layer in model.layers]
-    if sum(is_probe) < 2:
+    first_words = [layer.name.split("_")[0] for layer in model.layers]
+    if PROBE not in first_words:
         raise ValueError(
             f'freeze="encoder" is for V-JEPA 2. {model.name} has no attentive probe: '
             'choose freeze="backbone".'
         )
-    for layer, trained in zip(model.layers, is_probe, strict=True):
-        layer.trainable = trained
+    for layer, word in zip(model.layers, first_words, strict=True):
+        layer.trainable = word in (PROBE, HEAD)
 
 
 def _blocks(model, setting):

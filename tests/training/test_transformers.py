@@ -1,6 +1,7 @@
 """Layer-wise learning rates and drop path of VideoMAE and V-JEPA 2."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from harness import numpy
 
 import stzoo
+from stzoo.training import transformers
 from stzoo.training.recipes import RECIPES, Recipe
 
 SMALL = dict(classes=3, input_shape=(4, 32, 32, 3), width=24)
@@ -75,6 +77,15 @@ def test_rates_of_drop_path_rise_linearly_over_the_encoder(model):
     assert len(rates) > 2 * layers and not any(rates)
 
 
+@pytest.mark.parametrize("blocks, expected", [(1, [0.0]), (2, [0.0, 0.2])])
+def test_the_last_of_few_blocks_has_the_whole_rate(blocks, expected):
+    names = [f"layer_{number}_add1" for number in range(blocks)]
+    layers = [SimpleNamespace(name=name) for name in names]
+    drops = [SimpleNamespace(name=f"{name}_drop_path") for name in names]
+    transformers.set_drop_path(SimpleNamespace(layers=layers + drops), 0.2)
+    assert [layer.rate for layer in drops] == expected
+
+
 def test_drop_path_drops_whole_branches_of_some_clips(model):
     """The only block that drops is the last one: its branches are all or nothing."""
     dataclasses.replace(RECIPE, drop_path=0.5).prepare(model)
@@ -125,7 +136,11 @@ def test_settings_for_other_models_are_refused():
     )
     with pytest.raises(ValueError, match="c2d_tiny has no blocks.*remove layer_decay"):
         RECIPE.optimizer(1, model)
-    with pytest.raises(ValueError, match="needs the model: recipe.optimizer"):
+    with pytest.raises(ValueError, match="^layer_decay needs the model: recipe"):
         RECIPE.optimizer(1)
-    with pytest.raises(ValueError, match="c2d_tiny has no attentive probe: choose fre"):
-        dataclasses.replace(RECIPE, drop_path=0.0, freeze="encoder").prepare(model)
+    videomae = stzoo.create("videomae_tiny", **SMALL, depth=1)
+    recipe = dataclasses.replace(RECIPE, drop_path=0.0, freeze="encoder")
+    for other in (model, videomae):
+        expected = f"{other.name} has no attentive probe: choose freeze="
+        with pytest.raises(ValueError, match=expected):
+            recipe.prepare(other)
