@@ -46,6 +46,7 @@ def saliency(model, clips, layer=None, classes=None):
     classes = logits.argmax(-1) if classes is None else np.asarray(classes)
     maps = ops.convert_to_numpy(ops.cast(maps, "float32"))
     chosen = np.eye(logits.shape[-1], dtype="float32")[classes]
+    chosen = ops.convert_to_tensor(chosen)  # PyTorch multiplies no arrays
     gradients = gradient(lambda x: ops.sum(tail(x, training=False) * chosen), maps)
     weights = gradients.mean((1, 2, 3), keepdims=True)  # Equation 1
     found = np.maximum((weights * maps).sum(-1), 0)  # Equation 2
