@@ -13,6 +13,7 @@ from stzoo.data.pipeline import Order, clips
 from stzoo.data.reading import Reading
 from stzoo.training import rate
 from stzoo.training.rate import find_rate
+from stzoo.training.recipes import RECIPES
 from stzoo.training.weighting import class_weights
 
 HOW = {"steps": 8, "reading": Reading(num_workers=1)}
@@ -96,6 +97,28 @@ def test_each_step_has_its_rate(accumulate):
         optimizer._iterations.assign(part)
         expected = 1e-7 * 10 ** (part // accumulate)
         assert float(numpy(optimizer.learning_rate)) == pytest.approx(expected)
+
+
+def test_a_test_of_rates_is_one_of_small_data(videos, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(rate, "clips", lambda *args: asked.append(args))
+    monkeypatch.setattr(rate, "_losses", lambda *args: asked.append(args) or iter([1]))
+    reading = Reading(num_workers=1, decoder="torchcodec")
+    find_rate(build(), videos, tmp_path, reading=reading)
+    read, (copy, _, accumulate, steps) = asked
+    small = RECIPES["small_data"]
+    assert (read[2], accumulate) == (small.batch_size, small.accumulate)
+    assert type(copy.optimizer) is type(small.optimizer(1))
+    assert (read[-2].seed, read[-1], steps) == (0, reading, 100)
+
+
+@pytest.mark.parametrize(
+    "losses, stops",
+    # The mean of 1 and 7.2, with weights of 9 and 10, is 4.26, and that of 6.5 is 3.89.
+    [((1.0, 7.2, 1.0), 2), ((1.0, 6.5, 1.0), 3)],
+)
+def test_four_times_the_lowest_loss_is_the_end(losses, stops):
+    assert rate._found(iter(losses), 3).losses == losses[:stops]
 
 
 def test_the_test_stops_when_the_loss_explodes(videos, tmp_path, monkeypatch):

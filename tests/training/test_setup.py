@@ -6,6 +6,7 @@ import stzoo
 from stzoo.data.datasets import Videos
 from stzoo.data.reading import Reading
 from stzoo.training.losses import Crossentropy
+from stzoo.training.multilabel import BinaryCrossentropy
 from stzoo.training.recipes import RECIPES
 from stzoo.training.setup import Setup
 
@@ -36,3 +37,14 @@ def test_classes_are_weighted_and_mirrored(model):
     assert isinstance(found.loss(VIDEOS), Crossentropy)
     assert found.loss(VIDEOS).class_weights == (1.0, 3.0)
     assert setup(model).class_weights is None
+    # Half of the clips are mirrored, so both classes have two.
+    assert setup(model, weight="balanced").class_weights == (1.0, 1.0)
+
+
+def test_pairs_that_are_given_and_several_labels(model):
+    labels = ((1, 0), (1, 0), (1, 0), (0, 1))
+    videos = Videos(VIDEOS.paths, labels, ("up", "down"), multi_label=True)
+    pairs = [("up", "down")]
+    found = Setup.of(model, videos, "small_data", Reading(), pairs, None)
+    assert found.augment.pairs == {0: 1, 1: 0}
+    assert isinstance(found.loss(videos), BinaryCrossentropy)
