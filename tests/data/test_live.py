@@ -1,9 +1,12 @@
+import contextlib
 import http.server
 import io
 import logging
 import socket
 import threading
 import time
+from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -21,13 +24,37 @@ def test_addresses_of_live_sources(monkeypatch):
     assert address("/dev/video2") == ("/dev/video2", "v4l2")
     assert address("rtsp://a/b") == ("rtsp://a/b", None)
     assert address("https://a/live.m3u8?key=1") == ("https://a/live.m3u8?key=1", None)
+    for scheme in ("RTSPS", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp"):
+        assert address(f"{scheme}://a/b") == (f"{scheme}://a/b", None)
+    assert address("shows/LIVE.M3U8") == ("shows/LIVE.M3U8", None)
+    assert address(Path("/dev/video3")) == ("/dev/video3", "v4l2")
+    for file in ("rtsp.mp4", "rtsp", "1234", "/dev/video", "live.m3u8.mp4"):
+        assert address(file) is None, file
     assert address("a.mp4") is None and address("s3://a/b.mp4") is None
     assert address(True) is None and address(np.zeros(3)) is None
     monkeypatch.setattr(live.sys, "platform", "darwin")
     assert address(1) == ("1", "avfoundation")
     monkeypatch.setattr(live.sys, "platform", "win32")
+    assert address("/dev/video0") == ("/dev/video0", "dshow")
     with pytest.raises(ValueError, match="Windows names its cameras"):
         address(0)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_http_address_without_a_length_is_live(scheme, monkeypatch):
+    asked, sent = [], []
+
+    @contextlib.contextmanager
+    def urlopen(request, timeout):
+        asked.append((request.full_url, request.get_header("User-agent"), timeout))
+        yield SimpleNamespace(headers=sent.pop())
+
+    monkeypatch.setattr(live.urllib.request, "urlopen", urlopen)
+    url = f"{scheme}://a/b.mp4"
+    for headers, expected in (({}, (url, None)), ({"Content-Length": "0"}, None)):
+        sent.append(headers)
+        assert live.live_address(url) == expected
+        assert asked.pop() == (url, "stzoo", 10)
 
 
 def test_a_camera_that_is_not_there():
@@ -112,17 +139,82 @@ def test_a_live_stream_that_is_lost_is_connected_again(served, caplog):
     assert "was lost" in caplog.text and "Reconnected to" in caplog.text
 
 
+@pytest.fixture
+def opened(monkeypatch):
+    """What FFmpeg is asked to open, and what it has: a rate, or an error."""
+    found = SimpleNamespace(asked=[], rates=[])
+
+    def open_container(*args, **options):
+        found.asked.append((args, options))
+        rate = found.rates.pop(0)
+        if isinstance(rate, ValueError):
+            raise rate
+        container = SimpleNamespace(close=lambda: found.asked.append("closed"))
+        return container, SimpleNamespace(average_rate=rate)
+
+    monkeypatch.setattr(live, "open_container", open_container)
+    return found
+
+
+def test_options_of_connections(opened):
+    for address, kind, expected in (
+        ("http://a/b", None, {}),
+        ("/dev/video0", "v4l2", {"fflags": "nobuffer"}),
+        ("udp://a", None, {"fflags": "nobuffer"}),
+        ("rtsps://a", None, {"fflags": "nobuffer", "rtsp_transport": "tcp"}),
+    ):
+        opened.rates = [25]
+        source = live.Live(address, kind)
+        assert source.name == address
+        args, options = opened.asked.pop()
+        assert args == (address, address)
+        assert options == {"format": kind, "timeout": 10, **expected}
+
+
+@pytest.mark.parametrize(
+    "rate, fps",
+    [(Fraction(30000, 1001), 30000 / 1001), (1, 1), (240, 240)]
+    + [(rate, None) for rate in (None, 0, Fraction(1, 2), 241, 90_000)],
+)
+def test_rates_that_no_camera_has_are_unknown(opened, rate, fps):
+    opened.rates = [rate]
+    assert live.Live("udp://a", None).fps == fps
+
+
+def test_waits_grow_until_the_source_is_back_or_closed(opened, caplog):
+    opened.rates = [25, *[ValueError()] * 7, 25]
+    source, waits = live.Live("udp://a", None), []
+    source._stopped = SimpleNamespace(wait=lambda seconds: waits.append(seconds))
+    source._connect_again()
+    assert waits == [1, 2, 4, 8, 15, 30, 30, 30]
+    assert len(opened.asked) == 1 + 1 + 8 and opened.asked[1] == "closed"
+    assert caplog.record_tuples == [
+        ("stzoo", logging.WARNING, "The connection to udp://a was lost. Reconnecting."),
+        ("stzoo", logging.WARNING, "Reconnected to udp://a."),
+    ]
+    source._stopped = SimpleNamespace(wait=lambda seconds: True)  # it is closed
+    source._connect_again()
+    assert opened.asked[-1] == "closed" and source._container is None
+
+
+def test_the_connection_is_closed_with_the_stream(opened):
+    opened.rates = [25]
+    source = live.Live("udp://a", None)
+    source.close()
+    assert list(source.frames()) == [] and opened.asked[-1] == "closed"
+
+
 class Played(live.Live):
     """Frames with the given times of arrival and stamps, 10 a second."""
 
     def __init__(self, rows):
         self.name, self.fps, self._rows = "played", 10, rows
-        self._stopped, self._started, self._container = threading.Event(), 0, None
+        self._stopped, self._started, self._container = threading.Event(), 50, None
         self.now = None
 
     def _received(self):
         for now, stamp in self._rows:
-            self.now = now
+            self.now = 50 + now
             yield SimpleNamespace(time=stamp, height=8, width=8, side_data={})
         self._stopped.set()
 
@@ -135,3 +227,20 @@ def test_times_follow_the_stream_until_its_clock_jumps(monkeypatch):
     monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: played.now))
     found = [seconds for seconds, _ in played.frames()]
     np.testing.assert_allclose(found, [1.0, 1.4, 1.6, 1.9, 2.0, 2.3])
+
+
+@pytest.mark.parametrize(
+    "rows, expected",
+    [
+        # Its frames come late, by up to 5 seconds, and then it is another clock.
+        ([(20, 3.0), (21, 3.5), (26, 4.5), (27, 4.7)], [20, 20.5, 21.5, 27]),
+        # It is fast, and then it jumps: 1/30 s after the last frame.
+        ([(1, 0.0), (2, 5.5), (2.5, 20.0), (9, None)], [1, 6.5, 6.5 + 1 / 30, 9]),
+    ],
+)
+def test_times_may_differ_from_the_clock_by_five_seconds(rows, expected, monkeypatch):
+    played = Played(rows)
+    played.fps = None
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: played.now))
+    found = [seconds for seconds, _ in played.frames()]
+    np.testing.assert_allclose(found, expected)

@@ -1,6 +1,8 @@
+import contextlib
 import io
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
@@ -51,13 +53,106 @@ def test_an_array_and_a_folder_of_images_have_thirty_frames_a_second(tmp_path):
     frames = film(4)
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(tmp_path / f"{number:05}.png")
-    for source in (frames, tmp_path):
+    for source in (frames, tmp_path, str(tmp_path)):
         found = read(source)
         np.testing.assert_array_equal([frame for _, frame in found], frames)
         np.testing.assert_allclose([at for at, _ in found], np.arange(4) / 30)
         with open_source(source) as opened:
             later = [picture() for _, picture in list(opened)]  # after the next frame
         np.testing.assert_array_equal(later, frames)
+
+
+def told(source):
+    with open_source(source) as opened:
+        return opened.name, opened.fps, opened.is_live, opened.close()
+
+
+def test_what_is_known_of_a_source(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_video(path, film(5), 12)
+    for source in (path, str(path)):
+        assert told(source) == (str(path), 12.0, False, None)
+    path.rename(tmp_path / "film")
+    assert told(tmp_path / "film") == (str(tmp_path / "film"), 12.0, False, None)
+    assert told(film(2))[1:] == (None, False, None)
+
+    class Camera(list):
+        is_live = True
+
+    assert told([]) == ("The iterator of frames", None, False, None)
+    assert told(Camera()) == ("The iterator of frames", None, True, None)
+
+
+def test_a_live_source_is_closed_at_the_end(monkeypatch):
+    closed = []
+    live = SimpleNamespace(
+        name="camera", frames=lambda: iter([1]), fps=5, close=lambda: closed.append(1)
+    )
+    monkeypatch.setattr(stream, "Live", lambda *args: args == ("a", "b") and live)
+    monkeypatch.setattr(stream, "live_address", lambda source: ("a", "b"))
+    with open_source(0) as opened:
+        assert (opened.name, opened.fps, opened.is_live) == ("camera", 5, True)
+        assert list(opened) == [1]
+        opened.close()
+        assert len(closed) == 1
+    assert len(closed) == 2
+
+
+def test_the_decoder_of_images_can_be_chosen(monkeypatch):
+    asked = []
+
+    @contextlib.contextmanager
+    def open_video(*args):
+        asked.append(args)
+        yield SimpleNamespace(name="images")
+
+    monkeypatch.setattr(stream, "open_video", open_video)
+    frames = film(2)
+    for args, decoder in (((frames, "torchcodec"), "torchcodec"), ((frames,), "av")):
+        with open_source(*args):
+            assert asked.pop() == (frames, decoder)
+
+
+@pytest.mark.parametrize("rates", [(25, 1), (None, 25), (None, None)])
+def test_a_file_is_closed_at_the_end(rates, monkeypatch, tmp_path):
+    """FFmpeg guesses a rate where a file has none."""
+    closed = []
+    container = SimpleNamespace(
+        demux=lambda stream: iter(()), close=lambda: closed.append(1)
+    )
+    found = SimpleNamespace(average_rate=rates[0], guessed_rate=rates[1])
+    monkeypatch.setattr(stream, "open_container", lambda *args: (container, found))
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    with open_source(tmp_path / "a.mp4") as opened:
+        assert opened.fps == (25 if 25 in rates else None) and not closed
+    assert len(closed) == 1
+
+
+@pytest.mark.parametrize("end", ["empty packet", "no packet", "error"])
+def test_frames_that_the_decoder_kept_come_at_the_end(end, caplog):
+    full, empty = SimpleNamespace(size=1), SimpleNamespace(size=0)
+    frames = {id(full): ["a", "b"], id(empty): ["c"], id(None): ["c"]}
+
+    def demux(film):
+        yield full
+        if end == "error":
+            raise av.error.InvalidDataError(1, "broken")
+        yield from [empty] * (end == "empty packet")
+
+    film = SimpleNamespace(decode=lambda packet: frames.pop(id(packet)))
+    found = stream._decoded(SimpleNamespace(demux=demux), film, "x.mp4")
+    assert list(found) == ["a", "b", "c"]
+    messages = [("stzoo", "x.mp4 is damaged, so it ends early: [Errno 1] broken.")]
+    found = [(record.name, record.message) for record in caplog.records]
+    assert found == (messages if end == "error" else [])
+
+
+def test_a_file_of_which_no_frame_can_be_decoded():
+    codec = SimpleNamespace(name="h264")
+    film = SimpleNamespace(decode=lambda packet: [], codec_context=codec)
+    container = SimpleNamespace(demux=lambda film: iter(()))
+    with pytest.raises(ValueError, match=r"x.mp4: no frame of its.*\(h264\)\. Copy"):
+        list(stream._decoded(container, film, "x.mp4"))
 
 
 def test_a_clock_that_starts_again_goes_on_after_the_last_frame():
