@@ -12,6 +12,7 @@ import threading
 import weakref
 from importlib.metadata import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import gradio
@@ -113,6 +114,26 @@ def test_old_files_are_deleted(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_old_files_are_deleted_until_the_folder_is_gone(tmp_path, monkeypatch):
+    """The clock of this test is one of hours, and a sleep lets it go on."""
+    file, slept = tmp_path / "page" / "file", []
+    file.parent.mkdir()
+    file.touch()
+    start = file.stat().st_ctime
+
+    def sleep(seconds):
+        slept.append(file.exists())
+        now.time = lambda: start + seconds * len(slept)
+        if not any(tmp_path.iterdir()):
+            tmp_path.rmdir()
+
+    now = SimpleNamespace(sleep=sleep)
+    monkeypatch.setattr(kept, "time", now)
+    kept.clean(tmp_path)
+    # After 1 hour and 3 minutes, then its folder.
+    assert slept == [True] * 21 + [False] * (len(slept) - 21) and len(slept) < 60
+
+
 def test_no_file_outside_of_the_folder_is_an_upload(tmp_path, video):
     folder = tmp_path / "uploads"
     folder.mkdir()
@@ -205,6 +226,10 @@ def test_an_upload_is_deleted_when_no_page_has_it(tmp_path):
     uploads.hold("one", None)
     uploads.hold("one", None)
     assert not second.exists()
+    first.touch()
+    uploads.hold("one", str(first))
+    first.unlink()  # as it is old
+    uploads.hold("one", None)
 
 
 def test_a_cancelled_answer_stops_reading(model, video, tmp_path, monkeypatch):
