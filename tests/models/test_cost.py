@@ -73,6 +73,7 @@ def test_parameters_match_the_code(builder, options, parameters):
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == parameters
     assert model.output_shape == (None, 400)
+    assert model.get_layer("dropout").rate == 0.5
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,36 @@ def test_options_of_weights():
         assert [entry.options] == (found or [{}]), name
 
 
+SORTED = ("kinetics400", "jester", "diving48", "something_v1", "something_v2")
+
+
+def test_the_order_of_the_classes_of_weights():
+    """mmaction2 alone has the official order of Something-Something v1."""
+    for name, entry in zoo.ENTRIES.items():
+        if entry.labels:
+            expected = entry.dataset in (*SORTED, "motions")
+            if name == "trn_resnet50.something_v1":
+                expected = False
+            found = entry.labels == tuple(sorted(entry.labels))
+            assert found == expected, name
+
+
+def test_nothing_of_an_image_network_may_be_missing():
+    of_images = ("conv1/kernel", "layer1_0_conv2/kernel", "inception_3a_1x1/kernel")
+    of_images += ("layer1_0_bn2/gamma", "layer_0_query/kernel", "features_0/kernel")
+    for name, entry in zoo.ENTRIES.items():
+        for pattern in entry.allow_missing:
+            assert not any(re.search(pattern, path) for path in of_images), name
+
+
+def test_heads_of_attention_have_the_widths_of_their_papers():
+    for name, builder in zoo.BUILDERS.items():
+        if re.match("videomae_[sbl]|vjepa2_vit", name):
+            known = zoo.family(name).architectures[builder].graph.keywords
+            expected = 80 if name == "vjepa2_vith" else 64
+            assert known["width"] == expected * known["heads"], name
+
+
 @pytest.mark.parametrize("semantics", ["paper", "caffe", "port"])
 def test_clips_of_p3d(semantics):
     rgb = record("p3d_resnet50", semantics=semantics).clip

@@ -151,6 +151,7 @@ def test_networks_match_those_of_the_authors(builder, classes, parameters, layer
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == parameters
     assert model.output_shape == (None, classes)
+    assert model.get_layer("dropout").rate == 0.5
     names = [layer.name for layer in model.layers]
     counted = [n for n in names if "_conv" in n or n in ("conv1", "fc")]
     assert len(counted) == layers

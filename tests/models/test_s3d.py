@@ -66,6 +66,7 @@ def test_builders(builder, parameters, gates):
     model = stzoo.create(builder)
     assert model.input_shape == (None, 64, 224, 224, 3)
     assert model.output_shape == (None, 400)
+    assert model.get_layer("dropout").rate == 0.2
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == parameters
     assert sum(isinstance(layer, SelfGating) for layer in model.layers) == gates

@@ -120,6 +120,7 @@ def test_ablations(fusions, attention):
 def test_builders(builder, body, channels):
     model = stzoo.create(builder)
     assert parameters(model) == body + 101 * 4097
+    assert model.get_layer("dropout").rate == 0.5
     shapes = {layer.name: layer.output.shape[1:] for layer in model.layers[2:]}
     assert shapes["snippet_2"] == (1, 7, 7, channels)
     assert shapes["temporal_fusion"] == (1, 7, 7, channels)

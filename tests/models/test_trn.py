@@ -100,6 +100,9 @@ def test_builders(builder, size, classes, parameters):
     model = stzoo.create(builder)
     assert model.input_shape == (None, 8, size, size, 3)
     assert model.output_shape == (None, classes)
+    assert model.get_layer("dropout").rate == 0.8
+    kernel = numpy(model.get_layer("feature").kernel)
+    assert kernel.std() == pytest.approx(0.001, rel=0.1)
     parameters += (35 * 256 + 7) * 256 + (7 * 256 + 1) * classes
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == parameters
@@ -169,6 +172,7 @@ def test_weights_load_from_their_address(hub, monkeypatch, tmp_path):
     small = dict(input_shape=(4, 50, 72, 3), backbone="resnet50", width=8)
     tag = "something_v2"
     model = stzoo.trn_tiny(pretrained=tag, subsets="all", seed=5, **small)
+    assert model.get_layer("relation").seed == 5
     x = clips(4, 50, 72)
     close(ask(model, x), logits(reference, x), 1e-4)
     stzoo.save(model, tmp_path / "saved")

@@ -57,6 +57,7 @@ def test_builders(builder, size, parameters):
     model = stzoo.create(builder)
     assert model.input_shape == (None, 8, size, size, 3)
     assert model.output_shape == (None, 400)
+    assert model.get_layer("dropout").rate == 0.5
     trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert trainable == parameters
     assert model.stzoo.clip.sampling == "segments"
