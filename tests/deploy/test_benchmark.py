@@ -1,8 +1,13 @@
 """`stzoo benchmark`: each backend and runtime has a process, a row, or a problem."""
 
+import itertools
 import json
 import os
+import platform
 import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -11,7 +16,7 @@ from deploy.test_export import small
 
 import stzoo
 from stzoo.cli import main
-from stzoo.deploy import benchmark, formats, measure
+from stzoo.deploy import benchmark, formats, measure, process
 from stzoo.deploy.benchmark import NAMES
 from stzoo.deploy.runtime import Exported
 
@@ -74,16 +79,144 @@ def test_times_are_of_single_calls_and_fill_the_seconds():
     assert len(times) > measure.LEAST and 0 < sum(times)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
-def test_threads_are_cores_and_are_chosen_before_numpy(saved, monkeypatch):
-    chosen = []
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5, 3, 4})
-    monkeypatch.setattr(
-        os, "sched_setaffinity", lambda pid, cores: chosen.append(cores)
+def test_the_numbers_of_a_row(monkeypatch):
+    """The clock of this test goes on only in calls, by the given seconds."""
+    clock = SimpleNamespace(now=100.0)
+    clock.time = clock.perf_counter = lambda: clock.now
+    # Each batch: the first answer, one that is not timed, and timed ones for 5 s.
+    seconds, shapes = iter([1, 1, *(2, 4, 3), 1, 1, *(0.5, 1.5, 1, 1, 1)]), []
+
+    def predict_on_batch(x):
+        assert x.dtype == "uint8" and x.max() > 128
+        shapes.append(x.shape)
+        clock.now += next(seconds)
+
+    clip = SimpleNamespace(shape=(2, 8, 8, 3))
+    model = SimpleNamespace(
+        stzoo=SimpleNamespace(clip=clip), predict_on_batch=predict_on_batch
     )
-    measure.measure(saved, [1], 0.0, 2, 0.0)
-    measure.measure(saved, [1], 0.0, None, 0.0)
-    assert chosen == [[3, 4]]
+    monkeypatch.setattr(measure, "time", clock)
+    monkeypatch.setattr(measure, "peak", lambda: 7.0)
+    monkeypatch.setattr(stzoo, "load", lambda folder: folder == "saved" and model)
+    rows = measure.measure("saved", [1, 2], 5.0, None, started=90.0)
+    names = ("clips", "calls", "ms_per_clip", "best_ms_per_clip", "clips_per_s")
+    found = [[row.pop(name) for name in names] for row in rows]
+    assert found == [[1, 3, 3000, 2000, 1 / 3], [2, 5, 500, 250, 2]]
+    assert rows == [{"first_answer_s": 11, "peak_mb": 7}] * 2
+    assert shapes == [(1, 2, 8, 8, 3)] * 5 + [(2, 2, 8, 8, 3)] * 7
+
+
+def test_three_calls_are_measured_at_least(monkeypatch):
+    clock = SimpleNamespace(perf_counter=itertools.count().__next__)
+    monkeypatch.setattr(measure, "time", clock)
+    assert measure._times(lambda: None, 0) == [1, 1, 1]
+
+
+def test_peak_memory_of_each_system(monkeypatch, tmp_path):
+    if Path("/proc/self/status").exists():
+        low, found, high = peak_of_linux(), measure.peak(), peak_of_linux()
+        assert low <= 1024 * found <= high
+    monkeypatch.setattr(measure, "Path", lambda path: tmp_path / "none")
+    usage = SimpleNamespace(ru_maxrss=3 * 1024 * 1024)
+    resource = SimpleNamespace(getrusage={"self": usage}.get, RUSAGE_SELF="self")
+    monkeypatch.setitem(sys.modules, "resource", resource)
+    assert measure.peak() == 3
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert measure.peak() is None
+
+
+def peak_of_linux():
+    """The most kB that were in memory at once."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"^VmHWM:\s+(\d+) kB$", status, re.M)[1])
+
+
+def test_a_module_is_run_with_the_path_of_this_process(monkeypatch):
+    done = SimpleNamespace(returncode=0, stdout="answer", stderr="ValueError: no")
+    asked = []
+    monkeypatch.setattr(
+        process.subprocess, "run", lambda *args, **kwargs: asked.append(kwargs) or done
+    )
+    monkeypatch.setattr(sys, "path", ["", "one", "two"])
+    monkeypatch.setenv("MINE", "kept")
+    assert process.run("module", "argument", KERAS_BACKEND="jax") == "answer"
+    env = asked[0]["env"]
+    assert env["PYTHONPATH"] == f"one{os.pathsep}two"
+    assert (env["MINE"], env["KERAS_BACKEND"]) == ("kept", "jax")
+    done.returncode = 3
+    for printed, message in [
+        (
+            "ValueError: one\n  a\nkeras.OtherError: two: a\n",
+            "keras.OtherError: two: a",
+        ),
+        ("Exception: it\n~~~~", "Exception: it"),
+        ("  ValueError: within a line", "exit code 3"),
+        ("", "exit code 3"),
+    ]:
+        done.stderr = printed
+        with pytest.raises(RuntimeError, match=f"^{message}$"):
+            process.run("module", "argument")
+
+
+def test_a_process_of_a_backend_is_told_its_name(monkeypatch):
+    asked = []
+
+    def run(module, request, **env):
+        asked.append((module, json.loads(request), env))
+        return "a word of a library\n[1, 2]\n"
+
+    monkeypatch.setattr(process, "run", run)
+    monkeypatch.setattr(benchmark, "time", SimpleNamespace(time=lambda: 5.0))
+    for name, env in (("jax", {"KERAS_BACKEND": "jax"}), ("onnxruntime", {})):
+        assert benchmark._in_process(Path("a"), name, {"threads": 2}) == [1, 2]
+        request = {"threads": 2, "folder": "a", "started": 5.0}
+        assert asked.pop() == ("stzoo.deploy.measure", request, env)
+
+
+def test_an_export_has_the_rows_of_its_runtime(planned):
+    export = Exported.__new__(Exported)
+    export.folder, export.package = Path("deploy"), "onnxruntime"
+    export.stzoo = SimpleNamespace(
+        clip=SimpleNamespace(shape=(2, 8, 8, 3)), export={"precision": "int8"}
+    )
+    rows = benchmark.benchmark(export, (), (), 4, 2.0, None)
+    assert [(r["runs_on"], r["form"], r["clips"]) for r in rows] == [
+        ("onnxruntime", "int8", 1),
+        ("onnxruntime", "int8", 4),
+    ]
+    how = {"batches": [1, 4], "seconds": 2.0, "threads": None}
+    assert planned == [("deploy", "onnxruntime", how)]
+
+
+def test_the_name_of_the_processor(monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text("a : 1\nmodel name\t: Fast 9\nmodel name\t: b\n")
+    monkeypatch.setattr(benchmark, "Path", lambda path: tmp_path / Path(path).name)
+    assert benchmark.processor() == "Fast 9"
+    (tmp_path / "cpuinfo").unlink()
+    for name, expected in (("arm", "arm"), ("", platform.machine())):
+        monkeypatch.setattr(platform, "processor", lambda name=name: name)
+        assert benchmark.processor() == expected
+
+
+def test_cores_cannot_be_chosen_on_each_system(model, monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    with pytest.raises(ValueError, match="--threads is not available on Darwin"):
+        benchmark.benchmark(model, ("torch",), (), 1, 0.0, 1)
+
+
+def test_threads_are_cores_and_are_chosen_before_a_library_counts_them(monkeypatch):
+    done = []
+
+    def choose(pid, cores):
+        done.append((pid, cores))
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5, 3, 4}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", choose, raising=False)
+    monkeypatch.setattr(stzoo, "load", done.append)
+    for threads in (2, None):
+        assert measure.measure("saved", [], 0.0, threads, 0.0) == []
+    assert done == [(0, [3, 4]), "saved", "saved"]
 
 
 def test_everything_that_is_installed_has_a_row(saved, planned, monkeypatch):
