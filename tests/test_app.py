@@ -1,6 +1,7 @@
 """The parts of the page of `stzoo app`, without a server."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import re
@@ -75,6 +76,55 @@ def test_an_answer_has_label_timeline_saliency_and_code(answer, model, video):
     shares = [share for desc, share in steps if desc == "Timeline"]
     assert len(shares) > 3 and shares == sorted(shares) and 0.9 < shares[-1] <= 1
     assert [desc for desc, _ in steps if desc != "Timeline"] == ["Answer", "Saliency"]
+
+
+def test_the_parts_of_an_answer_come_in_order(tmp_path, monkeypatch):
+    """Its windows end after 1, 4 and 9 of 4 seconds."""
+    asked, closed, ends = [], [], (1.0, 4.0, 9.0)
+
+    def stream(model, path, every):
+        asked.append((model, path, every))
+        try:
+            for end in ends:
+                yield SimpleNamespace(end=end, probabilities=[end], labels=("a", "b"))
+        finally:
+            closed.append(True)
+
+    def draw(spans, probabilities, labels, rows, width):
+        asked.append((spans, probabilities, labels))
+        return b"picture"
+
+    def explain(*args):
+        asked.append(args)
+        return "a title", None, (None, Path("film.mp4"))
+
+    monkeypatch.setattr(parts, "measured", lambda path: (4.0, 0.5))
+    monkeypatch.setattr(stzoo, "predict", lambda model, path: [("b", 0.9), ("a", 0.1)])
+    monkeypatch.setattr(stzoo, "stream", stream)
+    monkeypatch.setattr(parts.events, "spans", lambda found: [w.end for w in found])
+    monkeypatch.setattr(parts, "timeline", draw)
+    monkeypatch.setattr(parts.reports, "of_video", explain)
+    steps = []
+    found = list(
+        parts.answers(
+            *("model", "runs/mine", "up/film.mp4", tmp_path),
+            lambda share, desc: steps.append((desc, share)),
+        )
+    )
+    label, *windows, timeline, film = found
+    assert label["label"] == {"b": 0.9, "a": 0.1}
+    assert label["code"] == parts.code("runs/mine", "film.mp4", 0.5)
+    assert windows == [{}, {}, {}] and closed == [True]
+    assert timeline == {"timeline": str(tmp_path / "timeline.png")}
+    assert (tmp_path / "timeline.png").read_bytes() == b"picture"
+    assert film == {"film": "film.mp4", "note": "a title"}
+    assert asked == [
+        ("model", "up/film.mp4", 0.5),
+        (list(ends), [[1.0], [4.0], [9.0]], ("a", "b")),
+        ("model", tmp_path, "up/film.mp4"),
+    ]
+    shares = [("Timeline", share) for share in (0.25, 1, 1)]
+    assert steps == [("Answer", 0), *shares, ("Saliency", 0)]
 
 
 def test_the_code_computes_what_the_page_shows(answer, video, monkeypatch):
@@ -181,6 +231,39 @@ def test_long_videos_have_longer_steps_or_are_refused(video, monkeypatch):
         ValueError, match=r"mp4 lasts 5.* s, but the page takes at most"
     ):
         parts.measured(video)
+
+
+def test_frames_without_times_are_thirty_a_second(monkeypatch):
+    @contextlib.contextmanager
+    def open_video(path):
+        yield frames
+
+    container = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(parts, "check_source", lambda path: (path, path))
+    monkeypatch.setattr(parts, "open_container", lambda *_, **__: (container, None))
+    monkeypatch.setattr(parts, "open_video", open_video)
+
+    class Frames(list):
+        seconds = None
+
+    frames = Frames(range(9000))
+    assert parts.measured("a.mp4") == (300, 3.0)
+    frames.seconds = [0.0, 600.0]
+    assert parts.measured("a.mp4") == (600, 6.0)
+    frames.seconds = [0.0, 600.1]
+    with pytest.raises(ValueError, match="at most 10 minutes. Cut it, or use"):
+        parts.measured("a.mp4")
+
+
+def test_folders_and_repositories_are_offered_by_their_names(tmp_path):
+    names = [str(tmp_path), "hf://me/mine", "cstm_tiny.motions"]
+    assert parts.offered(names) == [
+        *((name, name) for name in names[:2]),
+        ("cstm_tiny.motions (included)", "cstm_tiny.motions"),
+    ]
+    (text,) = (text for text, name in parts.offered() if name == pages.DEFAULT)
+    (one,) = stzoo.list_models(pages.DEFAULT, pretrained=True)
+    assert text == f"{pages.DEFAULT} ({round(one.download / 10**6)} MB)"
 
 
 def test_offered_models():

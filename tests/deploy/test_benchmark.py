@@ -135,12 +135,15 @@ def test_a_module_is_run_with_the_path_of_this_process(monkeypatch):
     done = SimpleNamespace(returncode=0, stdout="answer", stderr="ValueError: no")
     asked = []
     monkeypatch.setattr(
-        process.subprocess, "run", lambda *args, **kwargs: asked.append(kwargs) or done
+        process.subprocess, "run", lambda *args, **kw: asked.append((*args, kw)) or done
     )
     monkeypatch.setattr(sys, "path", ["", "one", "two"])
     monkeypatch.setenv("MINE", "kept")
     assert process.run("module", "argument", KERAS_BACKEND="jax") == "answer"
-    env = asked[0]["env"]
+    command, how = asked[0]
+    assert command == [sys.executable, "-W", "ignore", "-m", "module", "argument"]
+    assert how["capture_output"] and how["text"]
+    env = how["env"]
     assert env["PYTHONPATH"] == f"one{os.pathsep}two"
     assert (env["MINE"], env["KERAS_BACKEND"]) == ("kept", "jax")
     done.returncode = 3
@@ -211,7 +214,7 @@ def test_threads_are_cores_and_are_chosen_before_a_library_counts_them(monkeypat
     def choose(pid, cores):
         done.append((pid, cores))
 
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5, 3, 4}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {5, 3, 4}}.get, raising=False)
     monkeypatch.setattr(os, "sched_setaffinity", choose, raising=False)
     monkeypatch.setattr(stzoo, "load", done.append)
     for threads in (2, None):

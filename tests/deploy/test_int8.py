@@ -2,8 +2,10 @@
 
 import json
 import logging
+import sys
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -22,7 +24,12 @@ from stzoo.deploy import formats
 from stzoo.deploy.build import OPSET
 from stzoo.deploy.calibration import CLIPS, agreement, read_clips
 from stzoo.deploy.formats import FORMATS
-from stzoo.deploy.quantization import Batches, quantize_onnx
+from stzoo.deploy.quantization import (
+    Batches,
+    quantize_litert,
+    quantize_onnx,
+    quantize_openvino,
+)
 from stzoo.weights.config import ModelConfig
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
@@ -192,6 +199,52 @@ def test_bad_clips_are_refused(model, calibration, reason, tmp_path):
             *(model, tmp_path / "model.onnx"), precision="int8", calibration=calibration
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "is_right"),
+    [
+        *((0, "uint8", True), (255, "int64", True), (256, "int64", False)),
+        *((0.0, "float32", False), (1.0, "float32", False), (1.5, "float32", True)),
+        *((255.0, "float32", True), (255.5, "float32", False)),
+        *((-0.5, "float32", False), (True, "bool", False)),
+    ],
+)
+def test_values_of_clips_are_those_of_pixels(model, value, dtype, is_right):
+    found = np.full((1, *model.input_shape[1:]), value, dtype)
+    if is_right:
+        np.testing.assert_array_equal(read_clips(found, model), found)
+    else:
+        with pytest.raises(ValueError, match="have values of 0 to 255. Received"):
+            read_clips(found, model)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_what_nncf_is_told(attention, monkeypatch):
+    """It would take only 300 of the batches, and treats transformers in another way."""
+    nncf = SimpleNamespace(
+        quantize=lambda model, data, **how: (model, data, how),
+        Dataset=lambda batches, function: [*map(function, batches)],
+        ModelType=SimpleNamespace(TRANSFORMER="transformer"),
+    )
+    monkeypatch.setitem(sys.modules, "nncf", nncf)
+    batches = Batches(np.arange(5, dtype="uint8"), 2)
+    found, data, how = quantize_openvino("model", "clip", batches, attention)
+    assert (found, len(data)) == ("model", 3)
+    assert [list(one["clip"]) for one in data] == [[0, 1], [2, 3], [4, 0]]
+    expected = "transformer" if attention else None
+    assert how == {"subset_size": 3, "model_type": expected}
+
+
+def test_what_litert_is_told(monkeypatch):
+    lite = SimpleNamespace(Optimize=SimpleNamespace(DEFAULT="default"))
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(lite=lite))
+    converter = SimpleNamespace()
+    quantize_litert(converter, Batches(np.arange(3, dtype="uint8"), 2))
+    assert converter.optimizations == ["default"]
+    for _ in range(2):  # it can be read again
+        found = [list(batch) for (batch,) in converter.representative_dataset()]
+        assert found == [[0, 1], [2, 0]]
 
 
 def test_batches_are_full():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from harness import numpy
+from keras import ops
 
 import stzoo
 from stzoo.backend import deploy_torch, generic
@@ -103,10 +104,27 @@ def test_sums_and_maxima_of_clips(deploy):
     found = deploy.weighted_sum(
         list(map(torch.tensor, clips)), [*map(torch.tensor, weights)]
     )
-    close(found, generic.weighted_sum(clips, weights))
+    arrays = [[ops.convert_to_tensor(a) for a in group] for group in (clips, weights)]
+    close(found, generic.weighted_sum(*arrays))
     close(deploy.max_over_clip(found), numpy(found).max((1, 2, 3)))
     sampled = deploy.subsample(torch.tensor(clips[0]), (2, 1, 2))
     close(sampled, generic.subsample(clips[0], (2, 1, 2)))
+
+
+def test_a_clip_remembers_what_it_was_made_of(deploy):
+    """So a runtime has no transposition between two convolutions."""
+    images, volume = torch.zeros(6, 4, 5, 7), torch.zeros(2, 4, 3, 5, 7)
+    clip = deploy._of_images(images, 3)
+    assert clip.shape == deploy._of_volume(volume).shape == (2, 3, 5, 7, 4)
+    assert deploy._images(clip) is images
+    assert deploy._volume(deploy._of_volume(volume)) is volume
+    assert deploy.shape_of(clip) == (-1, 3, 5, 7, 4)
+    kernel = torch.zeros(1, 3, 3, 4, 4)
+    for answer in (
+        *(deploy.keeps_images(), deploy.has_fast_conv3d(clip)),
+        *(deploy.has_dilated_conv3d(), deploy.prefers_conv3d(clip, kernel, (1, 1, 1))),
+    ):
+        assert answer is True
 
 
 @pytest.mark.parametrize(
