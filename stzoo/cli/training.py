@@ -220,7 +220,7 @@ def _recipe(chosen):
 
 def _model(name, classes, size, out):
     """Loads a model. To resume a run, it does not say that the head is new."""
-    from stzoo.training.finetune import STATE
+    from stzoo.training.state import STATE
 
     with terminal.log_hidden((out / STATE).exists()):
         return options.load_model(name, classes=classes, input_shape=size)

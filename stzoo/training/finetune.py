@@ -12,38 +12,27 @@ in the tests then differ by relative errors of 2e-5, 4e-3 and 8e-2. Several proc
 see `devices`, are one run. The first process writes the files.
 """
 
-import csv
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import logging
-import math
-from importlib.util import find_spec
 from pathlib import Path
 
-import keras
-import numpy as np
-from keras import ops
-
-from stzoo import writer
 from stzoo.data import mirroring
 from stzoo.data.mixing import split
 from stzoo.data.pipeline import Order, clips, steps
 from stzoo.data.reading import Reading
 from stzoo.inference.parts import RUN, ensure_same_run
 from stzoo.training import devices, multilabel, report
-from stzoo.training.averages import Averages, averaged
+from stzoo.training.averages import Averages
 from stzoo.training.losses import Accuracy
 from stzoo.training.setup import Setup
-from stzoo.visualize import results as plots
-from stzoo.weights import card, checkpoint, hub
+from stzoo.training.state import State
+from stzoo.weights import hub
 from stzoo.weights.adapters import check_floats
-from stzoo.weights.config import ModelConfig
 
 logger = logging.getLogger("stzoo")
-STATE = "state.npz"
 
 
 def finetune(
@@ -143,45 +132,29 @@ def finetune(
     """
     check_classes(model, train, validation)
     check_floats(model, "Train it before it is quantized.")
-    folder = Path(folder)
     setup = Setup.of(model, train, recipe, reading, mirror_pairs, class_weight)
-    recipe, augment = setup.recipe, setup.augment
-    count = steps(train, recipe.batch_size, repeats=recipe.repeats)
+    recipe, folder = setup.recipe, Path(folder)
     process, processes = devices.shard(recipe.batch_size // recipe.accumulate)
-    batches = functools.partial(
-        _batches,
-        clip=setup.clip,
-        batch_size=recipe.batch_size // processes,
-        order=Order(seed=seed, shard=(process, processes)),
-        reading=setup.reading,
-    )
-    batches(train, augment)  # errors in the data are raised before anything is written
-    kind = {"multi_label": train.multi_label, "thresholds": ()}
-    model.stzoo = dataclasses.replace(model.stzoo, clip=setup.clip, **kind)
-    _compile(model, setup, count, validation or train)
-    run = _run(model, train, validation, recipe, seed)
-    run["mirrored"] = _mirrored(train.classes, augment)
-    run["class_weights"] = setup.class_weights and list(setup.class_weights)
-    _ensure_no_model(folder)
-    ensure_same_run(folder, run, "training", writes=process == 0)
+    order = Order(seed=seed, shard=(process, processes))
+    batches = functools.partial(_batches, setup, order)
+    batches(train, setup.augment)  # an error in the data comes before any file
+    _compile(model, setup, train, validation)
+    run = _run(model, setup, train, validation, seed)
+    _claim(folder, run, process)
+    epochs, first = setup.epochs(train)
     report.describe_videos(train, validation)
-    epochs = math.ceil(recipe.steps(count) / count)
-    report.describe_training(model, recipe, count, epochs)
+    report.describe_training(model, recipe, setup.steps(train), epochs)
     patience = recipe.patience if patience is None else patience
-    state = _State(folder, train.classes, patience, write=process == 0)
-    state.about = _about(recipe, train, validation, seed)
-    state.first = math.ceil(recipe.first_steps(count) / count)
+    about = _about(recipe, train, validation, seed)
+    state = State(folder, train.classes, patience, process == 0, about, first)
     if epoch := state.restore(model):
         logger.info("Resuming after epoch %d of %d.", epoch, epochs)
     devices.agree((run, state.history), processes)
     if not state.finished:
         model.fit(
-            _parts(batches(train, augment, start=epoch * count), recipe.accumulate),
-            shuffle=False,  # batches are already shuffled
-            steps_per_epoch=count * recipe.accumulate,
+            **_data(setup, train, validation, batches, epoch),
             initial_epoch=epoch,
             epochs=epochs,
-            **_validation(validation, recipe, batches),
             callbacks=[Averages(), state, *(callbacks if process == 0 else ())],
             verbose=verbose if process == 0 else 0,
         )
@@ -195,146 +168,45 @@ def finetune(
     return state.history
 
 
-def _validation(videos, recipe, batches):
-    """Returns the arguments of `fit` for the validation videos, if there are any."""
-    if not videos:
-        return {}
-    return {
-        "validation_data": batches(videos, repeat=True),
-        "validation_steps": steps(videos, recipe.batch_size, False),
-    }
-
-
-def _batches(videos, augment=None, *, clip, batch_size, order, reading, **where):
+def _batches(setup, order, videos, augment=None, **where):
     """Returns batches for training, or for validation without `augment`."""
     order = dataclasses.replace(order, **where)
-    return clips(videos, clip, batch_size, bool(augment), augment, order, reading)
+    size = setup.recipe.batch_size // order.shard[1]
+    return clips(
+        *(videos, setup.clip, size, bool(augment), augment, order, setup.reading)
+    )
 
 
-def _parts(batches, count):
-    """Returns batches, each split in parts if gradients are accumulated."""
-    return split(batches, count) if count > 1 else batches
-
-
-def _compile(model, setup, steps_per_epoch, measured):
-    several = measured.multi_label
-    metric = multilabel.PrecisionRecall(measured) if several else Accuracy()
+def _compile(model, setup, train, validation):
+    """Prepares a model for `fit`, and its record for the videos."""
+    several = train.multi_label
+    record = {"clip": setup.clip, "multi_label": several, "thresholds": ()}
+    model.stzoo = dataclasses.replace(model.stzoo, **record)
+    measured = validation or train
     setup.recipe.prepare(model)
-    optimizer = setup.recipe.optimizer(steps_per_epoch, model)
-    model.compile(optimizer, setup.loss(measured), weighted_metrics=[metric])
+    model.compile(
+        setup.recipe.optimizer(setup.steps(train), model),
+        setup.loss(measured),
+        weighted_metrics=[
+            multilabel.PrecisionRecall(measured) if several else Accuracy()
+        ],
+    )
 
 
-class _State(keras.callbacks.Callback):
-    """Writes the last complete epoch, and the best one as the model of the folder."""
-
-    def __init__(self, folder, labels, patience, write):
-        super().__init__()
-        self.folder, self.labels, self.patience = folder, labels, patience
-        self.write = write
-        self.about = {}
-        self.history = []
-        self.first = 0  # epochs of the head alone
-        self.is_finite = True
-
-    @property
-    def best(self):
-        """The index of the best epoch."""
-        names = [n for n in ("val_accuracy", "val_pr_auc") if n in self.history[0]]
-        if not names:
-            return len(self.history) - 1
-        values = [(row[names[0]], -row["val_loss"]) for row in self.history]
-        return values.index(max(values))
-
-    @property
-    def finished(self):
-        """Whether training stops because of `patience`."""
-        if not self.patience or not self.history:
-            return False
-        return len(self.history) - 1 - max(self.best, self.first) >= self.patience
-
-    def on_train_batch_end(self, batch, logs=None):
-        if logs and not math.isfinite(logs["loss"]):
-            self.is_finite, self.model.stop_training = False, True
-
-    def ensure_finite(self, recipe):
-        """Raises a `ValueError` if the loss was not a number."""
-        if self.is_finite:
-            return
-        kept = f"{self.folder} has no model yet"
-        if self.history:
-            kept = f"{self.folder} keeps epoch {self.best + 1}"
-        raise ValueError(
-            f"The loss became infinite or NaN in epoch {len(self.history) + 1}, so the "
-            f"training stopped. {kept}. Train again in another folder with a smaller "
-            f"learning rate (now {recipe.learning_rate:.3g}), or with float32 if this "
-            "was mixed precision."
-        )
-
-    def on_epoch_end(self, epoch, logs=None):
-        if not self.is_finite:
-            return
-        rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        logs = {name: float(value) for name, value in logs.items()}
-        self.history.append({**logs, "learning_rate": rate})
-        self.model.stop_training = self.finished
-        if not self.write:
-            return
-        if self.best == epoch:
-            training = self._training()
-            with averaged(self.model):
-                checkpoint.save(self.model, self.folder, self.labels, training=training)
-        files = {"log.csv": self._log(), STATE: self._state()}
-        if find_spec("matplotlib"):
-            files["curves.png"] = plots.curves(self.history, self.best)
-        config = ModelConfig.from_json(writer.read(self.folder, hub.CONFIG))
-        writer.write(self.folder, files | card.files(config, self.folder, coming=files))
-
-    def restore(self, model):
-        """Restores the last complete epoch. Returns the number of epochs so far."""
-        if not (self.folder / STATE).exists():
-            return 0
-        model.optimizer.build(model.trainable_variables)
-        variables = _variables(model)
-        with np.load(self.folder / STATE) as state:
-            self.history = json.loads(str(state["history"]))
-            values = [state[str(number)] for number in range(len(state.files) - 1)]
-        if len(values) != len(variables):
-            raise ValueError(
-                f"{self.folder} has a run in which other layers were trained. Build "
-                "the model anew, as for the first call."
-            )
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        return len(self.history)
-
-    def _state(self):
-        values = [ops.convert_to_numpy(v.value) for v in _variables(self.model)]
-        numbered = {str(number): value for number, value in enumerate(values)}
-        file = io.BytesIO()
-        np.savez(file, history=json.dumps(self.history), **numbered)
-        return file.getvalue()
-
-    def _training(self):
-        """What the record of the model says of its training."""
-        last, training = self.history[-1], {**self.about, "epochs": len(self.history)}
-        if "validation" in training:
-            names = ("accuracy", "pr_auc", "loss")
-            figures = {n: last[f"val_{n}"] for n in names if f"val_{n}" in last}
-            training["validation"] = {**training["validation"], **figures}
-        return training
-
-    def _log(self):
-        text = io.StringIO()
-        rows = csv.DictWriter(text, ["epoch", *self.history[0]])
-        rows.writeheader()
-        for epoch, row in enumerate(self.history, start=1):
-            rows.writerow({"epoch": epoch, **row})
-        return text.getvalue().encode()
-
-
-def _variables(model):
-    """Returns the variables that training changes: weights, seeds, optimizer state."""
-    return [*model.variables, *model.optimizer.variables]
+def _data(setup, train, validation, batches, epoch):
+    """Returns the arguments of `fit` that are the data, from an epoch on."""
+    parts, count = setup.recipe.accumulate, setup.steps(train)
+    training = batches(train, setup.augment, start=epoch * count)
+    data = {
+        "x": split(training, parts) if parts > 1 else training,
+        "steps_per_epoch": count * parts,
+        "shuffle": False,  # batches are already shuffled
+    }
+    if validation:
+        data["validation_data"] = batches(validation, repeat=True)
+        size = setup.recipe.batch_size
+        data["validation_steps"] = steps(validation, size, False)
+    return data
 
 
 def check_classes(model, train, validation):
@@ -371,7 +243,7 @@ def _about(recipe, train, validation, seed):
     return about | ({"validation": {"videos": len(validation)}} if validation else {})
 
 
-def _run(model, train, validation, recipe, seed):
+def _run(model, setup, train, validation, seed):
     """Returns the settings that identify a run."""
 
     def listed(videos):
@@ -383,10 +255,12 @@ def _run(model, train, validation, recipe, seed):
         "options": model.stzoo.options,
         "clip": dataclasses.asdict(model.stzoo.clip),
         "precision": model.get_layer("normalize").dtype_policy.name,
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": dataclasses.asdict(setup.recipe),
         "seed": seed,
         "train": listed(train),
         "validation": validation and listed(validation),
+        "mirrored": _mirrored(train.classes, setup.augment),
+        "class_weights": setup.class_weights,
     }
     return json.loads(json.dumps(run))
 
@@ -404,7 +278,8 @@ def _mirrored(classes, augment):
     return named or None
 
 
-def _ensure_no_model(folder):
+def _claim(folder, run, process):
     """Raises a `ValueError` if a folder has a model that is not from this training."""
     if (folder / hub.CONFIG).exists() and not (folder / RUN).exists():
         raise ValueError(f"{folder} already contains a model. Choose another folder.")
+    ensure_same_run(folder, run, "training", writes=process == 0)

@@ -1,8 +1,10 @@
 """What a training and a test of learning rates derive from a recipe in the same way."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
+from stzoo.data.pipeline import steps
 from stzoo.data.reading import Reading
 from stzoo.data.transforms import Augment
 from stzoo.training import weighting
@@ -38,6 +40,16 @@ class Setup:
         augment = recipe.augment(clip, train.classes, mirror_pairs)
         weights = weighting.class_weights(train, class_weight, augment.pairs)
         return cls(recipe, reading, clip, augment, weights)
+
+    def steps(self, train):
+        """Returns the number of batches of an epoch."""
+        return steps(train, self.recipe.batch_size, repeats=self.recipe.repeats)
+
+    def epochs(self, train):
+        """Returns the number of epochs, and of those that train only the head."""
+        count = self.steps(train)
+        every, first = self.recipe.steps(count), self.recipe.first_steps(count)
+        return math.ceil(every / count), math.ceil(first / count)
 
     def loss(self, videos):
         """Returns the loss for `model.compile`."""

@@ -20,8 +20,9 @@ import stzoo
 from stzoo.data import datasets
 from stzoo.data.reading import Reading
 from stzoo.inference.evaluate import evaluate
-from stzoo.training.finetune import _State, finetune
+from stzoo.training.finetune import finetune
 from stzoo.training.recipes import RECIPES, named
+from stzoo.training.state import State
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def test_a_run_is_identified_by_all_its_settings(videos, tmp_path):
     ],
 )
 def test_which_epoch_is_the_best(rows, best, tmp_path):
-    found = _State(tmp_path, ("a", "b"), patience=2, write=False)
+    found = State(tmp_path, ("a", "b"), patience=2, write=False)
     assert not found.finished
     for accuracy, loss in rows:
         row = {"loss": 3.0}
