@@ -18,19 +18,20 @@ from stzoo.explain.saliency import saliency
 
 BATCH = 20
 SEED = 77  # not the seed of any training video
-LAYERS = ("layer1_1_relu", "layer2_1_relu", "layer3_1_relu", "layer4_1_relu")
+DEFAULT = "default"  # the layer that `saliency` chooses
 
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--model", default="cost_tiny.motions")
     parser.add_argument("--videos", default=200, type=int)
-    parser.add_argument("--layers", default=LAYERS, nargs="+")
+    parser.add_argument("--layers", default=(DEFAULT,), nargs="+")
     args = parser.parse_args()
     model = stzoo.create(args.model)
     print(f"{args.model}, {args.videos} videos, means and standard errors")
     for layer in args.layers:
-        mass, area = measure(model, args.videos, layer)
+        chosen = None if layer == DEFAULT else layer
+        mass, area = measure(model, args.videos, chosen)
         told = ~np.isnan(mass)
         mass, area = mass[told], area[told]
         error = mass.std(ddof=1) / len(mass) ** 0.5

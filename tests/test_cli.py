@@ -584,6 +584,49 @@ def test_stream_ends_at_ctrl_c_with_what_it_has(run, video, tmp_path, monkeypatc
     assert len(table.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("command", "target"),
+    [
+        ("evaluate", "inference.evaluate.evaluate"),
+        ("extract", "inference.extract.extract"),
+        ("probe", "training.probe.probe"),
+        ("finetune", "training.finetune.finetune"),
+    ],
+)
+def test_ctrl_c_says_what_was_kept_and_how_to_go_on(
+    run, tmp_path, monkeypatch, command, target
+):
+    def interrupted(*args, **kwargs):
+        if writes:
+            (tmp_path / "out").mkdir()
+        raise KeyboardInterrupt
+
+    (tmp_path / "videos" / "rising").mkdir(parents=True)
+    motions.save(tmp_path / "videos" / "rising" / "0.mp4", motions.render(0)[0])
+    monkeypatch.setattr(f"stzoo.{target}", interrupted)
+    words = (command, tmp_path / "videos", "--model", "cost_tiny.motions")
+    for writes in (False, True):
+        result = run(*words, "--out", tmp_path / "out")
+        assert result.exit_code == 130, result.output
+        kept = f"What is complete is in {tmp_path / 'out'}. The same command resumes."
+        said = f"Stopped. {kept if writes else 'Nothing was saved.'}"
+        assert result.stderr.splitlines()[-1] == said
+
+
+def test_ctrl_c_in_another_command(run, video, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stzoo.inference.predict.predict_videos", interrupted)
+    result = run("predict", video)
+    assert (result.exit_code, result.stderr) == (130, "\nStopped.\n")
+
+
+def test_no_progress_bar_is_written_to_a_pipe(run, video):
+    result = run("predict", video, video)
+    assert result.exit_code == 0 and result.stderr == ""
+
+
 def test_predict_points_to_stream_for_a_long_video(run, tmp_path, caplog):
     frames = np.concatenate([motions.render([9, i])[0] for i in range(8)])
     motions.save(tmp_path / "long.mp4", frames)

@@ -42,6 +42,8 @@ class Commands(click.Group):
         """Runs a command. A missing backend or extra is an error of one line."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            terminal.stop()
         except ImportError as error:
             raise click.ClickException(terminal.message_of(error)) from None
 

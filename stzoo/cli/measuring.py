@@ -40,6 +40,7 @@ def evaluate(*, name, views, out, push, engine, **data):
             f"Received: --model {name}."
         )
     with (
+        terminal.resumable(out),
         terminal.one_line(),
         terminal.log_shown(),
         terminal.progress("Videos") as track,
@@ -93,7 +94,12 @@ def extract(*, name, layer, views, out, shard, parquet, engine, **data):
     from stzoo.data import datasets
     from stzoo.inference.extract import extract
 
-    with terminal.one_line(), terminal.log_shown(), terminal.progress("Parts") as track:
+    with (
+        terminal.resumable(out),
+        terminal.one_line(),
+        terminal.log_shown(),
+        terminal.progress("Parts") as track,
+    ):
         model = options.load_model(name)
         how = {"reading": options.pop_reading(data), "engine": engine}
         how |= {"shard": shard, "format": "parquet" if parquet else "npz"}

@@ -32,6 +32,7 @@ def probe(*, name, out, views, num_workers, skip, **chosen):
 
     data = options.data_of(chosen)
     with (
+        terminal.resumable(out),
         terminal.one_line(),
         terminal.log_shown(),
         terminal.progress("Videos") as track,

@@ -2,14 +2,17 @@
 
 import logging
 import re
+import sys
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import click
 
 from stzoo import _environment
 
 NONE = "none of the classes"
+INTERRUPTED = 130  # exit code after Ctrl-C, as in a shell
 
 
 def message_of(error):
@@ -30,6 +33,23 @@ def one_line():
         yield
     except (ImportError, OSError, ValueError) as error:
         raise click.ClickException(message_of(error)) from None
+
+
+def stop(kept=""):
+    """Ends a command after Ctrl-C, and says what was kept."""
+    click.echo(f"\nStopped. {kept}".rstrip(), err=True)
+    sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def resumable(folder):
+    """On Ctrl-C, says whether the results so far are in `folder`, or `None`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder is None or not Path(folder).is_dir():
+            stop("Nothing was saved.")
+        stop(f"What is complete is in {folder}. The same command resumes.")
 
 
 @contextmanager
@@ -62,11 +82,13 @@ def log_hidden(hidden=True):
 
 @contextmanager
 def progress(description):
-    """Returns a function that yields items and shows a progress bar on stderr."""
+    """Returns a function that yields items and shows a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(console=console, transient=True, disable=hidden) as bar:
         yield partial(bar.track, description=description)
 
 

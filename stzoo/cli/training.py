@@ -1,6 +1,7 @@
 """The command `finetune`."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import click
@@ -162,7 +163,7 @@ def finetune(*, name, out, **chosen):
         raise click.UsageError("--find-rate uses one device. Remove --distributed.")
     data = options.data_of(chosen)
     recipe, skip = _recipe(chosen), chosen["skip"]
-    with terminal.one_line(), terminal.log_shown():
+    with terminal.resumable(out), terminal.one_line(), terminal.log_shown():
         train, validation = read_both(data, chosen, skip)
         keras.config.set_dtype_policy(chosen["precision"])
         keras.utils.set_random_seed(chosen["seed"])
@@ -187,6 +188,7 @@ def finetune(*, name, out, **chosen):
             validation,
             patience=chosen["patience"],
             callbacks=_callbacks(out, chosen["tensorboard"]),
+            verbose="auto" if sys.stdout.isatty() else 2,  # a line for each epoch
             **how,
         )
     last = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())

@@ -1,7 +1,9 @@
-"""Grad-CAM for clips, in space and time.
+"""HiResCAM for clips, in space and time.
 
-Selvaraju et al.: Grad-CAM, Visual Explanations from Deep Networks via Gradient-based
-Localization. ICCV 2017, Equations 1 and 2. The averages are also over time.
+Draelos and Carin: Use HiResCAM instead of Grad-CAM for faithful explanations of
+convolutional neural networks. arXiv:2011.08891. Before the average of a network, it is
+Grad-CAM. In earlier layers, it has more of its mass on shapes that move
+(`scripts/measure_saliency.py`).
 """
 
 import keras
@@ -11,19 +13,20 @@ from keras import ops
 from stzoo.backend import gradient
 from stzoo.deploy.runtime import Exported
 
+FINE = 7  # places of a map in height and width, as ResNet has for 224 pixels
 _WARM = np.array((213, 94, 0), "float32")  # vermilion, visible to the colour-blind
 
 
 def saliency(model, clips, layer=None, classes=None):
-    """Computes where a clip shows evidence for a class (Grad-CAM).
+    """Computes where a clip shows evidence for a class (HiResCAM).
 
     Args:
         model: a model of the zoo.
         clips: array `(batch, frames, height, width, channels)`, from 0 to 255.
         layer: string, name of a layer with maps that every path of the network passes,
             such as the end of a residual unit (`"layer3_1_relu"`). Defaults to the last
-            one before the average, which is the coarsest, or to the end of the encoder
-            of a transformer.
+            one with at least 7x7 places, since coarser maps do not show places. Without
+            such a layer, the last one before the average.
         classes: ints `(batch,)`, the logits to explain. Defaults to the largest ones.
 
     Returns:
@@ -48,8 +51,7 @@ def saliency(model, clips, layer=None, classes=None):
     chosen = np.eye(logits.shape[-1], dtype="float32")[classes]
     chosen = ops.convert_to_tensor(chosen)  # PyTorch multiplies no arrays
     gradients = gradient(lambda x: ops.sum(tail(x, training=False) * chosen), maps)
-    weights = gradients.mean((1, 2, 3), keepdims=True)  # Equation 1
-    found = np.maximum((weights * maps).sum(-1), 0)  # Equation 2
+    found = np.maximum((gradients * maps).sum(-1), 0)
     for axis, size in enumerate(np.shape(clips)[1:4], start=1):
         found = _stretch(found, size, axis)
     largest = found.max((1, 2, 3), keepdims=True)
@@ -81,33 +83,50 @@ def _cut(model, layer):
     names = [known.name for known in model.layers]
     if layer is None and "maps" in names:  # of a transformer
         layer = "maps"
-    if layer is None and "avgpool" not in names:
+    if layer is None and "avgpool" in names:
+        return _cut_by_default(model)
+    if layer is None:
         raise ValueError(
             f"{model.name} has two streams, and no maps that both of them pass. Build "
             "it with one stream, or use its `attention`, in "
             "stzoo.explain.attention."
         )
-    if layer is None:
-        output = model.get_layer("avgpool").input
-    elif layer in names:
-        output = model.get_layer(layer).output
-    else:
+    if layer not in names:
         raise ValueError(
             f"{model.name} has no layer {layer!r}. The last ones are: "
             f"{', '.join(names[-8:])}."
         )
+    output = model.get_layer(layer).output
     if len(getattr(output, "shape", ())) != 5:
         raise ValueError(
             f"{layer} has no maps over time and space. Received: a layer whose output "
             f"has the shape {getattr(output, 'shape', None)}."
         )
     try:
-        return keras.Model(model.input, output), keras.Model(output, model.output)
+        return _halves(model, output)
     except ValueError:
         raise ValueError(
             f"A part of {model.name} bypasses {layer}, so the model cannot be split "
             "there. Choose the end of a block, such as the ReLU after a sum."
         ) from None
+
+
+def _cut_by_default(model):
+    """Splits a model at the last maps that are fine enough, see `saliency`."""
+    last = model.get_layer("avgpool").input
+    ends = [layer.output for layer in reversed(model.layers)]
+    for output in (last, *ends):
+        shape = getattr(output, "shape", ())
+        if len(shape) == 5 and min(size or FINE for size in shape[2:4]) >= FINE:
+            try:
+                return _halves(model, output)
+            except ValueError:  # a part of the network bypasses it
+                continue
+    return _halves(model, last)
+
+
+def _halves(model, output):
+    return keras.Model(model.input, output), keras.Model(output, model.output)
 
 
 def _stretch(array, size, axis):

@@ -4,13 +4,16 @@ import io
 
 import numpy as np
 
+NUMBERED = 30  # most classes of a confusion matrix with counts in its cells
+LISTED = 15  # largest confusions in the list beside it
+
 
 def confusion(matrix, labels):
-    """Draws a confusion matrix.
+    """Draws a confusion matrix, with a list of the largest confusions beside it.
 
     Each class has a row and a column of a fixed size, so the names are readable even
     for hundreds of classes. Rows are normalised to 1. With at most 30 classes, the
-    cells show the counts.
+    cells show the counts, if the largest one fits.
 
     Args:
         matrix: int array `(classes, classes)`, see `stzoo.inference.metrics.confusion`.
@@ -22,21 +25,42 @@ def confusion(matrix, labels):
     counts = matrix.sum(1, keepdims=True)
     shares = np.divide(matrix, counts, np.zeros(matrix.shape), where=counts > 0)
     names = [label if len(label) <= 30 else label[:29] + "…" for label in labels]
-    size = max(4, 0.2 * len(labels)) * (2 if len(labels) <= 30 else 1) ** 0.5
-    figure = _figure(size + 2.5, size + 2)
-    axes = figure.subplots()
+    size = max(4, 0.2 * len(labels)) * (2 if len(labels) <= NUMBERED else 1) ** 0.5
+    letters = max(8, size / 2)  # so that the list is readable beside a large matrix
+    lines = _largest_confusions(matrix, names)
+    widths = size + 2.5, 0.3 + 0.0085 * letters * max(map(len, lines))
+    figure = _figure(sum(widths), size + 2)
+    left, beside = figure.subfigures(1, 2, width_ratios=widths)
+    axes = left.subplots()
     picture = axes.imshow(shares, "Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("answer")
     axes.set_ylabel("class")
-    figure.colorbar(picture, ax=axes, shrink=0.5, label="share of the class")
-    if len(labels) <= 30:
+    right, total = np.trace(matrix), matrix.sum()
+    axes.set_title(f"Confusion matrix: {right} of {total} right", fontsize=letters + 2)
+    left.colorbar(picture, ax=axes, shrink=0.5, label="share of the class")
+    digits = len(str(matrix.max()))
+    if len(labels) <= NUMBERED and digits * len(labels) <= 3 * NUMBERED:
         for row, column in zip(*np.nonzero(matrix), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            text = dict(ha="center", va="center", color=colour, fontsize=7)
-            axes.text(column, row, str(matrix[row, column]), **text)
+            style = dict(ha="center", va="center", color=colour, fontsize=7)
+            axes.text(column, row, str(matrix[row, column]), **style)
+    style = dict(va="top", fontsize=letters, linespacing=1.4)
+    beside.text(0.02, 0.95, "\n".join(lines), **style)
     return _png(figure)
+
+
+def _largest_confusions(matrix, names):
+    """Returns the lines of the list beside a confusion matrix."""
+    wrong = matrix * (1 - np.eye(len(matrix), dtype=int))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
+    lines = [
+        f"{names[row]} → {names[column]}: {wrong[row, column]} of {matrix[row].sum()}"
+        for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[row, column]
+    ]
+    return ["Largest confusions (class → answer)", *(lines or ["none"])]
 
 
 def curves(history, kept=None):

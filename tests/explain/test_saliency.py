@@ -6,7 +6,7 @@ from harness import close, numpy
 
 import stzoo
 from stzoo.deploy.runtime import Exported
-from stzoo.explain.saliency import overlay, saliency
+from stzoo.explain.saliency import _cut, overlay, saliency
 
 RNG = np.random.default_rng(0)
 SMALL = dict(input_shape=(4, 32, 32, 3), classes=5, width=8, depths=(2, 1, 1, 1))
@@ -18,14 +18,15 @@ def test_maps_match_the_equations():
     """
     model = stzoo.cost_tiny(**SMALL)
     clips = RNG.integers(0, 256, (2, 4, 32, 32, 3)).astype("uint8")
-    last = model.get_layer("avgpool").input
-    maps = numpy(keras.Model(model.input, last)(clips))
+    last_layer = model.get_layer("layer4_0_relu")
+    assert last_layer.output is model.get_layer("avgpool").input
+    maps = numpy(keras.Model(model.input, last_layer.output)(clips))
     head = model.get_layer("fc").kernel
     signs = np.array([1, -1, 1, 1, 0])  # there is no evidence for classes 1 and 4
     head.assign(signs * np.abs(RNG.normal(size=head.shape)))
     kernel = numpy(head)
     for classes in ([3, 1], [4, 2], [0, 3], None):
-        found = saliency(model, clips, classes=classes)
+        found = saliency(model, clips, last_layer.name, classes)
         chosen = classes or numpy(model(clips)).argmax(-1)
         assert found.shape == (2, 4, 32, 32)
         for clip, number in enumerate(chosen):
@@ -46,13 +47,10 @@ def test_gradients_match_finite_differences():
     name = "layer2_0_relu"
     maps = numpy(keras.Model(model.input, model.get_layer(name).output)(clips))
     tail = keras.Model(model.get_layer(name).output, model.output)
-    weights = np.zeros((maps.shape[-1], 5))
-    for channel in range(maps.shape[-1]):
-        step = np.zeros_like(maps)
-        step[..., channel] = 0.01
-        change = numpy(tail(maps + step)) - numpy(tail(maps - step))
-        weights[channel] = change[0] / 0.02
-    classes = np.maximum(maps[0] @ weights, 0)
+    steps = 0.01 * np.eye(maps.size, dtype="float32").reshape(-1, *maps.shape[1:])
+    change = numpy(tail(maps + steps)) - numpy(tail(maps - steps))
+    gradients = change.reshape(*maps.shape[1:], 5) / 0.02
+    classes = np.maximum(np.einsum("thwc,thwcn->thwn", maps[0], gradients), 0)
     number = classes.max((0, 1, 2)).argmax()  # other classes may have no evidence
     expected = classes[..., number]
     found = saliency(model, clips, layer=name, classes=[number])
@@ -67,11 +65,22 @@ def test_gradients_match_finite_differences():
 def test_the_moving_shape_is_salient():
     """The shape has a larger share of the saliency than of the area."""
     model = stzoo.cost_tiny(pretrained="motions")
-    mass, area = measure_saliency.measure(model, 24, "layer2_1_relu")
+    mass, area = measure_saliency.measure(model, 24)  # at the default layer
     told = ~np.isnan(mass)
     assert np.mean(told) > 0.9  # the others have no evidence for the class
     assert np.mean(mass[told] / area[told]) > 2
     assert np.mean(mass[told] > area[told]) > 0.75
+
+
+@pytest.mark.parametrize(
+    ("side", "layer"),
+    [(64, "layer2_0_relu"), (128, "layer3_0_relu"), (224, "layer4_0_relu")]
+    + [(16, "conv1_relu"), (6, "layer4_0_relu")],  # no layer of the last has 7x7 places
+)
+def test_the_default_is_the_last_layer_with_enough_places(side, layer):
+    model = stzoo.cost_tiny(5, (4, side, side, 3), width=4, depths=(1, 1, 1, 1))
+    maps, _ = _cut(model, None)
+    assert maps.output is model.get_layer(layer).output
 
 
 def test_overlay_colours_the_salient_parts():
