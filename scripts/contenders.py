@@ -20,6 +20,13 @@ DEPTHS = {
     "resnet152": (3, 8, 36, 3),
 }
 EXPORTS = ("onnxruntime", "openvino")
+# Width, depth and heads of the networks of `transformers`.
+TRANSFORMERS = {
+    "videomae_small": (384, 12, 6),
+    "videomae_base": (768, 12, 12),
+    "videomae_large": (1024, 24, 16),
+    "vjepa2_vitl": (1024, 24, 16),
+}
 INCEPTIONS = {"bninception": ("bn_inception", 64), "inceptionv3": ("inception_v3", 32)}
 # Channels and side of 3x3 convolutions of 8 frames.
 CONVOLUTIONS = ((64, 56), (128, 28), (256, 14), (512, 7), (256, 56))
@@ -182,9 +189,14 @@ RUNTIMES = tuple(name for name in CONTENDERS if name.split()[-1] in EXPORTS)
 
 
 def peer(case):
-    """Returns the PyTorch network of `tests/` with the same arithmetic as a model."""
+    """Returns the PyTorch network with the same arithmetic as a model.
+
+    Those of VideoMAE and V-JEPA 2 are from `transformers`, the others from `tests/`.
+    """
     sys.path.append(str(TESTS))
     family, _, network = case.builder.partition("_")
+    if family in ("videomae", "vjepa2"):
+        return transformer(case)
     options = case.options
     network = options.get("backbone", network).replace("_", "")
     depths = options.get("depths") or DEPTHS.get(network)
@@ -219,6 +231,37 @@ def peer(case):
         shifts = (lambda depth: range(0, depth, every)) if depths else True
     width = options.get("width", width)
     return reference_tsn(backbone, width, case.classes, gates, shifts, module)
+
+
+def transformer(case):
+    """Returns a network of `transformers`, which takes `(batch, channels, ...)`."""
+    import torch
+    import transformers
+
+    options, (frames, size, *_) = case.options, case.shape
+    sizes = TRANSFORMERS.get(case.builder)
+    width, depth, heads = sizes or (options[n] for n in ("width", "depth", "heads"))
+    known = dict(hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads)
+    known |= dict(num_labels=case.classes, patch_size=16 if sizes else 8)
+    if case.builder.startswith("videomae"):
+        known |= dict(image_size=size, num_frames=frames, intermediate_size=4 * width)
+        config = transformers.VideoMAEConfig(**known)
+        network = transformers.VideoMAEForVideoClassification(config)
+    else:
+        known |= dict(crop_size=size, frames_per_clip=frames, pred_num_hidden_layers=1)
+        network = transformers.VJEPA2ForVideoClassification(
+            transformers.VJEPA2Config(**known)
+        )
+
+    class Logits(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, x):
+            return self.network(x.transpose(1, 2)).logits
+
+    return Logits()
 
 
 def clips(case):

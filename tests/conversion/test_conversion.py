@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from converting import convert
+from harness import ask
 from references import logits, reference_cost, reference_resnet
 from safetensors.torch import save_file
 
@@ -36,7 +37,7 @@ def mmaction(reference):
 def assert_alike(folder, reference, clip=(6, 64, 48, 3)):
     model = stzoo.load(folder, input_shape=clip)
     expected = logits(reference, CLIPS)
-    found = np.asarray(model.predict_on_batch(CLIPS))
+    found = ask(model, CLIPS)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
     return model
 

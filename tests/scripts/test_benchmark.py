@@ -44,6 +44,7 @@ CASE = Case(
         ("gsm_tiny", {"width": 8}),
         ("cstm_tiny", {"width": 8}),
         ("s3d_tiny", {"width": 4, "gating": True}),
+        ("videomae_tiny", {"width": 12, "depth": 1, "heads": 3}),
     ],
 )
 def test_both_have_the_same_parameters(name, options):
@@ -58,6 +59,20 @@ def test_both_have_the_same_parameters(name, options):
     )
     ours = sum(np.prod(weight.shape) for weight in model.trainable_weights)
     assert sum(p.numel() for p in peer(case).parameters()) == ours
+
+
+def test_vjepa2_is_that_of_transformers():
+    import torch
+
+    options = {"width": 12, "depth": 1, "heads": 2}
+    case = dataclasses.replace(CASE, model="vjepa2_tiny", options=options)
+    network = peer(case).eval()
+    count = sum(p.numel() for p in network.network.vjepa2.encoder.parameters())
+    model = stzoo.vjepa2_tiny(**options)
+    encoder = [layer for layer in model.layers if "pooler" not in layer.name]
+    assert count == sum(layer.count_params() for layer in encoder if layer.name != "fc")
+    with torch.no_grad():
+        assert network(contenders.normalised(case)).shape == (2, 12)
 
 
 @pytest.mark.parametrize("step", ["inference", "training"])

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from harness import ask
 from huggingface_hub import ModelCard
 from measured import evaluation
 from tiny import build
@@ -40,7 +41,7 @@ def measured(where, **change):
 
 
 def logits(model):
-    return np.asarray(model.predict_on_batch(CLIPS))
+    return ask(model, CLIPS)
 
 
 def test_a_folder_comes_back_from_the_hub_as_the_same_model(hub, model, folder):
