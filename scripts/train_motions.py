@@ -17,6 +17,7 @@ that contain a video and its reversal, which differ in nothing else:
 import argparse
 import copy
 import csv
+import dataclasses
 import itertools
 import time
 from collections import Counter
@@ -117,7 +118,10 @@ def main(arguments=None):
     names = ("videos", "epochs", "batch", "rate", "seed")
     training = {name: getattr(args, name) for name in names} | {"minutes": minutes}
 
+    clip = dataclasses.replace(model.stzoo.clip, fps=motions.FPS)
+    model.stzoo = dataclasses.replace(model.stzoo, clip=clip)
     known = dict(labels=classes, dtype="float16", tag=f"{args.labels}s")
+    known.update(dataset="motions" if args.labels == "motion" else "")
     known.update(licence="Apache-2.0", source="scripts/train_motions.py")
     known.update(training=training)
     stzoo.save(model, args.out, **known)

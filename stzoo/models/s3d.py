@@ -45,7 +45,7 @@ from stzoo.layers import SelfGating
 from stzoo.layers.ends import clip_input, head
 from stzoo.layers.network import Network
 from stzoo.layers.pool import WindowMean
-from stzoo.models.family import Architecture, Family
+from stzoo.models.family import Architecture, Family, motions_entry
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
 
@@ -188,5 +188,6 @@ FAMILY = Family(
             reported={"top1": 72.08, "top5": 90.35},
             **classes_of("kinetics400"),
         ),
+        motions_entry("s3d_tiny", TINY),
     ),
 )
