@@ -35,6 +35,7 @@ __all__ = (
     "shape_of",
     "spectrum",
     "subsample",
+    "table",
     "weighted_sum",
 )
 
@@ -95,6 +96,11 @@ def pad(x, margins):
 def constant(values, like):
     """Returns numbers as a tensor with the dtype of another tensor."""
     return ops.array(values, like.dtype)
+
+
+def table(array):
+    """Returns an array that a layer keeps, for `keras.ops` to index in each call."""
+    return array
 
 
 def subsample(x, strides):

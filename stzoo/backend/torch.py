@@ -29,6 +29,7 @@ __all__ = (
     "reshape",
     "shape_of",
     "subsample",
+    "table",
 )
 
 
@@ -71,6 +72,13 @@ def pad(x, margins):
 def constant(values, like):
     """Uses an operation that `torch.compile` can follow."""
     return like.new_tensor(values)
+
+
+def table(array):
+    """A tensor, since `torch.compile` cannot follow NumPy. Of nested tuples, a training
+    step of `trn_tiny` with 16 frames would take 5.3 s instead of 0.4 s.
+    """
+    return torch.from_numpy(array)
 
 
 def finish(y, epilogue):

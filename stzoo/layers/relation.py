@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from stzoo.backend import table
 from stzoo.layers import initializers
 from stzoo.layers.nested import configs, nested
 
@@ -79,9 +80,8 @@ class TemporalRelation(keras.layers.Layer):
                 f"Received: input_shape={tuple(input_shape)}."
             )
         self.scales = range(frames, 1, -1)
-        # Tuples of integers, since `torch.compile` does not trace NumPy.
-        self.every = {n: _as_tuples(every_subset(frames, n)) for n in self.scales}
-        self.even = {n: _as_tuples(even_subsets(frames, n)) for n in self.scales}
+        self.every = {n: table(every_subset(frames, n)) for n in self.scales}
+        self.even = {n: table(even_subsets(frames, n)) for n in self.scales}
         for scale in self.scales:
             name = f"scale_{scale}"
             fc = nested(self, initializers.dense(self.units, "relu", name=name))
@@ -108,8 +108,8 @@ class TemporalRelation(keras.layers.Layer):
     def _choose(self, scale, training):
         """The frames of some subsets, `(subsets, scale)`."""
         if self.subsets == "even" and not training:
-            return ops.array(self.even[scale], "int32")
-        places = ops.array(self.every[scale], "int32")
+            return ops.convert_to_tensor(self.even[scale])
+        places = ops.convert_to_tensor(self.every[scale])
         count = places.shape[0]
         if self.subsets == "all" or count <= DRAWN:
             return places
@@ -129,10 +129,6 @@ class TemporalRelation(keras.layers.Layer):
             "seed": self.seed,
             "dense": configs(self, *names),
         }
-
-
-def _as_tuples(subsets):
-    return tuple(map(tuple, subsets.tolist()))
 
 
 def every_subset(frames, scale):
