@@ -37,6 +37,7 @@ TAKEN = (  # one or two of each data set and family, which can all be had
     "cstm_tiny.motions",
     "p3d_tiny.motions",
     "stpn_tiny.motions",
+    "stm_tiny.motions",
     "s3d_tiny.motions",
 )
 COLUMNS = ("weights", "classes", "parameters", "GFLOPs", "reported", "measured", "from")

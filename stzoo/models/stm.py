@@ -31,7 +31,7 @@ from stzoo.layers import FrameConv, MotionDifference, TemporalDepthwiseConv
 from stzoo.layers.conv import conv_bn
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
-from stzoo.models.family import Architecture, Family, torchvision_entry
+from stzoo.models.family import Architecture, Family, motions_entry, torchvision_entry
 from stzoo.models.tsn import CLIPS, KEY_MAP, averaged
 from stzoo.weights.config import ClipConfig
 
@@ -121,5 +121,6 @@ FAMILY = Family(
             clip=CLIPS["resnet50"],
             allow_missing=("_temporal/", "_motion_"),
         ),
+        motions_entry("stm_tiny", _TINY),
     ),
 )
