@@ -41,7 +41,7 @@ def test_outputs_match_the_network_of_the_paper(shape):
 
 def test_image_weights_lack_only_what_sees_time():
     model = stzoo.stm_tiny(5, width=16, depths=DEPTHS)
-    (entry,) = stm.FAMILY.entries
+    entry = stzoo.zoo.ENTRIES["stm_resnet50.imagenet"]
     found, shapes = tensors(reference_resnet(DEPTHS, 16, 5), model)
     check(found, shapes, entry.allow_missing)
     missing = {path.split("_", 2)[2] for path in shapes.keys() - found.keys()}
