@@ -1,6 +1,7 @@
-"""python scripts/measure_delay.py --model tsm_tiny.motions --videos 300
+"""python scripts/measure_delay.py --model runs/tsm --videos 300
 
-Measures after how many seconds an online model knows a motion. Each video is two
+Measures after how many seconds an online model knows a motion. MODEL is the folder of a
+training by `scripts/train_motions.py tsm_tiny --option shift=online`. Each video is two
 rendered motions, one after the other, that the model takes frame by frame, at the rate
 of its clips. Printed is the share of right answers after each frame of both.
 """
@@ -18,10 +19,10 @@ SEED = 78  # not the seed of any training video
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("--model", default="tsm_tiny.motions")
+    parser.add_argument("--model", required=True)
     parser.add_argument("--videos", default=300, type=int)
     args = parser.parse_args(arguments)
-    online = stzoo.online(stzoo.create(args.model))
+    online = stzoo.online(stzoo.load(args.model))
     right = np.mean([follow(online, seed) for seed in range(args.videos)], axis=0)
     frames, _, _ = motions.render(0)
     step = len(frames) / motions.FPS / right.shape[1]

@@ -24,6 +24,8 @@ import types
 
 import pytest
 
+GRAPHS = ("layers", "models", "backbones")
+
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
@@ -54,17 +56,21 @@ def hub(tmp_path, monkeypatch):
         yield hub
 
 
-@pytest.fixture
-def no_graphs(monkeypatch):
-    """Models train step by step on TensorFlow: a graph takes longer than a few steps.
+@pytest.fixture(autouse=True)
+def no_graphs(request, monkeypatch):
+    """Models on TensorFlow run step by step: a graph takes longer than a few steps.
 
-    For tests of what is around a training. JAX compiles in any case.
+    Layers and models are tested with graphs, and so are tests with the mark `graphs`.
+    JAX compiles in any case.
     """
     import keras
 
-    if keras.backend.backend() == "tensorflow":
+    has_graphs = request.node.get_closest_marker("graphs")
+    has_graphs = has_graphs or request.path.parent.name in GRAPHS
+    if keras.backend.backend() == "tensorflow" and not has_graphs:
         compile = functools.partialmethod(keras.Model.compile, run_eagerly=True)
         monkeypatch.setattr(keras.Model, "compile", compile)
+        monkeypatch.setattr(keras.Model, "run_eagerly", True)
 
 
 @pytest.fixture(scope="session")

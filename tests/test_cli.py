@@ -217,9 +217,7 @@ def test_demo(run, tmp_path, monkeypatch):
     assert f"{rendered}waving (wrong)." in result.stdout
 
 
-def test_from_a_folder_of_videos_to_a_measured_model(
-    run, motion_folder, tmp_path, no_graphs
-):
+def test_from_a_folder_of_videos_to_a_measured_model(run, motion_folder, tmp_path):
     """What `finetune` writes is a model for the other commands."""
     mine, size = tmp_path / "mine", ("--epochs", 1, "--batch-size", 3)
     arguments = (motion_folder, "--model", "cost_tiny.motions", "--recipe", "cost")

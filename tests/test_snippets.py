@@ -205,7 +205,7 @@ def _kinetics(folder, source):
 
 
 @pytest.fixture
-def reader(rendered, tmp_path, monkeypatch, no_graphs):
+def reader(rendered, tmp_path, monkeypatch):
     """Goes where a reader of the snippets is."""
     monkeypatch.chdir(shutil.copytree(rendered, tmp_path / "here"))
     monkeypatch.setenv("MPLBACKEND", "agg")

@@ -265,8 +265,8 @@ def test_a_model_that_was_never_called_exports_any_batch(tmp_path):
     ("name", "options", "fused"),
     [
         ("c2d_tiny", {}, True),
-        ("cost_tiny", {"variant": "a"}, False),
-        ("p3d_tiny", {}, True),
+        pytest.param("cost_tiny", {"variant": "a"}, False, marks=pytest.mark.slow),
+        pytest.param("p3d_tiny", {}, True, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # of OpenVINO and of PyTorch's tracing

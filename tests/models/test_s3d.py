@@ -77,7 +77,7 @@ def test_builders(builder, parameters, gates):
     assert shapes["mixed_5c"] == (8, 7, 7, 1024)
 
 
-@pytest.mark.parametrize("gating", [False, True])
+@pytest.mark.parametrize("gating", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_model_satisfies_the_contract_of_keras(gating, tmp_path):
     def build():
         keras.utils.set_random_seed(0)

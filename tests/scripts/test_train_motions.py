@@ -4,7 +4,7 @@ import stzoo
 from stzoo.data import motions
 
 
-def test_the_shapes_of_the_same_videos(tmp_path, capsys, no_graphs):
+def test_the_shapes_of_the_same_videos(tmp_path, capsys):
     size = ("--option", "width=8", "--option", "depths=1,1,1,1")
     arguments = ("--labels", "shape", "--videos", "40", "--epochs", "1", *size)
     folders = ("--data", f"{tmp_path}/data", "--out", f"{tmp_path}/mine")

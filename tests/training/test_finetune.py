@@ -60,10 +60,12 @@ os.replace = die
 """
 
 
+@pytest.mark.slow
+@pytest.mark.graphs  # as the processes that are killed
 @pytest.mark.parametrize(
     "kill",
     [
-        pytest.param(IN_AN_EPOCH, id="in an epoch", marks=pytest.mark.slow),
+        pytest.param(IN_AN_EPOCH, id="in an epoch"),
         pytest.param(IN_A_WRITE, id="in a write"),
     ],
 )
@@ -107,7 +109,7 @@ run({str(tmp_path / "killed")!r}, videos, validation=videos)
         run(tmp_path / "killed", videos, validation=videos, seed=1)
 
 
-def test_the_folder_has_a_model_with_labels_and_curves(videos, tmp_path, no_graphs):
+def test_the_folder_has_a_model_with_labels_and_curves(videos, tmp_path):
     history = run(tmp_path / "new", videos)
     model = stzoo.load(tmp_path / "new")
     assert model.stzoo.labels == ("rising", "shaking")
@@ -208,7 +210,7 @@ def test_which_epoch_is_the_best(rows, best, tmp_path):
     assert not found.finished
 
 
-def test_early_stop_keeps_the_best(videos, tmp_path, monkeypatch, no_graphs):
+def test_early_stop_keeps_the_best(videos, tmp_path, monkeypatch):
     """Training stops when the validation gets worse, and does not resume."""
     accuracies = iter((0.9, 0.8, 0.7))
     monkeypatch.setattr(
@@ -319,7 +321,7 @@ class Interrupt(keras.callbacks.Callback):
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 7])  # in the first epoch of all layers, and after
 def test_a_run_of_two_phases_resumes_with_the_same_result(
-    videos, tmp_path, step, no_graphs, caplog
+    videos, tmp_path, step, caplog
 ):
     whole = train(tmp_path / "whole", videos, validation=videos)
     with pytest.raises(KeyboardInterrupt):
@@ -335,7 +337,7 @@ def test_a_run_of_two_phases_resumes_with_the_same_result(
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def test_the_head_is_trained_first(videos, tmp_path, no_graphs):
+def test_the_head_is_trained_first(videos, tmp_path):
     """After the first of four epochs, only the head has changed."""
     start = {v.path: keras.ops.convert_to_numpy(v) for v in build().weights}
     changed = []
@@ -351,7 +353,7 @@ def test_the_head_is_trained_first(videos, tmp_path, no_graphs):
     assert "conv1/kernel" in changed[1] and "layer4_0_conv1/kernel" in changed[1]
 
 
-def test_small_data_is_the_default(videos, tmp_path, no_graphs):
+def test_small_data_is_the_default(videos, tmp_path):
     few = dataclasses.replace(videos, paths=videos.paths * 2, labels=videos.labels * 2)
     finetune(build(), few, tmp_path, callbacks=[Stop()], verbose=0)
     recipe = json.loads((tmp_path / "run.json").read_text("utf-8"))["recipe"]
@@ -365,7 +367,7 @@ class Stop(keras.callbacks.Callback):
 
 @pytest.mark.slow
 def test_patience_is_that_of_the_recipe_and_starts_with_all_layers(
-    videos, tmp_path, monkeypatch, no_graphs
+    videos, tmp_path, monkeypatch
 ):
     """It counts from the second epoch, since the first one trains only the head."""
     accuracies = iter((0.9, 0.8, 0.8, 0.8) * 3)
@@ -380,9 +382,7 @@ def test_patience_is_that_of_the_recipe_and_starts_with_all_layers(
     assert len(train(tmp_path / "b", videos, eager, validation=videos, patience=0)) == 4
 
 
-def test_a_loss_that_is_not_a_number_keeps_the_last_good_epoch(
-    videos, tmp_path, no_graphs
-):
+def test_a_loss_that_is_not_a_number_keeps_the_last_good_epoch(videos, tmp_path):
     class Break(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == self.params["epoch"]:
@@ -413,9 +413,7 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_epoch(
     assert not (tmp_path / "early" / "config.json").exists()
 
 
-def test_class_weights_reach_the_loss_and_belong_to_the_run(
-    videos, tmp_path, no_graphs
-):
+def test_class_weights_reach_the_loss_and_belong_to_the_run(videos, tmp_path):
     model = build()
     given = dict(verbose=0, class_weight={"rising": 3.0})
     once = dataclasses.replace(TWO_PHASES, label_smoothing=0.2)
@@ -428,7 +426,7 @@ def test_class_weights_reach_the_loss_and_belong_to_the_run(
         finetune(build(), videos, tmp_path, once.resized(epochs=1), verbose=0)
 
 
-def test_a_model_that_is_prepared_otherwise_is_not_resumed(videos, tmp_path, no_graphs):
+def test_a_model_that_is_prepared_otherwise_is_not_resumed(videos, tmp_path):
     train(tmp_path, videos, TWO_PHASES.resized(epochs=1))
     model = build()
     model.get_layer("conv1").trainable = False
@@ -436,7 +434,7 @@ def test_a_model_that_is_prepared_otherwise_is_not_resumed(videos, tmp_path, no_
         finetune(model, videos, tmp_path, TWO_PHASES.resized(epochs=1), verbose=0)
 
 
-def test_a_run_tells_what_it_does(videos, tmp_path, no_graphs, caplog):
+def test_a_run_tells_what_it_does(videos, tmp_path, caplog):
     with caplog.at_level("INFO", "stzoo"):
         history = train(tmp_path, videos, validation=videos, patience=0)
     best = max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
@@ -454,10 +452,9 @@ def test_a_run_tells_what_it_does(videos, tmp_path, no_graphs, caplog):
         assert line in caplog.text, line
 
 
+@pytest.mark.graphs
 @pytest.mark.slow
-def test_a_run_with_everything_resumes_with_the_same_result(
-    videos, tmp_path, no_graphs
-):
+def test_a_run_with_everything_resumes_with_the_same_result(videos, tmp_path):
     """Mixed labels in training, and classes in validation."""
     how = dict(validation=videos, class_weight={"rising": 2.0})
     whole = train(tmp_path / "whole", videos, MODERN, **how)
@@ -472,7 +469,7 @@ def test_a_run_with_everything_resumes_with_the_same_result(
 
 
 @pytest.mark.slow
-def test_the_averaged_weights_are_validated_and_kept(videos, tmp_path, no_graphs):
+def test_the_averaged_weights_are_validated_and_kept(videos, tmp_path):
     """They follow from the weights after each step, which the state has."""
     steps = []
 

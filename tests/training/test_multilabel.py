@@ -134,7 +134,7 @@ def test_the_log_counts_labels(videos, caplog):
     assert "A video has 1.8 labels on average. 1 videos have none." in caplog.text
 
 
-def test_a_training_gives_a_model_of_several_labels(videos, tmp_path, no_graphs):
+def test_a_training_gives_a_model_of_several_labels(videos, tmp_path):
     model = build(4)
     how = {"validation": videos, "verbose": 0, "class_weight": "balanced"}
     history = finetune(model, videos, tmp_path, RECIPE.resized(epochs=2), **how)
@@ -206,7 +206,7 @@ def test_answers_reach_their_thresholds():
 
 @pytest.mark.slow
 def test_a_class_without_positives_and_no_validation_keep_a_half(
-    videos, tmp_path, no_graphs, caplog
+    videos, tmp_path, caplog
 ):
     run(tmp_path / "alone", read_as(videos, 2), epochs=1)
     assert stzoo.load(tmp_path / "alone").stzoo.thresholds == ()
@@ -242,7 +242,7 @@ MODERN = dataclasses.replace(
 
 
 @pytest.mark.slow
-def test_all_settings_together(videos, tmp_path, no_graphs):
+def test_all_settings_together(videos, tmp_path):
     """The averaged weights are measured, kept, and have the thresholds."""
     how = {"validation": videos, "verbose": 0, "class_weight": "balanced"}
     (row,) = finetune(build(4), videos, tmp_path, MODERN, **how)

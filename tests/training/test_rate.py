@@ -25,7 +25,7 @@ def videos(motion_folder):
 
 
 def test_the_files_are_the_result_and_the_model_is_unchanged(
-    videos, tmp_path, no_graphs, caplog, monkeypatch
+    videos, tmp_path, caplog, monkeypatch
 ):
     copies, clone = [], keras.models.clone_model
     monkeypatch.setattr(
@@ -62,7 +62,7 @@ def test_the_files_are_the_result_and_the_model_is_unchanged(
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_losses_are_those_of_the_run(multi_label, motion_folder, tmp_path, no_graphs):
+def test_losses_are_those_of_the_run(multi_label, motion_folder, tmp_path):
     """Written out for two steps, whose weights are nearly those of the model."""
     videos = datasets.read(motion_folder, multi_label=multi_label)
     recipe = dataclasses.replace(

@@ -107,7 +107,7 @@ def test_training_works_with_rates_that_are_set_after_the_model_is_built(model):
     assert np.isfinite(model.train_on_batch(clips, np.array([0, 1])))
 
 
-def test_a_loaded_keras_file_can_still_be_prepared(model, tmp_path, no_graphs):
+def test_a_loaded_keras_file_can_still_be_prepared(model, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     RECIPE.prepare(loaded)
