@@ -295,6 +295,7 @@ multilabel.choose_thresholds = die
 """
 
 
+@pytest.mark.graphs  # as the processes that are killed
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kill", [IN_A_WRITE, BEFORE_THE_THRESHOLDS], ids=("in a write", "before thresholds")
