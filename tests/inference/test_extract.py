@@ -142,7 +142,6 @@ def test_shards_together_are_all_of_it(model, videos, tmp_path):
     )
 
 
-@pytest.mark.graphs  # as the process that is killed
 @pytest.mark.slow
 def test_after_a_kill_the_rest_is_done(model, videos, tmp_path):
     """The process dies while it writes its second part."""
