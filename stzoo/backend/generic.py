@@ -32,6 +32,7 @@ __all__ = (
     "pad",
     "prefers_conv3d",
     "reshape",
+    "select",
     "shape_of",
     "spectrum",
     "subsample",
@@ -101,6 +102,11 @@ def constant(values, like):
 def table(array):
     """Returns an array that a layer keeps, for `keras.ops` to index in each call."""
     return array
+
+
+def select(x, places):
+    """Returns the frames at some places, of features `(batch, frames, ...)`."""
+    return ops.take(x, places, axis=1)
 
 
 def subsample(x, strides):

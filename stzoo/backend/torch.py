@@ -27,6 +27,7 @@ __all__ = (
     "pad",
     "prefers_conv3d",
     "reshape",
+    "select",
     "shape_of",
     "subsample",
     "table",
@@ -72,6 +73,11 @@ def pad(x, margins):
 def constant(values, like):
     """Uses an operation that `torch.compile` can follow."""
     return like.new_tensor(values)
+
+
+def select(x, places):
+    """Keras' `take` uses an operation that cannot be exported to ONNX."""
+    return x.index_select(1, places)
 
 
 def table(array):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from stzoo.backend import table
+from stzoo.backend import select, table
 from stzoo.layers import initializers
 from stzoo.layers.nested import configs, nested
 
@@ -98,7 +98,7 @@ class TemporalRelation(keras.layers.Layer):
         features = x.shape[-1]
         places = self._choose(scale, training)
         subsets = places.shape[0]
-        x = ops.take(x, ops.reshape(places, (-1,)), axis=1)
+        x = select(x, ops.reshape(places, (-1,)))
         x = ops.reshape(x, (-1, subsets, scale * features))
         hidden = getattr(self, f"scale_{scale}")(x)
         if self.subsets == "all":
