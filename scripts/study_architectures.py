@@ -62,7 +62,7 @@ CLAIMS = (  # the first of two is the more accurate one in its paper
     *(("CSTM", "GSM"), ("CSTM", "CSTM, sum"), ("CSTM, sum", "GSM")),
     *(("STPN", "STPN, sum"), ("STPN", "STPN, concatenation")),
 )
-EPOCHS = 24  # twice those of `cost_tiny.motions`, so that the loss no longer falls
+EPOCHS = 24  # twice those of `cost_tiny.motions`
 
 
 def main(arguments=None):

@@ -60,8 +60,8 @@ def hub(tmp_path, monkeypatch):
 def no_graphs(request, monkeypatch):
     """Models on TensorFlow run step by step: a graph takes longer than a few steps.
 
-    Layers and models are tested with graphs, and so are tests with the mark `graphs`.
-    JAX compiles in any case.
+    Graphs are tested with layers, models and backbones, and by tests with the mark
+    `graphs`. JAX compiles in any case.
     """
     import keras
 

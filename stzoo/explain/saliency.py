@@ -2,8 +2,7 @@
 
 Draelos and Carin: Use HiResCAM instead of Grad-CAM for faithful explanations of
 convolutional neural networks. arXiv:2011.08891. Before the average of a network, it is
-Grad-CAM. In earlier layers, it has more of its mass on shapes that move
-(`scripts/measure_saliency.py`).
+Grad-CAM. In earlier layers, gradients are not averaged over time and space.
 """
 
 import keras
