@@ -4,6 +4,10 @@
 overrides those that are faster in another way. The results are the same. Layers call
 these functions and do not depend on the backend.
 
+Keras has no operation for a gradient. So `gradient(function, x)` is only in the modules
+of the backends: from a function of a tensor to a scalar tensor, and an array, to an
+array of the shape of `x`.
+
 The process of an export (STZOO_DEPLOY is set there) builds its graph of the operations
 that the runtime has, and in the layout that it prefers.
 """

@@ -21,7 +21,6 @@ __all__ = (
     "depthwise_by_slices",
     "depthwise_conv2d",
     "finish",
-    "gradient",
     "has_dilated_conv3d",
     "has_fast_conv3d",
     "inverse_spectrum",
@@ -399,21 +398,3 @@ def inverse_spectrum(parts, dim):
         dim: int, number of output channels.
     """
     return ops.irfft(parts, fft_length=dim)
-
-
-def gradient(function, x):
-    """Computes the gradient of a scalar function.
-
-    Keras has no operation for it, so each backend implements it.
-
-    Args:
-        function: function of a tensor that returns a scalar tensor.
-        x: array.
-
-    Returns:
-        Array of the shape of `x`.
-    """
-    raise NotImplementedError(
-        f"Keras on {keras.backend.backend()} has no gradients. Use TensorFlow, JAX or "
-        "PyTorch."
-    )
