@@ -185,13 +185,19 @@ class _Backbone3d(nn.Module):
                 channels, index = 4 * filters, index + 1
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
 
+    @property
+    def stages(self):
+        return [module for name, module in self.named_children() if "layer" in name]
+
     def forward(self, x):
         padding = 0 if self.pooling == "unpadded" else (0, 1, 1)
         x = F.max_pool3d(F.relu(self.conv1(x)), (1, 3, 3), (1, 2, 2), padding)
-        x = self.layer1(x)
+        x = self.stages[0](x)
         if self.pooling != "spatial":
             x = F.max_pool3d(x, (2, 1, 1), (2, 1, 1))
-        return self.layer4(self.layer3(self.layer2(x)))
+        for stage in self.stages[1:]:
+            x = stage(x)
+        return x
 
 
 class _Recognizer(nn.Module):
@@ -199,7 +205,7 @@ class _Recognizer(nn.Module):
         super().__init__()
         self.backbone = _Backbone3d(depths, width, block)
         self.cls_head = nn.Module()
-        self.cls_head.fc_cls = nn.Linear(32 * width, classes)
+        self.cls_head.fc_cls = nn.Linear(4 * width * 2 ** (len(depths) - 1), classes)
 
     def forward(self, x):
         return self.cls_head.fc_cls(self.backbone(x).mean((2, 3, 4)))
@@ -242,7 +248,12 @@ class _ImageNet(nn.Module):
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, classes)
 
+    @property
+    def stages(self):
+        return [module for name, module in self.named_children() if "layer" in name]
+
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for stage in self.stages:
+            x = stage(x)
         return self.fc(x.mean((2, 3)))

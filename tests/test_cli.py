@@ -172,7 +172,7 @@ def test_names_that_are_not_utf_8(run, video, tmp_path):
 
 
 def test_predict_with_a_folder(run, video, tmp_path):
-    model = stzoo.c2d_tiny(classes=2, width=8, depths=(1, 1, 1, 1))
+    model = stzoo.c2d_tiny(classes=2, width=8, depths=(1, 1))
     stzoo.save(model, tmp_path / "mine", labels=["salsa", "tango"])
     result = run("predict", video, "--model", tmp_path / "mine")
     assert "salsa" in result.stdout and "tango" in result.stdout
@@ -361,7 +361,7 @@ def test_finetune_prints_what_it_understood(run, tmp_path, options, lines):
         for number in range(2):
             (tmp_path / "videos" / name / f"{number}.mp4").write_bytes(b"a video")
     (tmp_path / "pairs.txt").write_text("up,run\n")
-    stzoo.save(stzoo.c2d_tiny(4, width=4, depths=(1, 1, 1, 1)), tmp_path / "mine")
+    stzoo.save(stzoo.c2d_tiny(4, width=4, depths=(1, 1)), tmp_path / "mine")
     options = [tmp_path / o if o == "pairs.txt" else o for o in options]
     arguments = ("--model", tmp_path / "mine", "--recipe", "cost", "--batch-size", 2)
     result = run(
@@ -394,7 +394,7 @@ def test_distributed_without_jax_is_one_line(run, motion_folder, tmp_path, monke
 @pytest.fixture
 def dances(motion_folder, tmp_path):
     """A model of the classes of two motions, in a folder."""
-    size = dict(classes=2, input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    size = dict(classes=2, input_shape=(2, 32, 32, 3), width=4, depths=(1, 1))
     labels = ["rising", "shaking"]
     stzoo.save(stzoo.c2d_tiny(**size), tmp_path / "mine", labels=labels)
     return tmp_path / "mine"

@@ -12,8 +12,8 @@ from harness import ask, close, numpy, precision
 
 import stzoo
 
-SMALL = {"width": 4, "depths": (1, 1, 1, 1)}
-DEEPER = {"width": 4, "depths": (2, 1, 1, 1)}
+SMALL = {"width": 4, "depths": (1, 1)}
+DEEPER = {"width": 4, "depths": (2, 1, 1)}
 FEW = {"width": 8, "depth": 3}
 # Builder, options, clip.
 FAMILIES = {

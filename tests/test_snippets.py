@@ -235,7 +235,7 @@ def given(path):
         names["x"] = np.zeros((1, 2, 8, 8, 3), "float32")
     if path.startswith("stzoo/"):
         model = stzoo.c2d_tiny(
-            2, input_shape=TINY["input_shape"], width=4, depths=(1, 1, 1, 1)
+            2, input_shape=TINY["input_shape"], width=4, depths=(1, 1)
         )
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
         names |= {"model": model, "process": 0}

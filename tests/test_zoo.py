@@ -11,7 +11,7 @@ from stzoo import zoo
 from stzoo.models.family import SHARED
 from stzoo.weights import hub
 
-TINY = {"width": 4, "depths": (1, 1, 1, 1), "input_shape": (2, 32, 32, 3)}
+TINY = {"width": 4, "depths": (1, 1), "input_shape": (2, 32, 32, 3)}
 
 
 def test_list_models():
@@ -136,5 +136,5 @@ def test_load_keeps_options_as_the_builder_has_them(tmp_path):
         "kernel": "3x3x3",
         "pooling": "code",
         "width": 4,
-        "depths": (1, 1, 1, 1),
+        "depths": (1, 1),
     }

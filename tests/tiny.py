@@ -13,7 +13,7 @@ RECIPE = RECIPES["cost"].resized(epochs=3, batch_size=2)
 def build(classes=2):
     keras.utils.set_random_seed(0)
     clip = (2, 32, 32, 3)
-    return stzoo.c2d_tiny(classes, input_shape=clip, width=4, depths=(1, 1, 1, 1))
+    return stzoo.c2d_tiny(classes, input_shape=clip, width=4, depths=(1, 1))
 
 
 def run(folder, videos, classes=2, epochs=None, **kwargs):

@@ -25,20 +25,20 @@ RESNET152 = (3, 8, 36, 3)
 
 
 def resnet(x, branches, depths, width=64, pools=(FRAME_POOL,), prefix=""):
-    """A stem and four stages of residual blocks.
+    """A stem and stages of residual blocks.
 
     Args:
         x: tensor `(batch, frames, height, width, channels)`.
         branches: iterable of `branch(x, filters, stride, name)`, one for each block.
-        depths: tuple of 4 ints, blocks in each stage.
+        depths: tuple of ints, blocks in each stage, four in the paper.
         width: int, filters of the stem.
         pools: tuple of functions `pool(x, name=)`. The first pool follows the stem. The
             others, if any, pool time after the first stage, the second, and so on.
         prefix: string, prefix of the names of layers.
 
     Returns:
-        Tensor `(batch, frames, height / 32, width / 32, 32 * width)`, where `frames` is
-        what the pools leave.
+        Tensor `(batch, frames, height / 32, width / 32, 32 * width)` after four stages,
+        where `frames` is what the pools leave.
     """
     branches = iter(branches)
     x = conv_bn(x, width, 7, 2, name=f"{prefix}conv1", bn=f"{prefix}bn1")

@@ -3,15 +3,13 @@
 import dataclasses
 import logging
 import os
-import posixpath
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from reprlib import repr as shortened
 
 import numpy as np
 
-from stzoo.data import annotations, files, folders, tables
+from stzoo.data import annotations, files, folders, lookup, tables
 
 logger = logging.getLogger("stzoo")
 INDEXED = ("list", "rawframes", "diving48")  # formats in which a label can be an index
@@ -171,8 +169,8 @@ def _normalised(entry, multi_label):
     if multi_label and isinstance(label, str):
         label = (label,)
     if isinstance(label, tuple):
-        return entry._replace(label=tuple(map(_composed, label)))
-    return entry._replace(label=label and _composed(label))
+        return entry._replace(label=tuple(map(lookup.composed, label)))
+    return entry._replace(label=label and lookup.composed(label))
 
 
 def _with_rows(videos):
@@ -228,7 +226,7 @@ def _checked(source, root, entries, classes, numbers, skip):
         if entry.problem:
             report("unreadable", entry, entry.problem)
             continue
-        path, identity = _find(root, entry.names, listings)
+        path, identity = lookup.find(root, entry.names, listings)
         label, unknown = _number(entry.label, numbers)
         if path is None:
             report("missing", entry, f"there is no video {entry.names[0]} in {root}")
@@ -290,11 +288,6 @@ def _summary(videos, meaning):
     return f"{text}{f' ({empty} of them without a video)' * bool(empty)}. {meaning}"
 
 
-def _composed(name):
-    """Normalises a name to NFC, since macOS writes some letters as two code points."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _classes(entries):
     """Returns the classes of entries, sorted by number or alphabetically."""
     labels = _names(entries)
@@ -319,7 +312,7 @@ def _is_number(label):
 def _numbers(entries, classes, format):
     """Returns a dict from labels in a list to indices, and a description of them."""
     labels = _names(entries)
-    index = {_composed(name): number for number, name in enumerate(classes)}
+    index = {lookup.composed(name): number for number, name in enumerate(classes)}
     if format == "folder":
         return index, "Each folder is a class."
     numeric = set(filter(_is_number, labels))
@@ -337,41 +330,6 @@ def _numbers(entries, classes, format):
         "The labels are names, although there are numbers among them: they are not "
         "consecutive numbers from 0."
     )
-
-
-def _find(root, names, listings):
-    """Finds the first of several names that exists, with or without its suffix.
-
-    Returns:
-        Tuple of the path, and of a key that is the same for all paths of one video.
-        Both are `None` if no name exists.
-    """
-    for spelling in (spelling for name in names for spelling in _spellings(name)):
-        folder, base = files.split(files.join(root, spelling))
-        if folder not in listings:
-            there = files.listing(folder)
-            stems = {
-                posixpath.splitext(n)[0]: n for n in sorted(there) if files.is_video(n)
-            }
-            real = folder if files.is_url(folder) else os.path.realpath(folder)
-            listings[folder] = real, {**stems, **{n: n for n in there}}
-        real, there = listings[folder]
-        if base in there:
-            return files.join(folder, there[base]), (real, there[base])
-    return None, None
-
-
-def _spellings(name):
-    """Yields a name from a list, and alternative spellings of it."""
-    name = name.rstrip("/")
-    yield name
-    if files.is_url(name):
-        return
-    clean = name.replace("\\", "/")  # Windows
-    clean = posixpath.normpath(clean) if clean else clean  # a URL has no "./"
-    for spelling in (clean, _composed(clean), unicodedata.normalize("NFD", clean)):
-        if spelling != name:
-            yield spelling
 
 
 def _images(path, wanted):

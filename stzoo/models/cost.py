@@ -324,7 +324,7 @@ FAMILY = Family(
         "pooling": """`"code"`, `"paper"`, `"unpadded"` or `"spatial"`, see the module
         docstring. `None`: that of the weights, else `"code"`.""",
         "width": "int, filters of the stem.",
-        "depths": "tuple of 4 ints, blocks in each stage.",
+        "depths": "tuple of ints, blocks in each stage.",
     },
     choices={
         "variant": ("a", "b"),

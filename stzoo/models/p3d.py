@@ -89,7 +89,7 @@ def p3d(config, name, blocks, modality, semantics, depths, width=64):
         blocks: string, the letters of the blocks in turn.
         modality: string. `config.clip` has its channels.
         semantics: `"paper"`, `"caffe"` or `"port"`, see the module docstring.
-        depths: tuple of 4 ints, blocks in each stage.
+        depths: tuple of ints, blocks in each stage.
         width: int, filters of the stem.
     """
     clip, ceil = config.clip, semantics != "port"
@@ -291,7 +291,7 @@ FAMILY = Family(
         "semantics": """`"paper"`, `"caffe"` or `"port"`, see the module docstring.
         Defaults to that of the weights, or `"paper"`.""",
         "width": "int, filters of the stem.",
-        "depths": "tuple of 4 ints, blocks in each stage.",
+        "depths": "tuple of ints, blocks in each stage.",
     },
     choices={
         "blocks": ("ABC", "A", "B", "C"),

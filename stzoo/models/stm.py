@@ -45,7 +45,7 @@ def stm(config, name, width=64, depths=RESNET50):
         config: `ModelConfig`.
         name: string.
         width: int, filters of the stem.
-        depths: tuple of 4 ints, blocks in each stage.
+        depths: tuple of ints, blocks in each stage.
     """
     frames, *sizes, _ = config.clip.shape
     if frames == 1:
@@ -111,7 +111,7 @@ FAMILY = Family(
     },
     arguments={
         "width": "int, filters of the stem.",
-        "depths": "tuple of 4 ints, blocks in each stage.",
+        "depths": "tuple of ints, blocks in each stage.",
     },
     key_map=KEY_MAP,
     entries=(

@@ -196,9 +196,7 @@ def test_too_few_videos(videos):
 
 def test_keras_fits_evaluates_and_predicts(videos):
     """No clip is dropped, and padding is ignored."""
-    model = stzoo.cost_tiny(
-        classes=12, input_shape=CLIP.shape, width=4, depths=(1, 1, 1, 1)
-    )
+    model = stzoo.cost_tiny(classes=12, input_shape=CLIP.shape, width=4, depths=(1, 1))
     model.compile(
         keras.optimizers.SGD(1e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

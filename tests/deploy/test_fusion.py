@@ -11,8 +11,8 @@ import stzoo
 from stzoo.layers import BatchNorm, ClipConv, CoST
 
 # Two blocks of CoST and C3D, one of them with a stride; A, B, C and a 2D block of P3D.
-SMALL = {"width": 8, "depths": (2, 1, 1, 1)}
-ABC = {"width": 8, "depths": (1, 1, 1, 1)}
+SMALL = {"width": 8, "depths": (2, 1, 1)}
+ABC = {"width": 8, "depths": (1, 1, 1)}
 FEW = {"width": 8, "depth": 2}
 # Builder, options, frames, batch norms that are not folded.
 FAMILIES = [
@@ -25,7 +25,7 @@ FAMILIES = [
     ("p3d_tiny", ABC | {"semantics": "caffe"}, 6, 0),
     ("p3d_tiny", ABC | {"semantics": "port"}, 16, 0),
     ("tsn_tiny", FEW | {"backbone": "inception_v3"}, 1, 0),
-    ("stm_tiny", {"width": 16, "depths": (1, 1, 1, 1)}, 3, 0),
+    ("stm_tiny", {"width": 16, "depths": (1, 1)}, 3, 0),
     ("tsm_tiny", FEW, 3, 0),
     ("tsm_tiny", {"backbone": "mobilenetv2", "shift": "online", "width": 8}, 3, 0),
     ("gsm_tiny", FEW | {"attention": True}, 3, 2),
@@ -72,7 +72,7 @@ def answer(model):
 
 @pytest.fixture(scope="module")
 def model():
-    return build("cost_tiny", {"width": 4, "depths": (2, 1, 1, 1), "variant": "a"}, 3)
+    return build("cost_tiny", {"width": 4, "depths": (2, 1, 1), "variant": "a"}, 3)
 
 
 @pytest.mark.parametrize(("name", "options", "frames", "stay"), FAMILIES, ids=str)

@@ -66,7 +66,7 @@ def test_batches_make_no_difference(model, monkeypatch):
 
 
 def test_a_model_without_labels_answers_with_indices():
-    model = stzoo.c2d_tiny(classes=3, width=8, depths=(1, 1, 1, 1))
+    model = stzoo.c2d_tiny(classes=3, width=8, depths=(1, 1))
     answer = stzoo.predict(model, np.zeros((9, 80, 80, 3), "uint8"))
     assert {label for label, _ in answer} == {"class 0", "class 1", "class 2"}
 

@@ -23,7 +23,7 @@ from stzoo.writer import NEW
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    return stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_files_of_an_extraction_hold_all_of_it(model, videos, tmp_path, form
         paths, features, errors = read_part(tmp_path / name)
         assert paths == list(videos.paths[3 * number : 3 * number + 3])
         assert features.dtype == np.float32
-        assert features.shape == (len(paths), 4 * 4 * 8)
+        assert features.shape == (len(paths), 4 * 4 * 2)
         assert errors == [failed[0]["error"] if "broken" in p else "" for p in paths]
         sizes.append(len(paths))
     assert sizes == [3, 3, 1]
@@ -122,7 +122,7 @@ def test_names_that_are_not_utf_8(model, tmp_path, motion_folder, format):
 
 
 def test_maps_are_averaged(model, videos, tmp_path):
-    whole = extract(model, videos, tmp_path / "a", layer="layer4_0_relu")
+    whole = extract(model, videos, tmp_path / "a", layer="layer2_0_relu")
     pooled = extract(model, videos, tmp_path / "b")
     close(
         np.nan_to_num(read(tmp_path / "a", whole)[1]),
@@ -153,7 +153,7 @@ from stzoo.inference import parts
 from stzoo.inference.extract import extract
 parts.PART = 3
 keras.utils.set_random_seed(0)
-model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1))
 replace = os.replace
 def kill(source, target):
     if "part-000001" in str(target):
@@ -193,7 +193,7 @@ def test_another_extraction_is_not_mixed_in(model, videos, tmp_path):
     extract(model, videos, tmp_path)
     with pytest.raises(ValueError, match="with different views"):
         extract(model, videos, tmp_path, views="2x1")
-    other = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    other = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1))
     with pytest.raises(ValueError, match="with different weights"):
         extract(other, videos, tmp_path)
 

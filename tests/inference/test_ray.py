@@ -38,7 +38,7 @@ def videos(one_broken, monkeypatch):
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return stzoo.c2d_tiny(2, input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    return stzoo.c2d_tiny(2, input_shape=(2, 32, 32, 3), width=4, depths=(1, 1))
 
 
 def test_ray_writes_what_this_process_writes(cluster, model, videos, tmp_path):

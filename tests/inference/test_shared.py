@@ -44,7 +44,7 @@ def network(builder="tsn", **options):
 
 
 def untrained(builder, **options):
-    options = {"depths": (1, 1, 1, 1)} | options if builder == "c2d" else {"depth": 2}
+    options = {"depths": (1, 1)} | options if builder == "c2d" else {"depth": 2}
     return getattr(stzoo, f"{builder}_tiny")(3, (4, 32, 32, 3), width=8, **options)
 
 
@@ -273,7 +273,7 @@ def test_frames_that_are_joined_in_time_are_not_single_frames(axis, last):
     [
         ("c2d", {}, "layer1_0_relu"),
         ("c2d", {"pooling": "paper"}, "conv1_relu"),
-        ("c2d", {"pooling": "spatial"}, "layer4_0_relu"),
+        ("c2d", {"pooling": "spatial"}, "layer2_0_relu"),
         ("tsn", {}, "inception_3b_output"),
         ("trn", {}, "feature"),
         ("tsm", {}, "pool1_3x3_s2"),

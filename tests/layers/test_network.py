@@ -122,7 +122,7 @@ def test_it_frees_gradients_before_a_step():
 
 @pytest.fixture(scope="module")
 def model():
-    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=(4, 32, 32, 3))
+    small = dict(width=4, depths=(1, 1), input_shape=(4, 32, 32, 3))
     model = stzoo.cost_tiny(classes=3, **small)
     model.stzoo = dataclasses.replace(model.stzoo, labels=("a", "b", "c"))
     return model
@@ -148,7 +148,7 @@ def test_the_record_survives_copies(model):
 
 
 def test_two_models_can_share_a_graph(tmp_path):
-    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=(4, 32, 32, 3))
+    small = dict(width=4, depths=(1, 1), input_shape=(4, 32, 32, 3))
     one, other = (stzoo.cost_tiny(classes=3, name=name, **small) for name in "ab")
     x = np.random.default_rng(0).random((2, 4, 32, 32, 3)).astype("float32")
     inputs = keras.Input(x.shape[1:])
@@ -248,7 +248,7 @@ def test_results_do_not_depend_on_private_parts_of_keras(monkeypatch, calls, mis
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras exports no ONNX")
 @pytest.mark.filterwarnings("ignore")  # of tf2onnx and of PyTorch's exporter
 def test_a_model_that_was_never_called_exports_any_batch(tmp_path):
-    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=(4, 32, 32, 3))
+    small = dict(width=4, depths=(1, 1), input_shape=(4, 32, 32, 3))
     model = stzoo.fuse(stzoo.c2d_tiny(classes=3, **small))
     model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
@@ -273,7 +273,7 @@ def test_a_model_that_was_never_called_exports_any_batch(tmp_path):
 def test_openvino_takes_any_batch(name, options, fused, tmp_path):
     """These networks have strides in 1x1 convolutions and shortcuts."""
     shape = (16 if name == "p3d_tiny" else 4, 32, 32, 3)
-    small = dict(width=4, depths=(1, 1, 1, 1), input_shape=shape)
+    small = dict(width=4, depths=(1, 1), input_shape=shape)
     model = stzoo.create(name, classes=3, **small, **options)
     model = stzoo.fuse(model) if fused else model
     model.export(tmp_path / "model.xml", format="openvino", verbose=False)

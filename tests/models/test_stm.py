@@ -70,7 +70,7 @@ def test_builders():
 def test_model_satisfies_the_contract_of_keras(tmp_path):
     x = RNG.integers(0, 256, (2, 4, 64, 64, 3)).astype("uint8")
     check_model(
-        lambda: stzoo.stm_tiny(input_shape=(4, 64, 64, 3), depths=(1, 1, 1, 1)),
+        lambda: stzoo.stm_tiny(input_shape=(4, 64, 64, 3), depths=(1, 1)),
         x,
         tmp_path,
     )

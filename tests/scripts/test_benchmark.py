@@ -11,11 +11,12 @@ import contenders
 import keras
 import numpy as np
 import pytest
-from contenders import Case, peer
+from contenders import Case
+from peers import normalised, peer
 
 import stzoo
 
-SMALL = {"width": 4, "depths": (1, 1, 1, 1)}
+SMALL = {"width": 4, "depths": (1, 1)}
 CASE = Case(
     model="cost_tiny",
     options={"variant": "a", "pooling": "code", **SMALL},
@@ -72,7 +73,7 @@ def test_vjepa2_is_that_of_transformers():
     encoder = [layer for layer in model.layers if "pooler" not in layer.name]
     assert count == sum(layer.count_params() for layer in encoder if layer.name != "fc")
     with torch.no_grad():
-        assert network(contenders.normalised(case)).shape == (2, 12)
+        assert network(normalised(case)).shape == (2, 12)
 
 
 @pytest.mark.parametrize("step", ["inference", "training"])
@@ -191,7 +192,7 @@ def test_a_runtime_has_no_start():
 def test_a_runtime_answers_like_the_network(name, monkeypatch):
     import torch
 
-    module, x = peer(CASE).eval(), contenders.normalised(CASE)
+    module, x = peer(CASE).eval(), normalised(CASE)
     monkeypatch.setattr(contenders, "peer", lambda case: module)
     monkeypatch.setattr(contenders, "normalised", lambda case: x)
     with torch.no_grad():

@@ -12,7 +12,7 @@ import pytest
 import stzoo
 from stzoo.data import motions
 
-SMALL = {"width": 4, "depths": (1, 1, 1, 1)}
+SMALL = {"width": 4, "depths": (1, 1)}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from stzoo.data import motions
 
 def test_mass_and_area_are_those_of_the_masks(monkeypatch):
     """An even map has the share of the area; one that is the mask has all."""
-    model = stzoo.cost_tiny(width=8, depths=(1, 1, 1, 1))
+    model = stzoo.cost_tiny(width=8, depths=(1, 1))
     shapes = []
 
     def even(model, clips, layer, classes):

@@ -170,7 +170,7 @@ def test_a_run_is_identified_by_all_its_settings(videos, tmp_path):
     assert recipe == json.loads(json.dumps(dataclasses.asdict(RECIPE)))
     assert found == {
         "builder": "c2d_tiny",
-        "options": {"pooling": "code", "width": 4, "depths": [1, 1, 1, 1]},
+        "options": {"pooling": "code", "width": 4, "depths": [1, 1]},
         "precision": "float32",
         "seed": 5,
         "train": listed(videos),
@@ -350,7 +350,7 @@ def test_the_head_is_trained_first(videos, tmp_path):
     callback = keras.callbacks.LambdaCallback(on_epoch_end=note)
     train(tmp_path, videos, callbacks=[callback])
     assert changed[0] == {"fc/kernel", "fc/bias"}
-    assert "conv1/kernel" in changed[1] and "layer4_0_conv1/kernel" in changed[1]
+    assert "conv1/kernel" in changed[1] and "layer2_0_conv1/kernel" in changed[1]
 
 
 def test_small_data_is_the_default(videos, tmp_path):

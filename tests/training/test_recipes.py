@@ -365,7 +365,7 @@ def test_a_warmup_leaves_a_step_for_the_cosine():
 
 
 def test_batch_norms_of_other_recipes_are_trained():
-    model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    model = stzoo.c2d_tiny(input_shape=(2, 32, 32, 3), width=4, depths=(1, 1))
     RECIPES["cost"].prepare(model)
     assert model.get_layer("dropout").rate == 0.5
     norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
@@ -418,7 +418,7 @@ def test_the_optimizer_has_the_rates_and_the_decay_of_the_recipe():
 
 def test_mirrored_motions_have_the_label_of_the_mirror_image():
     """Mirroring swaps left and right, and keeps up and down."""
-    clip = stzoo.cost_tiny(width=4, depths=(1, 1, 1, 1)).stzoo.clip
+    clip = stzoo.cost_tiny(width=4, depths=(1, 1)).stzoo.clip
     index = motions.CLASSES.index
     mirrored = {
         "left to right": "right to left",
@@ -445,7 +445,7 @@ def test_mirrored_motions_have_the_label_of_the_mirror_image():
 
 
 def test_short_sides_follow_the_clip():
-    clip = stzoo.cost_tiny(width=4, depths=(1, 1, 1, 1)).stzoo.clip
+    clip = stzoo.cost_tiny(width=4, depths=(1, 1)).stzoo.clip
     assert RECIPES["p3d_ucf101"].augment(clip).short_sides == (72, 72)
     assert RECIPES["gsm"].augment(clip).scales == (1, 0.875, 0.75, 0.66)
     assert RECIPES["cost"].augment(clip).short_sides is None  # 1 to 5 / 4

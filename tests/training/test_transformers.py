@@ -127,7 +127,7 @@ def test_only_the_probe_of_vjepa2_is_trained():
 
 
 def test_settings_for_other_models_are_refused():
-    model = stzoo.c2d_tiny(3, input_shape=(2, 32, 32, 3), width=4, depths=(1, 1, 1, 1))
+    model = stzoo.c2d_tiny(3, input_shape=(2, 32, 32, 3), width=4, depths=(1, 1))
     with pytest.raises(ValueError) as error:
         RECIPE.prepare(model)
     assert str(error.value) == (
