@@ -20,11 +20,17 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import functools
+import gc
 import types
 
 import pytest
 
 GRAPHS = ("layers", "models", "backbones")
+
+
+def pytest_collection_finish(session):
+    """What the imports made stays, so that no collection of garbage looks at it."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ class Log:
         self.results, self.alive = [], []
 
     def note(self, outputs):
-        gc.collect()  # Keras leaves cycles around lists of tensors
+        if keras.backend.backend() == "torch":
+            gc.collect()  # Keras leaves cycles around lists of tensors
         self.alive = [
             i for i, result in enumerate(self.results) if result() is not None
         ]
