@@ -345,7 +345,14 @@ def test_a_graph_that_cannot_be_built_is_an_error_that_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("moment", ["_build", "_check_answers", "writer.os.fsync"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("_build", marks=pytest.mark.slow),
+        pytest.param("_check_answers", marks=pytest.mark.slow),
+        "writer.os.fsync",
+    ],
+)
 def test_a_killed_export_leaves_no_model(moment, tmp_path):
     code = f"""
 import os, signal, sys

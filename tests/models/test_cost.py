@@ -17,6 +17,7 @@ BUILDERS = {
     "cost_a": ("cost_tiny", {"variant": "a"}),
     "cost_b": ("cost_tiny", {"variant": "b"}),
 }
+SLOW = pytest.mark.slow
 BLOCKS = pytest.mark.parametrize("block", BUILDERS)
 
 
@@ -62,10 +63,10 @@ def test_outputs_match_the_authors_network(block, shape):
         ("c3d_resnet50", {"kernel": "3x1x1"}, 29_013_456),
         ("c3d_resnet50", {"kernel": "3x3x3"}, 37_967_312),
         ("c2d_resnet101", {}, 43_319_760),
-        ("cost_resnet101", {"variant": "a"}, 43_331_472),
+        pytest.param("cost_resnet101", {"variant": "a"}, 43_331_472, marks=SLOW),
         ("cost_resnet101", {"variant": "b"}, 44_405_344),
-        ("c3d_resnet101", {"kernel": "3x1x1"}, 51_675_600),
-        ("c3d_resnet101", {"kernel": "3x3x3"}, 62_857_680),
+        pytest.param("c3d_resnet101", {"kernel": "3x1x1"}, 51_675_600, marks=SLOW),
+        pytest.param("c3d_resnet101", {"kernel": "3x3x3"}, 62_857_680, marks=SLOW),
     ],
 )
 def test_parameters_match_the_code(builder, options, parameters):
@@ -190,7 +191,13 @@ def test_pytorchvideo_normalises_by_045_and_0225():
         stzoo.create("c2d_resnet50.kinetics400_pytorchvideo")
 
 
-@BLOCKS
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, marks=() if block in ("c3d_3x3x3", "cost_b") else SLOW)
+        for block in BUILDERS
+    ],
+)
 def test_model_satisfies_the_contract_of_keras(block, tmp_path):
     check_model(lambda: build(block), clips(2, 8, 64, 64), tmp_path)
 
