@@ -12,6 +12,9 @@ that contain a video and its reversal, which differ in nothing else:
 
     python scripts/train_motions.py NAME --only "turning*" --pairs --batch 8 --out FIRST
     python scripts/train_motions.py NAME --start FIRST --pairs --out FOLDER
+
+TRN and the online TSM learn it only after a training on all motions. The first command
+then starts from the folder of that training.
 """
 
 import argparse

@@ -28,7 +28,7 @@ from stzoo.backbones.mobilenet_v2 import mobilenet_v2, torchvision_names
 from stzoo.backbones.resnet import RESNET50, RESNET101, bottleneck, resnet
 from stzoo.layers import FrameConv, TemporalShift
 from stzoo.models import tsn
-from stzoo.models.family import Architecture, Family, torchvision_entry
+from stzoo.models.family import Architecture, Family, motions_entry, torchvision_entry
 from stzoo.models.tsn import CLIPS, MIT, TINY_ARGUMENTS, averaged, imagenet, mmaction
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.labels import classes_of
@@ -118,7 +118,7 @@ def tsm_tiny(
     input_shape=None,
     pretrained=None,
     shift=None,
-    backbone="bn_inception",
+    backbone=None,
     width=16,
     depth=11,
     name=None,
@@ -220,6 +220,8 @@ def _tiny_clip(options):
     return tsn.tiny_clip(resnet if options["backbone"] == "mobilenetv2" else options)
 
 
+_ONLINE = {"backbone": "mobilenetv2", "shift": "online"}
+
 FAMILY = Family(
     architectures={
         tsm_resnet50: Architecture(
@@ -240,13 +242,14 @@ FAMILY = Family(
         "shift": """`"offline"`, in both directions, or `"online"`, only from the
         previous frame. `None`: that of the weights, else `"offline"`.""",
         **TINY_ARGUMENTS,
-        "backbone": '`"bn_inception"`, `"mobilenetv2"` or `"resnet50"`.',
+        "backbone": """`"bn_inception"`, `"mobilenetv2"` or `"resnet50"`. `None`: that
+        of the weights, else `"bn_inception"`.""",
     },
     choices={
         "shift": ("offline", "online"),
         "backbone": ("bn_inception", "mobilenetv2", "resnet50"),
     },
-    defaults={"shift": "offline"},
+    defaults={"shift": "offline", "backbone": "bn_inception"},
     key_map=KEY_MAP,
     prepare=prepare,
     entries=(
@@ -274,5 +277,6 @@ FAMILY = Family(
             repository="https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
         ),
         imagenet("tsm_bninception", "bn_inception"),
+        motions_entry("tsm_tiny", _tiny_clip(_ONLINE), _ONLINE),
     ),
 )

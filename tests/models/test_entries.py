@@ -53,6 +53,7 @@ STATED = {
         frames=15, stride=5, snippet=5, flow="tvl1", fps=25
     ),
     r"tsm_mobilenetv2.jester_mit": dict(frames=12, stride=2, sampling="dense"),
+    r"tsm_tiny.motions": dict(TORCHVISION, order="RGB"),
     r"tsm_\S*_dense(_mit)?": dict(stride=8, sampling="dense"),
     r"tsn_resnet50.kinetics400_dense": dict(frames=5, stride=12, sampling="dense"),
     r"tsn_resnet50.kinetics400_3": {"frames": 3},
@@ -166,6 +167,7 @@ OPTIONS = {
     r"gsm_\S+.(something_v1\S*|diving48)": {"attention": False},
     r"tsm_\S+.(kinetics|something)\S+": {"shift": "offline"},
     r"tsm_mobilenetv2.jester_mit": {"shift": "online"},
+    r"tsm_tiny.motions": {"backbone": "mobilenetv2", "shift": "online"},
     r"stpn_\S+.imagenet": {"streams": "both", "length": 10},
     r"stpn_bninception.ucf101": {"streams": "both", "length": 5},
     r"stpn_tiny.motions": {"streams": "both", "length": 6},

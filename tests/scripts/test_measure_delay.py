@@ -32,7 +32,7 @@ def test_answers_are_compared_after_each_frame_of_both_motions(monkeypatch):
 
 
 def test_a_table_is_printed(capsys, monkeypatch):
-    monkeypatch.setattr(stzoo, "online", lambda model: Online())
+    monkeypatch.setattr(stzoo, "online", lambda model, frames: Online())
     monkeypatch.setattr(stzoo, "load", lambda name: name)
     shares = np.array([[0, 1] * 4, [0.5] * 8])
     monkeypatch.setattr(measure_delay, "follow", lambda *_: shares)
