@@ -39,6 +39,7 @@ TAKEN = (  # one or two of each data set and family, which can all be had
     "stpn_tiny.motions",
     "stm_tiny.motions",
     "s3d_tiny.motions",
+    "trn_tiny.motions",
     "tsm_tiny.motions",
 )
 COLUMNS = ("weights", "classes", "parameters", "GFLOPs", "reported", "measured", "from")

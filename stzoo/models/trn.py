@@ -54,7 +54,7 @@ from stzoo.layers.network import Network
 from stzoo.layers.pool import SpatialMean
 from stzoo.layers.relation import DRAWN
 from stzoo.models import tsn
-from stzoo.models.family import Architecture, Family, torchvision_entry
+from stzoo.models.family import Architecture, Family, motions_entry, torchvision_entry
 from stzoo.weights.config import ModelConfig
 from stzoo.weights.labels import classes_of, names
 
@@ -287,5 +287,6 @@ FAMILY = Family(
             tsn.imagenet("trn_inceptionv3", "inception_v3"), "inception_v3", classes=339
         ),
         _image_network(torchvision_entry("trn_resnet50", "resnet50"), "resnet50"),
+        motions_entry("trn_tiny", tsn.tiny_clip({"backbone": "bn_inception"})),
     ),
 )
