@@ -242,7 +242,7 @@ def joined(path, rows, keys):
 def command():
     """Returns the parser of the arguments."""
     parser = argparse.ArgumentParser(usage=__doc__)
-    models = "such as p3d_resnet199 or cost_resnet50:variant=a"
+    models = "such as p3d_resnet152 or cost_resnet50:variant=a"
     parser.add_argument("--models", nargs="+", required=True, help=models)
     parser.add_argument("--option", action="append", default=[], help="variant=a")
     parser.add_argument("--backends", nargs="+", default=BACKENDS, choices=BACKENDS)
