@@ -62,7 +62,7 @@ def test_the_questions_are_answered_from_what_was_planted():
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """The study of networks that are not trained, and the commands that train them."""
-    trained, size = [], dict(width=8, depths=(1, 1))
+    trained, size = [], dict(width=8, depths=(1, 1, 1, 1))
 
     def run(command, check):
         trained.append(command)
