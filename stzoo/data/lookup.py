@@ -10,6 +10,11 @@ from stzoo.data import files
 def find(root, names, listings):
     """Finds the first of several names that exists, with or without its suffix.
 
+    Args:
+        root: string, the folder of the list's names.
+        names: sequence of strings, alternative paths of one video.
+        listings: dict, the folders that were listed before. New ones are added.
+
     Returns:
         Tuple of the path, and of a key that is the same for all paths of one video.
         Both are `None` if no name exists.
