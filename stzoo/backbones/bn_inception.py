@@ -12,6 +12,7 @@ from itertools import islice
 
 import keras
 
+from stzoo.layers.concatenate import Concatenate
 from stzoo.layers.conv import FrameConv
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import FrameAverage, max_pool
@@ -83,7 +84,7 @@ def bn_inception(x, inserts=None, before=None, width=64, depth=None, prefix=""):
             branches.append(unit(y, projection, 1, name, "pool_proj"))
         else:
             branches.append(ceil_pool(x, f"{prefix}{name}_pool"))
-        x = keras.layers.Concatenate(name=f"{prefix}{name}_output")(branches)
+        x = Concatenate(name=f"{prefix}{name}_output")(branches)
     check_used(inserts)
     return x
 

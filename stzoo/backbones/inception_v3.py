@@ -12,8 +12,6 @@ a max pool, and the epsilon is 1e-5.
 
 from itertools import islice
 
-import keras
-
 from stzoo.backbones.bn_inception import (
     average_pool,
     ceil_pool,
@@ -22,6 +20,7 @@ from stzoo.backbones.bn_inception import (
     conv_bn_relu,
     same_max_pool,
 )
+from stzoo.layers.concatenate import Concatenate
 
 # Filters, size, stride, padded.
 STEM = {
@@ -143,6 +142,6 @@ def inception_v3(x, inserts=None, width=32, depth=None):
             branches.append(unit(y, projection, 1, f"{block}_tower_2_conv"))
         else:
             branches.append(ceil_pool(x, f"{block}_pool"))
-        x = keras.layers.Concatenate(name=f"{block}_join")(branches)
+        x = Concatenate(name=f"{block}_join")(branches)
     check_used(inserts)
     return x

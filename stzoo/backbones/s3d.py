@@ -10,6 +10,7 @@ where the stem is `stem_1a`, `stem_2b` and `stem_2c`.
 
 import keras
 
+from stzoo.layers.concatenate import Concatenate
 from stzoo.layers.conv import ClipConv, FrameConv
 from stzoo.layers.norm import BatchNorm
 from stzoo.layers.pool import max_pool
@@ -75,7 +76,7 @@ def s3d(x, gate=None, width=64):
         y = max_pool(x, (3, 3, 3), (1, 1, 1), f"{names[3]}_pool")
         branches.append(unit(y, projection, 1, names[3]))
         branches = [gate(y, name) for y, name in zip(branches, names, strict=True)]
-        x = keras.layers.Concatenate(name=f"mixed_{block}")(branches)
+        x = Concatenate(name=f"mixed_{block}")(branches)
     return x
 
 

@@ -5,9 +5,9 @@ nothing is transposed or reshaped between them, and a runtime fuses them with th
 the residual and the ReLU. STZOO_DEPLOY says which of two forms that is:
 
 * `images`, `(batch * frames, channels, height, width)`, for networks whose
-  convolutions are all of frames, and for ONNX Runtime;
+  convolutions and pools are all of frames, and for ONNX Runtime;
 * `volumes`, `(batch, channels, frames, height, width)`, for networks that also
-  convolve along time. Every convolution is then one of volumes.
+  convolve or pool along time. Every convolution is then one of volumes.
 
 Sizes are numbers, so that only the batch is dynamic.
 """
@@ -24,6 +24,7 @@ from stzoo.backend.generic import PLAIN, activate
 __all__ = (
     "average_pool_3x3",
     "batch_norm",
+    "concatenate",
     "conv2d",
     "conv3d",
     "count_sketch",
@@ -35,6 +36,7 @@ __all__ = (
     "lay_out",
     "max_over_clip",
     "max_pool",
+    "normalize",
     "prefers_conv3d",
     "shape_of",
     "spectrum",
@@ -144,6 +146,26 @@ def _margins(kernel, dilation):
     return [(n - 1) * d // 2 for n, d in zip(kernel.shape[2:], dilation, strict=True)]
 
 
+def concatenate(clips):
+    if VOLUMES:
+        return _of_volume(torch.cat(list(map(_volume, clips)), 1))
+    images = torch.cat(list(map(_images, clips)), 1)
+    return _of_images(images, int(clips[0].shape[1]))
+
+
+def normalize(x, mean, std, reverse):
+    """Uses long rows, as an operation of few channels is slow, and indices instead of a
+    flip, which is slower in OpenVINO.
+    """
+    _, frames, height, width, channels = x.shape
+    mean, std = (torch.tensor(values, dtype=x.dtype) for values in (mean, std))
+    rows = x.reshape(-1, frames * height, width * channels)
+    rows = rows * (1 / std).repeat(width) - (mean / std).repeat(width)
+    x = rows.reshape(-1, frames, height, width, channels)
+    last = int(channels) - 1
+    return x.index_select(-1, torch.arange(last, -1, -1)) if reverse else x
+
+
 def max_over_clip(x):
     return _volume(x).amax((2, 3, 4))
 
@@ -196,7 +218,7 @@ def _margined(x, pool_size, strides, margins):
 
 
 def _max_in_time(images, frames, size, stride, ends):
-    """Pools without a transposition of images, which OpenVINO is slow at."""
+    """Pools without a transposition of images, which would take long."""
     sizes = tuple(map(int, images.shape[1:]))
     if size == stride and frames % size == 0 and not any(ends):
         images = images.reshape(-1, size, *sizes).amax(1)

@@ -14,6 +14,7 @@ __all__ = (
     "average_pool_3x3",
     "batch_norm",
     "clips_at_once",
+    "concatenate",
     "constant",
     "conv2d",
     "conv3d",
@@ -28,6 +29,7 @@ __all__ = (
     "lay_out",
     "max_over_clip",
     "max_pool",
+    "normalize",
     "pad",
     "prefers_conv3d",
     "reshape",
@@ -289,6 +291,27 @@ def weighted_sum(clips, weights):
     # One axis less than indexing after: LiteRT indexes five axes at most.
     weights = [ops.expand_dims(w, (1, 2, 3)) for w in weights]
     return sum(w * clip for w, clip in zip(weights, clips, strict=True))
+
+
+def concatenate(clips):
+    """Concatenates the channels of clips.
+
+    Args:
+        clips: list of tensors `(batch, frames, height, width, channels)`.
+    """
+    return ops.concatenate(clips, axis=-1)
+
+
+def normalize(x, mean, std, reverse):
+    """Returns `(x - mean) / std`.
+
+    Args:
+        x: float tensor `(..., channels)`.
+        mean, std: tuples of floats, one for each channel of `x`.
+        reverse: bool, whether the channels are reversed then.
+    """
+    x = (x - constant(mean, x)) / constant(std, x)
+    return ops.flip(x, axis=-1) if reverse else x
 
 
 def max_pool(x, pool_size, strides, margins):

@@ -19,7 +19,7 @@ from stzoo.deploy.quantization import (
     quantize_onnx,
     quantize_openvino,
 )
-from stzoo.deploy.runtime import FEATURES, INPUT, LOGITS
+from stzoo.deploy.runtime import BATCH, FEATURES, INPUT, LOGITS
 from stzoo.layers.attention import DotProductAttention
 
 OPSET = 18  # of ONNX, since 2022
@@ -95,9 +95,7 @@ def _to_onnx(module, example, path, batch, batches):
         opset_version=OPSET,
         input_names=[INPUT],
         output_names=names,
-        dynamic_axes=None
-        if batch
-        else {name: {0: "batch"} for name in (INPUT, *names)},
+        dynamic_axes=None if batch else {name: {0: BATCH} for name in (INPUT, *names)},
     )
     if batches:
         quantize_onnx(path, INPUT, batches)

@@ -20,6 +20,7 @@ from stzoo.deploy.fusion import fuse
 from stzoo.inference.views import predict_views
 from stzoo.layers.conv import ClipConv, DepthwiseConv, FrameConv
 from stzoo.layers.cost import CoST
+from stzoo.layers.pool import MaxPool
 from stzoo.weights import checkpoint, hub
 
 logger = logging.getLogger("stzoo")
@@ -179,16 +180,22 @@ def _layout(format, model):
         return format.layout
     if format.name == "onnx":
         # ONNX Runtime convolves volumes slowly. One clip as images and as volumes, on
-        # two cores: cost_resnet50 (a) 318 and 349 ms, p3d_resnet50 150 and 179 ms. In
-        # int8, volumes take 2.2 (cost_tiny) and 2.8 times (p3d_tiny) as long.
+        # two cores: cost_resnet50 (a) 193 and 258 ms, p3d_resnet152 151 and 202 ms; but
+        # s3d 788 and 745 ms. In int8, volumes take 2.2 (cost_tiny) and 2.8 times
+        # (p3d_tiny) as long.
         return "images"
-    convolves_time = any(
-        isinstance(layer, CoST)
-        or (isinstance(layer, ClipConv) and layer.kernel_size[0] > 1)
-        for layer in model.layers
-        if not isinstance(layer, FrameConv | DepthwiseConv)
-    )
-    return "volumes" if convolves_time else "images"
+    return "volumes" if any(map(_looks_along_time, model.layers)) else "images"
+
+
+def _looks_along_time(layer):
+    match layer:
+        case FrameConv() | DepthwiseConv():
+            return False
+        case ClipConv():
+            return layer.kernel_size[0] > 1
+        case MaxPool():
+            return layer.pool_size[0] > 1
+    return isinstance(layer, CoST)
 
 
 def _build(how, layout, source, path, clips=None):

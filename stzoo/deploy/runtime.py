@@ -11,7 +11,7 @@ from stzoo.deploy.formats import FORMATS, runtime_of
 from stzoo.weights import hub
 from stzoo.weights.config import CONFIG_BYTES, ModelConfig
 
-INPUT = "clip"
+INPUT, BATCH = "clip", "batch"  # its name, and that of its first axis
 LOGITS = "logits"
 FEATURES = "avgpool"
 
@@ -111,11 +111,21 @@ class _Runners:
 
         chosen = ("CUDAExecutionProvider", "CPUExecutionProvider")
         there = onnxruntime.get_available_providers()
-        session = onnxruntime.InferenceSession(
-            path, providers=[one for one in chosen if one in there]
-        )
-        names = [output.name for output in session.get_outputs()]
-        return lambda x: dict(zip(names, session.run(names, {INPUT: x}), strict=True))
+        providers = [one for one in chosen if one in there]
+
+        def opened(batch):
+            options = onnxruntime.SessionOptions()
+            if batch:
+                options.add_free_dimension_override_by_name(BATCH, batch)
+            session = onnxruntime.InferenceSession(path, options, providers)
+            names = [output.name for output in session.get_outputs()]
+
+            def run(x):
+                return dict(zip(names, session.run(names, {INPUT: x}), strict=True))
+
+            return run
+
+        return _with_fixed_batch(opened)
 
     @staticmethod
     def openvino_by_openvino(path):
@@ -123,14 +133,23 @@ class _Runners:
 
         # It computes in bfloat16 on some processors unless told otherwise.
         exact = {"INFERENCE_PRECISION_HINT": "f32"}
-        model = openvino.compile_model(path, "CPU", exact)
-        names = [output.get_any_name() for output in model.outputs]
+        core = openvino.Core()
 
-        def run(x):
-            found = model({INPUT: x})
-            return {name: np.array(found[name]) for name in names}
+        def opened(batch):
+            graph = core.read_model(path)
+            if batch:
+                _, *sizes = graph.input(INPUT).partial_shape
+                graph.reshape({INPUT: openvino.PartialShape([batch, *sizes])})
+            model = core.compile_model(graph, "CPU", exact)
+            names = [output.get_any_name() for output in model.outputs]
 
-        return run
+            def run(x):
+                found = model({INPUT: x})
+                return {name: np.array(found[name]) for name in names}
+
+            return run
+
+        return _with_fixed_batch(opened)
 
     @staticmethod
     def litert_by_ai_edge_litert(path):
@@ -172,6 +191,28 @@ class _Runners:
             return {name: value.numpy() for name, value in found.items()}
 
         return run
+
+
+def _with_fixed_batch(opened):
+    """Runs batches of the first size by a graph for this size.
+
+    It is faster than the one for all sizes, which runs the others: a clip takes
+    `p3d_resnet152` 107 instead of 117 ms on OpenVINO, and `s3d` 745 instead of 756 ms
+    on ONNX Runtime, on two cores of an Intel Xeon.
+
+    Args:
+        opened: function from the size of a batch, or `None` for any, to a function
+            that runs clips.
+    """
+    runs = {}
+
+    def run(x):
+        size = len(x) if not runs or len(x) in runs else None
+        if size not in runs:
+            runs[size] = opened(size)
+        return runs[size](x)
+
+    return run
 
 
 def _with_interpreter(interpreter):

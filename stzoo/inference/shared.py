@@ -22,6 +22,7 @@ from stzoo.data.sampling import parse_views
 from stzoo.inference.predict import activate
 from stzoo.inference.views import clips_at_once, predict_views
 from stzoo.layers import DepthwiseConv, FrameConv, Normalize
+from stzoo.layers.concatenate import Concatenate
 from stzoo.layers.conv import ClipConv
 from stzoo.layers.dropout import Dropout
 from stzoo.layers.network import Network, Plan, make_plan, may_be_short
@@ -32,7 +33,7 @@ LEAST = 0.2  # of the multiply-adds of a window
 MOST = 2**30  # bytes of features that are kept
 WINDOWS = 10_000  # that overlap, at most
 # Their outputs for a frame depend on this frame only. Other layers may look along time.
-BY_FRAME = {FrameConv, DepthwiseConv, Normalize, FrameAverage, SpatialMean}
+BY_FRAME = {FrameConv, DepthwiseConv, Normalize, FrameAverage, SpatialMean, Concatenate}
 BY_FRAME |= {Dropout, keras.layers.ReLU, keras.layers.Dense, keras.layers.Add}
 _halves = weakref.WeakKeyDictionary()  # from a model to its variables and `split`
 
@@ -102,7 +103,7 @@ def _is_by_frame(step):
     if kind is MaxPool:
         pool = layer.pool_size[0], layer.strides[0], *layer.margins[0]
         return pool == (1, 1, 0, 0)
-    if kind in (BatchNorm, keras.layers.Concatenate):
+    if kind is BatchNorm:
         return layer.axis in (-1, len(layer.output.shape) - 1)
     return kind in BY_FRAME and len(step.outputs) == 1
 

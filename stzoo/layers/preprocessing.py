@@ -7,7 +7,7 @@ import logging
 import keras
 from keras import ops
 
-from stzoo.backend import constant
+from stzoo import backend
 from stzoo.weights.config import ModelConfig
 
 logger = logging.getLogger("stzoo")
@@ -72,9 +72,7 @@ class Normalize(keras.layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, "float32")
-        x = (x - constant(self.mean, x)) / constant(self.std, x)
-        if self.order == "BGR":
-            x = ops.flip(x, axis=-1)
+        x = backend.normalize(x, self.mean, self.std, self.order == "BGR")
         return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

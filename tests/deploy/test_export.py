@@ -127,6 +127,19 @@ def test_an_export_answers_like_the_model_for_any_number_of_clips(
     assert exported.package in {package for _, package in FORMATS[name].runtimes}
 
 
+def test_the_first_number_of_clips_has_a_graph_of_its_own():
+    opened = []
+
+    def open_graph(batch):
+        opened.append(batch)
+        return lambda x: (batch, len(x))
+
+    run = runtime._with_fixed_batch(open_graph)
+    answers = [run(np.zeros((count, 1))) for count in (2, 3, 2, 1)]
+    assert answers == [(2, 2), (None, 3), (2, 2), (None, 1)]
+    assert opened == [2, None]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("family", FAMILIES, ids=str)

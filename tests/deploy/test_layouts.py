@@ -111,6 +111,25 @@ def test_sums_and_maxima_of_clips(deploy):
     close(sampled, generic.subsample(clips[0], (2, 1, 2)))
 
 
+def test_channels_are_concatenated(deploy):
+    clips = [random(2, 3, 4, 5, 6), random(2, 3, 4, 5, 1)]
+    found = deploy.concatenate(list(map(torch.tensor, clips)))
+    close(found, generic.concatenate(clips))
+    kernel = random(1, 1, 7, 2)
+    close(deploy.conv2d(found, torch.tensor(kernel)), numpy(found) @ kernel[0, 0])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("channels", [3, 10])
+def test_normalisation(deploy, channels, reverse):
+    x, (mean, std) = random(2, 3, 4, 5, channels), random(2, channels) + 1
+    how = tuple(mean.tolist()), tuple(std.tolist()), reverse
+    expected = (x - mean) / std
+    expected = expected[..., ::-1] if reverse else expected
+    close(generic.normalize(ops.convert_to_tensor(x), *how), expected)
+    close(deploy.normalize(torch.tensor(x), *how), expected)
+
+
 def test_a_clip_remembers_what_it_was_made_of(deploy):
     """So a runtime has no transposition between two convolutions."""
     images, volume = torch.zeros(6, 4, 5, 7), torch.zeros(2, 4, 3, 5, 7)
@@ -130,12 +149,12 @@ def test_a_clip_remembers_what_it_was_made_of(deploy):
 @pytest.mark.parametrize(
     "family, layout",
     [
-        *(("c2d_tiny", "images"), ("tsm_tiny", "images"), ("gsm_tiny", "images")),
+        *(("tsn_tiny", "images"), ("tsm_tiny", "images"), ("gsm_tiny", "images")),
         *(("cost_tiny", "volumes"), ("c3d_tiny", "volumes"), ("p3d_tiny", "volumes")),
-        ("s3d_tiny", "volumes"),
+        *(("c2d_tiny", "volumes"), ("s3d_tiny", "volumes")),
     ],
 )
-def test_networks_that_convolve_time_are_exported_as_volumes(family, layout):
+def test_networks_that_look_along_time_are_exported_as_volumes(family, layout):
     model = stzoo.create(family, input_shape=(8, 32, 32, 3))
     assert export._layout(FORMATS["openvino"], model) == layout
     assert export._layout(FORMATS["litert"], model) == "lowered"

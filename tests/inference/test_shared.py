@@ -20,6 +20,7 @@ from stzoo.inference.shared import split
 from stzoo.inference.stream import stream
 from stzoo.inference.views import clips_at_once
 from stzoo.layers import CoST, DepthwiseConv, FrameConv, TemporalShift
+from stzoo.layers.concatenate import Concatenate
 from stzoo.layers.conv import ClipConv
 from stzoo.layers.ends import classifier, clip_input
 from stzoo.layers.network import Network
@@ -258,12 +259,19 @@ def test_the_cut_is_the_last_tensor_that_everything_needs():
     close(rest.predict_on_batch(np.swapaxes(features, 0, 1)), model(x))
 
 
-@pytest.mark.parametrize("axis, last", [(-1, "both"), (4, "both"), (1, "stem")])
-def test_frames_that_are_joined_in_time_are_not_single_frames(axis, last):
+@pytest.mark.parametrize(
+    "join, last",
+    [
+        (Concatenate(name="both"), "both"),
+        (keras.layers.Add(name="both"), "both"),
+        (keras.layers.Concatenate(1, name="both"), "stem"),
+    ],
+)
+def test_frames_that_are_joined_in_time_are_not_single_frames(join, last):
     inputs = keras.Input((4, 8, 8, 3))
     x = FrameConv(3, 1, name="stem")(inputs)
     sides = [FrameConv(2, 1, name=name)(x) for name in "ab"]
-    x = keras.layers.Concatenate(axis, name="both")(sides)
+    x = join(sides)
     first, *_ = split(Network(inputs, classifier(x, 2, 0.5)))
     assert first.inner[-1].name == last
 
