@@ -7,10 +7,11 @@ Linux only.
 Each case (a model, a backend, a batch, cores) has one process with all contenders: the
 model, the fused model, on PyTorch also the fused model compiled with `jit_compile=True`
 of Keras, and the PyTorch networks: eager, channels last, and channels last with
-`torch.compile`. They run in turn in every round, so that the load of the machine is the
-same for all. Times are those of the calls of a user, `predict_on_batch` and
-`train_on_batch`, from clips of 0 to 255 in memory to NumPy. The PyTorch networks get
-clips that are already normalised. A training step is SGD with momentum.
+`torch.compile`. All of them run in every round, in random order and with a pause before
+each, so that the load of the machine is the same for all. Times are those of the calls
+of a user, `predict_on_batch` and `train_on_batch`, from clips of 0 to 255 in memory to
+NumPy. The PyTorch networks get clips that are already normalised. A training step is
+SGD with momentum.
 
 Beside them, in the case of PyTorch only, since no backend of Keras runs them: the model
 exported to ONNX Runtime and OpenVINO, and the PyTorch network converted to them. All
@@ -53,6 +54,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 PRECISIONS = ("float32", "bfloat16")
 CASE = ("model", "backend", "precision", "step", "batch", "threads")
 START = ("build_s", "first_s", "built_mb", "peak_mb")
+PAUSE = 0.3  # seconds, until the threads of the contender before no longer spin
 QUIET = 0.2  # maximum number of cores that other processes may keep busy
 
 
@@ -98,15 +100,17 @@ def start(case):
 
 
 def race(case):
-    """Returns the row of each contender. All run in turn, in every round."""
+    """Returns the row of each contender. All run in every round, in random order."""
     runs = {name: CONTENDERS[name](case) for name in case.contenders}
     for run in runs.values():
         run()
         run()
     measured, rate = {name: [] for name in runs}, 0
-    for _ in range(case.rounds):
-        for name, run in runs.items():
-            measured[name].append(clock(run))
+    for number in range(case.rounds):
+        order = np.random.default_rng(number).permutation(list(runs))
+        for name in order.tolist():
+            time.sleep(PAUSE)
+            measured[name].append(clock(runs[name]))
         rate = max(rate, best_rate(case))
     count = operations(case)
     times = {name: np.array(pairs)[:, 0] for name, pairs in measured.items()}
@@ -269,7 +273,7 @@ def main():
     if others / 2 > QUIET and not chosen.busy:
         parser.error(f"other processes keep {others / 2:.1f} cores busy (see --busy)")
     name = f"{chosen.machine}-{chosen.precision}.csv"
-    for rows in tables(cases(chosen)):
+    for rows in tables(list(cases(chosen))):  # a wrong name is an error at once
         write(chosen.out, {name: joined(chosen.out / name, rows, CASE)})
 
 

@@ -9,10 +9,9 @@ from reprlib import repr as shortened
 
 import numpy as np
 
-from stzoo.data import annotations, files, folders, lookup, tables
+from stzoo.data import annotations, files, folders, lookup, numbering, tables
 
 logger = logging.getLogger("stzoo")
-INDEXED = ("list", "rawframes", "diving48")  # formats in which a label can be an index
 SHOWN = 10  # problems that an error or a log message lists
 
 
@@ -153,8 +152,8 @@ def read(
         for entry in entries
         if entry.problem or split in (None, entry.split)
     ]
-    classes = classes or known or _classes(entries)
-    numbers, meaning = _numbers(entries, classes, format)
+    classes = classes or known or numbering.classes_of(entries)
+    numbers, meaning = numbering.numbers_of(entries, classes, format)
     videos = _checked(source, root, entries, tuple(classes), numbers, skip)
     if any(isinstance(entry.label, tuple) for entry in entries):
         videos = _with_rows(videos)
@@ -227,7 +226,7 @@ def _checked(source, root, entries, classes, numbers, skip):
             report("unreadable", entry, entry.problem)
             continue
         path, identity = lookup.find(root, entry.names, listings)
-        label, unknown = _number(entry.label, numbers)
+        label, unknown = numbering.number(entry.label, numbers)
         if path is None:
             report("missing", entry, f"there is no video {entry.names[0]} in {root}")
         elif identity in seen:
@@ -248,16 +247,6 @@ def _checked(source, root, entries, classes, numbers, skip):
         raise ValueError(f"{source} has no videos.")
     paths, labels, _ = zip(*seen.values(), strict=True)
     return Videos(paths, labels if labelled else (), classes, tuple(problems))
-
-
-def _number(label, numbers):
-    """Returns the index of a class, or those of several, and the unknown name."""
-    if not isinstance(label, tuple):
-        return numbers.get(label), label
-    found = tuple(map(numbers.get, label))
-    if None in found:
-        return None, label[found.index(None)]
-    return found, None
 
 
 def _tell(source, total, problems, counts, skip):
@@ -286,50 +275,6 @@ def _summary(videos, meaning):
     empty = int((videos.counts == 0).sum())
     text += f" of {len(videos.classes)} classes"
     return f"{text}{f' ({empty} of them without a video)' * bool(empty)}. {meaning}"
-
-
-def _classes(entries):
-    """Returns the classes of entries, sorted by number or alphabetically."""
-    labels = _names(entries)
-    if all(map(_is_number, labels)):
-        return sorted(labels, key=lambda label: (int(label), label))
-    return sorted(labels)
-
-
-def _names(entries):
-    """Returns the set of all labels in a list."""
-    found = set()
-    for entry in entries:
-        several = isinstance(entry.label, tuple)
-        found |= set(entry.label) if several else {entry.label} - {None}
-    return found
-
-
-def _is_number(label):
-    return label.isdecimal() and len(label) < 20  # Python refuses long numbers
-
-
-def _numbers(entries, classes, format):
-    """Returns a dict from labels in a list to indices, and a description of them."""
-    labels = _names(entries)
-    index = {lookup.composed(name): number for number, name in enumerate(classes)}
-    if format == "folder":
-        return index, "Each folder is a class."
-    numeric = set(filter(_is_number, labels))
-    if format not in INDEXED or not numeric:
-        return index, "The labels are names."
-    if numeric == labels and not any(map(_is_number, index)):
-        first = min(classes.values()) if isinstance(classes, dict) else 0
-        index = {str(first + number): number for number in range(len(index))}
-        plain = {label: str(int(label)) for label in labels}  # "07" is 7
-        index |= {one: index[other] for one, other in plain.items() if other in index}
-        return index, f"The labels are the indices of the classes, from {first}."
-    if list(index) == [str(number) for number in range(len(index))]:
-        return index, f"The labels are the numbers 0 to {len(index) - 1}."
-    return index, (
-        "The labels are names, although there are numbers among them: they are not "
-        "consecutive numbers from 0."
-    )
 
 
 def _images(path, wanted):

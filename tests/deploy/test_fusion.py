@@ -35,6 +35,7 @@ FAMILIES = [
     ("trn_tiny", FEW | {"units": 16}, 3, 0),
     ("stpn_tiny", {"width": 4, "length": 2, "dim": 32}, 6, 0),
 ]
+LARGE = ("s3d_tiny", "stpn_tiny")
 
 
 def build(name, options, frames):
@@ -75,7 +76,14 @@ def model():
     return build("cost_tiny", {"width": 4, "depths": (2, 1, 1), "variant": "a"}, 3)
 
 
-@pytest.mark.parametrize(("name", "options", "frames", "stay"), FAMILIES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "options", "frames", "stay"),
+    [
+        pytest.param(*family, marks=pytest.mark.slow if family[0] in LARGE else ())
+        for family in FAMILIES
+    ],
+    ids=str,
+)
 def test_a_loaded_fused_model_has_the_same_outputs(
     name, options, frames, stay, tmp_path
 ):

@@ -61,7 +61,9 @@ def test_the_files_are_the_result_and_the_model_is_unchanged(
     np.testing.assert_allclose(again.losses, found.losses, rtol=1e-4)
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize(
+    "multi_label", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_losses_are_those_of_the_run(multi_label, motion_folder, tmp_path):
     """Written out for two steps, whose weights are nearly those of the model."""
     videos = datasets.read(motion_folder, multi_label=multi_label)
@@ -124,7 +126,8 @@ def test_four_times_the_lowest_loss_is_the_end(losses, stops):
 def test_the_test_stops_when_the_loss_explodes(videos, tmp_path, monkeypatch):
     losses = [2.0, 1.0, 0.5, 9.0, 90.0, 99.0]
     monkeypatch.setattr(rate, "_losses", lambda *_: iter(losses))
-    found = find_rate(build(), videos, tmp_path, RECIPE, steps=6)
+    model = build()
+    found = find_rate(model, videos, tmp_path, RECIPE, steps=6)
     assert found.losses == (2.0, 1.0, 0.5, 9.0, 90.0)
     average, weight = 0.0, 0.0  # a moving average with weights of powers of 0.9
     for loss, smoothed in zip(found.losses, found.smoothed, strict=True):
@@ -133,12 +136,11 @@ def test_the_test_stops_when_the_loss_explodes(videos, tmp_path, monkeypatch):
     assert found.suggested == pytest.approx(found.rates[2] / 10)
     monkeypatch.setattr(rate, "_losses", lambda *_: iter([float("nan")]))
     with pytest.raises(ValueError, match="The loss is not a number at the learning ra"):
-        find_rate(build(), videos, tmp_path, RECIPE, steps=6)
+        find_rate(model, videos, tmp_path, RECIPE, steps=6)
     with pytest.raises(ValueError, match="Build it with classes=2"):
         find_rate(build(3), videos, tmp_path, RECIPE)
-    quantized = build()
-    quantized.get_layer("fc").quantize("int8")
-    with pytest.raises(ValueError, match="Test learning rates before it is quantized"):
-        find_rate(quantized, videos, tmp_path, RECIPE)
     with pytest.raises(ValueError, match="steps must be at least 2. Received: 1."):
-        find_rate(build(), videos, tmp_path, RECIPE, steps=1)
+        find_rate(model, videos, tmp_path, RECIPE, steps=1)
+    model.get_layer("fc").quantize("int8")
+    with pytest.raises(ValueError, match="Test learning rates before it is quantized"):
+        find_rate(model, videos, tmp_path, RECIPE)
