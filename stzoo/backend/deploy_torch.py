@@ -158,9 +158,9 @@ def normalize(x, mean, std, reverse):
     flip, which is slower in OpenVINO.
     """
     _, frames, height, width, channels = x.shape
-    mean, std = (torch.tensor(values, dtype=x.dtype) for values in (mean, std))
+    row = torch.tensor([mean, std], dtype=x.dtype).repeat(1, width)
     rows = x.reshape(-1, frames * height, width * channels)
-    rows = rows * (1 / std).repeat(width) - (mean / std).repeat(width)
+    rows = (rows - row[0]) / row[1]  # no product, which ONNX Runtime would quantize
     x = rows.reshape(-1, frames, height, width, channels)
     last = int(channels) - 1
     return x.index_select(-1, torch.arange(last, -1, -1)) if reverse else x

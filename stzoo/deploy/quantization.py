@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "Result")
+
 
 class Batches:
     """The batches of a calibration set, each float32 and of the size of the graph.
@@ -79,12 +81,29 @@ def quantize_openvino(model, name, batches, attention):
     """
     import nncf
 
+    # NNCF leaves a normalisation of the input in float32 only if it knows its form.
+    ignored = nncf.IgnoredScope(names=_before_convolution(model.input(name)))
     return nncf.quantize(
         model,
         nncf.Dataset(batches, lambda batch: {name: batch}),
         subset_size=len(batches),
         model_type=nncf.ModelType.TRANSFORMER if attention else None,
+        ignored_scope=ignored,
     )
+
+
+def _before_convolution(output):
+    """Returns the names of the operations between an input and the first that has
+    weights, or of which there are several.
+    """
+    names = []
+    while len(consumers := output.get_target_inputs()) == 1:
+        (node,) = (consumer.get_node() for consumer in consumers)
+        if node.get_type_name() in WEIGHTED:
+            break
+        names.append(node.get_friendly_name())
+        output = node.output(0)
+    return names
 
 
 def quantize_litert(converter, batches):

@@ -168,7 +168,7 @@ def test_litert_needs_no_operation_of_tensorflow(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["openvino", "litert"])
 def test_float16_halves_the_file(name, tmp_path):
-    model = small("c2d_tiny", {"width": 16, "depths": (1, 1)}, 2)
+    model = small("c2d_tiny", {"width": 16, "depths": (1, 1, 1, 1)}, 2)
     sizes = []
     for kind in ("float32", "float16"):
         path = tmp_path / kind / f"model{FORMATS[name].suffix}"

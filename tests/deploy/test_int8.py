@@ -38,7 +38,7 @@ ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 @pytest.fixture(scope="module")
 def model():
     """A network whose two classes, dark and bright clips, are far apart."""
-    made = small("c2d_tiny", {"width": 16, "depths": (1, 1)}, 2)
+    made = small("c2d_tiny", {"width": 16, "depths": (1, 1, 1, 1)}, 2)
     features = keras.Model(made.input, made.get_layer("avgpool").output)
     dark, bright = (numpy(features(shades(made, 4)[i::2])).mean(0) for i in (0, 1))
     kernel = np.stack([dark - bright, bright - dark], -1)
