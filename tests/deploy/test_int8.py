@@ -219,20 +219,39 @@ def test_values_of_clips_are_those_of_pixels(model, value, dtype, is_right):
             read_clips(found, model)
 
 
+def chain(*kinds):
+    """An output of OpenVINO that operations of these kinds read, in a chain."""
+    if not kinds:
+        return SimpleNamespace(get_target_inputs=set)
+    node = SimpleNamespace(
+        get_type_name=lambda: kinds[0],
+        get_friendly_name=lambda: kinds[0].lower(),
+        output=lambda _: chain(*kinds[1:]),
+    )
+    consumer = SimpleNamespace(get_node=lambda: node)
+    return SimpleNamespace(get_target_inputs=lambda: [consumer])
+
+
 @pytest.mark.parametrize("attention", [False, True])
 def test_what_nncf_is_told(attention, monkeypatch):
-    """It would take only 300 of the batches, and treats transformers in another way."""
+    """It would take only 300 of the batches and quantize the input before it is
+    normalised, and it treats transformers in another way.
+    """
     nncf = SimpleNamespace(
         quantize=lambda model, data, **how: (model, data, how),
         Dataset=lambda batches, function: [*map(function, batches)],
         ModelType=SimpleNamespace(TRANSFORMER="transformer"),
+        IgnoredScope=lambda names: names,
     )
     monkeypatch.setitem(sys.modules, "nncf", nncf)
     batches = Batches(np.arange(5, dtype="uint8"), 2)
-    found, data, how = quantize_openvino("model", "clip", batches, attention)
-    assert (found, len(data)) == ("model", 3)
+    output = chain("Reshape", "Subtract", "Divide", "Convolution", "Add")
+    model = SimpleNamespace(input={"clip": output}.get)
+    found, data, how = quantize_openvino(model, "clip", batches, attention)
+    assert (found, len(data)) == (model, 3)
     assert [list(one["clip"]) for one in data] == [[0, 1], [2, 3], [4, 0]]
     expected = "transformer" if attention else None
+    assert how.pop("ignored_scope") == ["reshape", "subtract", "divide"]
     assert how == {"subset_size": 3, "model_type": expected}
 
 
