@@ -303,12 +303,12 @@ def concatenate(clips):
 
 
 def normalize(x, mean, std, reverse):
-    """Returns `(x - mean) / std`.
+    """Returns `(x - mean) / std`, with the channels reversed if asked.
 
     Args:
         x: float tensor `(..., channels)`.
         mean, std: tuples of floats, one for each channel of `x`.
-        reverse: bool, whether the channels are reversed then.
+        reverse: bool, whether to reverse the channels afterwards.
     """
     x = (x - constant(mean, x)) / constant(std, x)
     return ops.flip(x, axis=-1) if reverse else x

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "Result")
+ENDS = ("Convolution", "GroupConvolution", "MatMul", "Result")
 
 
 class Batches:
@@ -93,13 +93,13 @@ def quantize_openvino(model, name, batches, attention):
 
 
 def _before_convolution(output):
-    """Returns the names of the operations between an input and the first that has
-    weights, or of which there are several.
+    """Returns the names of the operations from an input to its first convolution or
+    product, or to where several operations read the same tensor.
     """
     names = []
     while len(consumers := output.get_target_inputs()) == 1:
         (node,) = (consumer.get_node() for consumer in consumers)
-        if node.get_type_name() in WEIGHTED:
+        if node.get_type_name() in ENDS:
             break
         names.append(node.get_friendly_name())
         output = node.output(0)

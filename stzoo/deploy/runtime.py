@@ -196,9 +196,9 @@ class _Runners:
 def _with_fixed_batch(opened):
     """Runs batches of the first size by a graph for this size.
 
-    It is faster than the one for all sizes, which runs the others: a clip takes
-    `p3d_resnet152` 107 instead of 117 ms on OpenVINO, and `s3d` 745 instead of 756 ms
-    on ONNX Runtime, on two cores of an Intel Xeon.
+    It is faster than the graph for all sizes, which runs the others. For one clip on
+    two cores of an Intel Xeon, `p3d_resnet152` takes 107 ms instead of 117 on OpenVINO,
+    and `s3d` takes 745 ms instead of 756 on ONNX Runtime.
 
     Args:
         opened: function from the size of a batch, or `None` for any, to a function
