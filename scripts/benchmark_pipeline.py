@@ -23,7 +23,8 @@ from stzoo.data import motions, pipeline
 from stzoo.data.datasets import read
 from stzoo.data.decoders import open_video
 from stzoo.data.frames import resize
-from stzoo.data.transforms import crop, training_clip
+from stzoo.data.transforms import crop
+from stzoo.data.views import training_clip
 from stzoo.weights.config import ClipConfig
 
 SIZES, COUNT, FRAMES = ((240, 320), (720, 1280)), 16, 300

@@ -35,7 +35,7 @@ def measure(folder, video, started):
 
     import stzoo
     from stzoo.data.decoders import open_video
-    from stzoo.data.transforms import clip_views
+    from stzoo.data.views import clip_views
     from stzoo.inference.predict import classify
 
     row = {"import_s": time.time() - started}

@@ -12,7 +12,7 @@ import numpy as np
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.zoo import ENTRIES
 
 GOLDEN = Path(__file__).parent.parent / "weights" / "golden"

@@ -14,7 +14,7 @@ import numpy as np
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "hub" / "tsm_tiny.motions"
 SEED = 78  # not the seed of any training video

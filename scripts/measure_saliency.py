@@ -13,7 +13,7 @@ import numpy as np
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.explain.saliency import saliency
 
 BATCH = 20

@@ -26,7 +26,7 @@ import train_motions
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.visualize import contributions as plots
 from stzoo.writer import write
 

@@ -36,13 +36,9 @@ from stzoo.conversion import parse_options
 from stzoo.data import motions
 from stzoo.data.flow import FlowVideo
 from stzoo.data.mirroring import mirror_pairs
-from stzoo.data.transforms import (
-    Augment,
-    clip_views,
-    length,
-    training_clip,
-)
+from stzoo.data.transforms import Augment
 from stzoo.data.video import Video
+from stzoo.data.views import clip_views, length, training_clip
 
 VIDEOS = 6000  # for training, and a fifth of this for testing
 TRAIN, TEST = ("train", 1), ("test", 2)  # folder, seed

@@ -134,8 +134,8 @@ def demo(out, seed):
 
     import stzoo
     from stzoo.data import motions
-    from stzoo.data.transforms import clip_views
     from stzoo.data.video import Video
+    from stzoo.data.views import clip_views
     from stzoo.visualize.filmstrip import filmstrip
 
     seed = np.random.SeedSequence().entropy % 10**9 if seed is None else seed

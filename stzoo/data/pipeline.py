@@ -17,7 +17,8 @@ from stzoo.data.decoders import open_video
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.mixing import mix, one_hot
 from stzoo.data.reading import Reading
-from stzoo.data.transforms import Augment, clip_views, training_clip
+from stzoo.data.transforms import Augment
+from stzoo.data.views import clip_views, training_clip
 
 logger = logging.getLogger("stzoo")
 MIXED = 1  # tells the random numbers of mixed batches from those of clips

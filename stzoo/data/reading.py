@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import Views
+from stzoo.data.views import Views
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ import numpy as np
 from keras import ops
 
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import crop, length, read_clips
+from stzoo.data.transforms import crop
+from stzoo.data.views import length, read_clips
 from stzoo.explain.saliency import overlay
 from stzoo.inference.predict import activate, decode_predictions
 from stzoo.visualize.filmstrip import filmstrip

@@ -10,7 +10,7 @@ import numpy as np
 
 from stzoo.data import datasets, files, folders, motions
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.data.writer import write_video
 from stzoo.explain.contributions import contributions, operators
 from stzoo.explain.saliency import overlay, saliency

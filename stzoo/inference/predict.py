@@ -9,7 +9,7 @@ import numpy as np
 from stzoo.data import files
 from stzoo.data.decoders import open_video
 from stzoo.data.reading import Reading
-from stzoo.data.transforms import Views
+from stzoo.data.views import Views
 from stzoo.inference.views import map_videos, predict_views
 
 logger = logging.getLogger("stzoo")

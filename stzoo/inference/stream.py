@@ -15,7 +15,7 @@ from stzoo.data.frames import Frames, scale
 from stzoo.data.pictures import FPS
 from stzoo.data.sampling import parse_views
 from stzoo.data.stream import open_source
-from stzoo.data.transforms import Views, clip_indices
+from stzoo.data.views import Views, clip_indices
 from stzoo.deploy.runtime import Exported
 from stzoo.inference.predict import (
     classify,

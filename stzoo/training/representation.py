@@ -16,7 +16,7 @@ they may differ from it in a term.
 import numpy as np
 
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import Views
+from stzoo.data.views import Views
 from stzoo.inference.predict import classify
 from stzoo.inference.views import predict_views
 from stzoo.layers.network import Network

@@ -20,8 +20,9 @@ from stzoo.data.decoders import open_video
 from stzoo.data.frames import as_video, resize
 from stzoo.data.pipeline import clips, steps
 from stzoo.data.sampling import dense, segments
-from stzoo.data.transforms import Augment, clip_views, training_clip
+from stzoo.data.transforms import Augment
 from stzoo.data.video import Video
+from stzoo.data.views import clip_views, training_clip
 from stzoo.weights.config import ClipConfig
 
 TWO = {"mean": (123, 117, 104, 128, 128), "std": (1,) * 5}
@@ -276,7 +277,7 @@ def test_a_killed_writer_leaves_no_readable_file(video, cache):
 import os, signal
 os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.weights.config import ClipConfig
 with open_video({str(video)!r}) as video:
     sizes = dict(snippet=3, mean=(0,) * 5, std=(1,) * 5)

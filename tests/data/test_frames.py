@@ -8,7 +8,7 @@ import stzoo
 from stzoo.data import motions
 from stzoo.data.decoders import open_video
 from stzoo.data.frames import Frames, Resampled, as_video, resize, scale
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.weights.config import ClipConfig
 
 

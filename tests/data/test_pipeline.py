@@ -15,8 +15,9 @@ from stzoo.data.mixing import mix
 from stzoo.data.pipeline import Order, steps, with_layer
 from stzoo.data.pipeline import clips as clips_of
 from stzoo.data.reading import Reading
-from stzoo.data.transforms import Augment, clip_views, training_clip
+from stzoo.data.transforms import Augment
 from stzoo.data.video import Video
+from stzoo.data.views import clip_views, training_clip
 from stzoo.weights.config import ClipConfig
 
 CLIP = ClipConfig(frames=4, stride=2, height=32, width=32, short_side=40)

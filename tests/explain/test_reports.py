@@ -7,8 +7,8 @@ from PIL import Image
 
 import stzoo
 from stzoo.data import motions, scenes
-from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
+from stzoo.data.views import clip_views
 from stzoo.explain import reports
 from stzoo.explain.contributions import contributions
 from stzoo.explain.saliency import overlay, saliency

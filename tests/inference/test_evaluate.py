@@ -16,7 +16,7 @@ import stzoo
 from stzoo.data import motions
 from stzoo.data.datasets import Videos
 from stzoo.data.reading import Reading
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.inference import evaluate as evaluation
 from stzoo.inference import parts, views
 from stzoo.inference.predict import classify

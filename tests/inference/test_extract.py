@@ -13,7 +13,7 @@ from harness import close
 import stzoo
 from stzoo.data import datasets
 from stzoo.data.decoders import open_video
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.inference import parts
 from stzoo.inference.extract import extract
 from stzoo.inference.parts import read_part

@@ -6,7 +6,7 @@ import pytest
 from harness import close, numpy, randomize
 
 import stzoo
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.inference.predict import softmax
 from stzoo.layers import TemporalShift
 

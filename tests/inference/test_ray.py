@@ -12,7 +12,7 @@ from harness import close
 import stzoo
 from stzoo.data.decoders import open_video
 from stzoo.data.reading import Reading
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.inference import parts
 from stzoo.inference.evaluate import evaluate
 from stzoo.inference.extract import extract

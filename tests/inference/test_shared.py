@@ -11,7 +11,7 @@ from harness import close, numpy
 
 import stzoo
 from stzoo.data.frames import scale
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.data.writer import write_video
 from stzoo.inference import shared
 from stzoo.inference import stream as streams

@@ -12,8 +12,8 @@ from harness import close, numpy
 import stzoo
 from stzoo.data import motions
 from stzoo.data.stream import Source
-from stzoo.data.transforms import clip_views
 from stzoo.data.video import Video
+from stzoo.data.views import clip_views
 from stzoo.data.writer import write_video
 from stzoo.inference import stream as streams
 from stzoo.inference.online import Online

@@ -9,7 +9,7 @@ from harness import numpy
 import stzoo
 from stzoo.data import motions
 from stzoo.data.mirroring import mirror_pairs
-from stzoo.data.transforms import clip_views, training_clip
+from stzoo.data.views import clip_views, training_clip
 from stzoo.training.adamw import AdamW
 from stzoo.training.recipes import RECIPES, Recipe, named
 from stzoo.training.sgd import SGD

@@ -8,7 +8,7 @@ from harness import close
 
 import stzoo
 from stzoo.data import motions
-from stzoo.data.transforms import clip_views
+from stzoo.data.views import clip_views
 from stzoo.inference.predict import classify
 from stzoo.training import representation
 
