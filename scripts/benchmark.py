@@ -7,7 +7,8 @@ Linux only.
 Each case (a model, a backend, a batch, cores) has one process with all contenders: the
 model, the fused model, on PyTorch also the fused model compiled with `jit_compile=True`
 of Keras, and the PyTorch networks: eager, channels last, and channels last with
-`torch.compile`. All of them run in every round, in random order and with a pause before
+`torch.compile`. A training step has the model, the same rematerialized, and the PyTorch
+networks. All of them run in every round, in random order and with a pause before
 each, so that the load of the machine is the same for all. Times are those of the calls
 of a user, `predict_on_batch` and `train_on_batch`, from clips of 0 to 255 in memory to
 NumPy. The PyTorch networks get clips that are already normalised. A training step is
@@ -189,6 +190,8 @@ def cases(chosen):
             names = set(chosen.contenders)
             if step == "training":
                 names -= {"stzoo fused", "stzoo compiled"}
+            else:
+                names -= {"stzoo rematerialized"}
             if backend != "torch":
                 names -= {"stzoo compiled", *RUNTIMES}
             if step == "training" or chosen.precision != "float32":

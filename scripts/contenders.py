@@ -56,7 +56,7 @@ class Case:
         return self.model.partition(":")[0]
 
 
-def ours(case, fused=False, compiled=False):
+def ours(case, fused=False, compiled=False, rematerialized=False):
     """Returns the model of the zoo, as a function without arguments."""
     import keras
 
@@ -67,6 +67,7 @@ def ours(case, fused=False, compiled=False):
     model = _created(case)
     if fused:
         model = stzoo.fuse(model)
+    model.rematerialize = rematerialized
     x, rng = clips(case), np.random.default_rng(0)
     if compiled:
         model.compile(jit_compile=True)
@@ -163,6 +164,7 @@ CONTENDERS = {
     "stzoo": ours,
     "stzoo fused": partial(ours, fused=True),
     "stzoo compiled": partial(ours, fused=True, compiled=True),
+    "stzoo rematerialized": partial(ours, rematerialized=True),
     "eager": theirs,
     "channels last": partial(theirs, channels_last=True),
     "compile": partial(theirs, channels_last=True, compiled=True),

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from stzoo.layers.network import Network
+
 PRECISION = "mixed_bfloat16"  # float16 does not convolve on PyTorch's CPU
 
 
@@ -81,19 +83,33 @@ def ask(model, x):
 
 
 def _check_fit(model, x, y, idle=None, rate=1e-3, run_eagerly=False):
-    """Checks that a step of `fit` changes all weights and reduces the loss."""
+    """Checks that a step of `fit` changes all weights and reduces the loss.
+
+    A model of the zoo must take the same second step if it is rematerialized.
+    """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0  # both steps need the same network
     before = [numpy(weight) for weight in model.trainable_weights]
     model.compile(keras.optimizers.SGD(rate), "mse", run_eagerly=run_eagerly)
-    (first,) = model.fit(x, y, batch_size=len(x), verbose=0).history["loss"]
+    how = dict(batch_size=len(x), shuffle=False, verbose=0)
+    (first,) = model.fit(x, y, **how).history["loss"]
     for weight, old in zip(model.trainable_weights, before, strict=True):
         assert np.isfinite(numpy(weight)).all(), weight.path
         if not idle or not re.search(idle, weight.path):
             assert (numpy(weight) != old).any(), weight.path
-    (second,) = model.fit(x, y, batch_size=len(x), verbose=0).history["loss"]
+    middle = model.get_weights()
+    (second,) = model.fit(x, y, **how).history["loss"]
     assert second < first, (first, second)
+    if isinstance(model, Network):
+        after = model.get_weights()
+        model.set_weights(middle)
+        model.rematerialize = True
+        (again,) = model.fit(x, y, **how).history["loss"]
+        np.testing.assert_allclose(again, second, rtol=1e-5)
+        for weight, old, new in zip(model.weights, middle, after, strict=True):
+            difference = np.abs(numpy(weight) - new).max()
+            assert difference <= 1e-4 * np.abs(new - old).max() + 1e-6, weight.path
 
 
 def _saved(model, tmp_path):

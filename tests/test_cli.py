@@ -265,14 +265,14 @@ def test_options_of_finetune_reach_the_recipe(run, motion_folder, tmp_path, rece
     changed |= dict(mixup=0.8, cutmix=1.0, repeats=2, ema=0.9, layer_decay=0.75)
     changed |= dict(drop_path=0.1, accumulate=2)
     options = [(f"--{k.replace('_', '-')}", v) for k, v in changed.items()]
-    options += [("--randaugment", 3, 5.5)]
+    options += [("--randaugment", 3, 5.5), ("--rematerialize",)]
     options += [("--optimizer", "sgd"), ("--batch-size", 4), ("--epochs", 3)]
     options += [("--decoder", "torchcodec"), ("--patience", 0)]
     options += [("--class-weight", "balanced"), ("--clip", "4X32x48")]
     result = run(*command, *(part for option in options for part in option))
     assert result.exit_code == 0, result.output
     resized = RECIPES["small_data"].resized(epochs=3, batch_size=4)
-    changed |= {"algorithm": "sgd", "randaugment": (3, 5.5)}
+    changed |= {"algorithm": "sgd", "randaugment": (3, 5.5), "rematerialize": True}
     assert received["recipe"] == dataclasses.replace(resized, **changed)
     assert received["reading"].decoder == "torchcodec"
     assert received["patience"] == 0 and received["class_weight"] == "balanced"

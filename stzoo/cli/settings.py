@@ -20,7 +20,7 @@ TEXTS = {  # field of the recipe: type, help
     "drop_path": (SHARE, "Rate of dropped branches in a transformer."),
     "accumulate": (COUNT, "Compute a batch in this many parts, with less memory."),
 }
-FIELDS = (*TEXTS, "randaugment")
+FIELDS = (*TEXTS, "randaugment", "rematerialize")
 
 modern = options.options(
     *(
@@ -34,5 +34,12 @@ modern = options.options(
         metavar="N MAGNITUDE",
         help="Draw N operations of RandAugment for each clip, with a magnitude from 0 "
         "to 10. 4 7 is usual.",
+    ),
+    click.option(
+        "--rematerialize",
+        is_flag=True,
+        default=None,
+        help="Compute outputs of layers again instead of keeping them, which needs "
+        "less memory and more time.",
     ),
 )

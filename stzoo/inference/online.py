@@ -33,7 +33,8 @@ from stzoo.inference.predict import (
     warn_without_weights,
 )
 from stzoo.layers import TemporalShift
-from stzoo.layers.network import Network, calls_of
+from stzoo.layers.network import Network
+from stzoo.layers.plan import calls_of
 from stzoo.weights.checkpoint import assign
 
 

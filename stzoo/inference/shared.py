@@ -25,8 +25,9 @@ from stzoo.layers import DepthwiseConv, FrameConv, Normalize
 from stzoo.layers.concatenate import Concatenate
 from stzoo.layers.conv import ClipConv
 from stzoo.layers.dropout import Dropout
-from stzoo.layers.network import Network, Plan, make_plan, may_be_short
+from stzoo.layers.network import Network
 from stzoo.layers.norm import BatchNorm
+from stzoo.layers.plan import Plan, make_plan, may_be_short
 from stzoo.layers.pool import FrameAverage, MaxPool, SpatialMean
 
 LEAST = 0.2  # of the multiply-adds of a window
@@ -42,7 +43,7 @@ class Half(keras.Model):
     """The network of some steps of a model, with the layers of the model.
 
     Args:
-        plan: `stzoo.layers.network.Plan`.
+        plan: `stzoo.layers.plan.Plan`.
         model: `keras.Model`, which says how graphs are compiled.
     """
 

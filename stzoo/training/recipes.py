@@ -108,6 +108,9 @@ class Recipe:
         accumulate: int, number of parts of a batch. Gradients are averaged over the
             parts, so a step needs less memory. The result is that of the whole batch,
             apart from rounding and from batch norms that are not frozen.
+        rematerialize: bool, whether outputs of layers are computed again for the
+            gradient, instead of being kept, see `stzoo.layers.rematerialization`. A
+            step needs less memory and more time, and has the same result.
         flip: bool, whether to mirror clips at random, with a probability of 0.5.
         views: string, clips x crops of a video for testing.
         sample_fps: float, frame rate to which videos are resampled, see
@@ -149,6 +152,7 @@ class Recipe:
     layer_decay: float = 1.0
     drop_path: float = 0.0
     accumulate: int = 1
+    rematerialize: bool = False
     flip: bool = True
     views: str = "1x1"
     sample_fps: float | None = None
@@ -338,6 +342,8 @@ class Recipe:
         """
         model.get_layer("dropout").rate = self.dropout
         transformers.set_drop_path(model, self.drop_path)
+        if self.rematerialize:
+            model.rematerialize = True
         if self.frozen:
             for norm in _batch_norms(model)[1:]:
                 norm.trainable = False

@@ -13,7 +13,7 @@ import pytest
 from harness import close, numpy
 
 import stzoo
-from stzoo.layers import BatchNorm, ClipConv, network
+from stzoo.layers import BatchNorm, ClipConv, plan
 from stzoo.layers.network import Network
 
 only_torch = pytest.mark.skipif(
@@ -175,7 +175,7 @@ def calls(monkeypatch):
 
 
 def hide_from_network(monkeypatch, name):
-    """Hides an attribute of layers from `stzoo.layers.network`.
+    """Hides an attribute of layers from `stzoo.layers.plan`.
 
     Keras and PyTorch themselves still find it.
     """
@@ -183,7 +183,7 @@ def hide_from_network(monkeypatch, name):
 
     def hidden(layer, asked):
         reader = inspect.currentframe().f_back.f_globals["__name__"]
-        if asked == name and reader == network.__name__:
+        if asked == name and reader == plan.__name__:
             raise AttributeError(asked)
         return read(layer, asked)
 
@@ -194,7 +194,7 @@ def take_away(monkeypatch, missing):
     """Removes a private part of Keras or PyTorch."""
     match missing:
         case "version":
-            monkeypatch.setattr(network, "READ_VERSIONS", ())
+            monkeypatch.setattr(plan, "READ_VERSIONS", ())
         case "clone_model":
             monkeypatch.delattr(keras.models, "clone_model")
         case "_has_any_global_hook":
@@ -219,7 +219,7 @@ def results(model, start, x):
     return answer, trained, [numpy(variable) for variable in model.variables]
 
 
-PRIVATE = ("version", "clone_model", "_has_any_global_hook", *network.EXTRAS)
+PRIVATE = ("version", "clone_model", "_has_any_global_hook", *plan.EXTRAS)
 
 
 @pytest.mark.parametrize("missing", [None, *PRIVATE])

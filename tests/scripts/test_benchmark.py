@@ -158,6 +158,19 @@ def test_only_pytorch_is_compiled_once_more():
     assert [case for case, there in found.items() if there] == [("torch", "inference")]
 
 
+def test_only_a_training_is_rematerialized(monkeypatch):
+    arguments = ["--models", "c2d_tiny", "--batches", "1", "--training", "1"]
+    for case in benchmark.cases(benchmark.command().parse_args(arguments)):
+        there = "stzoo rematerialized" in case.contenders
+        assert there == (case.step == "training")
+    kept, model = [], stzoo.c2d_tiny()
+    monkeypatch.setattr(contenders, "_created", lambda case: model)
+    for name in ("stzoo rematerialized", "stzoo"):
+        contenders.CONTENDERS[name](CASE)
+        kept.append(model.rematerialize)
+    assert kept == [True, False]
+
+
 def test_runtimes_are_measured_once_and_in_float32():
     """No backend of Keras runs them, and they do not train."""
     parser, base = benchmark.command(), ["--models", "cost_tiny:variant=a"]
