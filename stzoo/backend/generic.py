@@ -36,6 +36,7 @@ __all__ = (
     "select",
     "shape_of",
     "spectrum",
+    "split_strides",
     "subsample",
     "table",
     "weighted_sum",
@@ -252,7 +253,8 @@ def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
         strides: tuple of 3 ints.
         epilogue: `Epilogue`.
     """
-    x, strides = subsample_flat_axes(x, kernel, strides)
+    flat, strides = split_strides(kernel, strides)
+    x = subsample(x, flat)
     if strides == (1, 1, 1):  # here `same` is symmetric, and saves a copy
         y = ops.conv(x, kernel, padding="same", data_format="channels_last")
     else:
@@ -261,15 +263,21 @@ def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
     return finish(y, epilogue)
 
 
-def subsample_flat_axes(x, kernel, strides):
-    """Subsamples a clip along the axes where the kernel has size 1.
+def split_strides(kernel, strides):
+    """Splits strides into those that only subsample, where the kernel has size 1, and
+    the rest.
+
+    Args:
+        kernel: tensor `(frames, height, width, channels, filters)`.
+        strides: tuple of 3 ints.
 
     Returns:
-        Tuple of the clip and the remaining strides.
+        Two tuples of 3 ints. Their product is `strides`.
     """
-    flat = [s if n == 1 else 1 for n, s in zip(kernel.shape, strides, strict=False)]
-    rest = tuple(s // f for s, f in zip(strides, flat, strict=True))
-    return subsample(x, flat), rest
+    flat = tuple(
+        s if n == 1 else 1 for n, s in zip(kernel.shape, strides, strict=False)
+    )
+    return flat, tuple(s // f for s, f in zip(strides, flat, strict=True))
 
 
 def lay_out(kernel):

@@ -48,7 +48,8 @@ def prefers_conv3d(x, kernel, strides):
 
 
 def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
-    x, strides = generic.subsample_flat_axes(x, kernel, strides)
+    flat, strides = generic.split_strides(kernel, strides)
+    x = subsample(x, flat)
     layout = ("NDHWC", "DHWIO", "NDHWC")
     padding = generic.margins(kernel, (1, 1, 1))
     y = lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)

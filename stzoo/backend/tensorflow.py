@@ -63,7 +63,8 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLA
 
 
 def conv3d(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
-    x, strides = generic.subsample_flat_axes(x, kernel, strides)
+    flat, strides = generic.split_strides(kernel, strides)
+    x = subsample(x, flat)
     same = strides == (1, 1, 1)
     if not same:
         x = pad(x, [(0, 0), *generic.margins(kernel, (1, 1, 1)), (0, 0)])

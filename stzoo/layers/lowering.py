@@ -21,6 +21,7 @@ from stzoo.backend import (
     prefers_conv3d,
     reshape,
     shape_of,
+    split_strides,
     subsample,
 )
 
@@ -84,10 +85,8 @@ def convolve(x, kernel, strides=(1, 1, 1), epilogue=PLAIN):
         return conv2d_by_frame(x, kernel, strides[1:], epilogue=epilogue)
     if prefers_conv3d(x, kernel, strides):
         return conv3d(x, kernel, strides, epilogue)
-    # Along an axis where the kernel has size 1, a stride only subsamples.
-    flat = [s if n == 1 else 1 for n, s in zip(kernel.shape, strides, strict=False)]
+    flat, strides = split_strides(kernel, strides)
     x = subsample(x, flat)
-    strides = tuple(s // f for s, f in zip(strides, flat, strict=True))
     if tuple(kernel.shape[1:3]) == (1, 1):
         return _by_position(x, kernel, strides, epilogue=epilogue)
     if strides == (1, 1, 1) and kernel.shape[2] == 1:

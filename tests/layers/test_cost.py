@@ -121,13 +121,26 @@ def test_bad_arguments_are_refused(arguments, message):
         CoST(4, **arguments)
 
 
-def test_tensorflow_can_optimise_the_gradients():
-    """With `Pad` before Conv3D it gives up on a graph: "remapper failed"."""
+@pytest.fixture
+def graph():
+    """The operations of TensorFlow for a CoST with strides."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("about TensorFlow's graphs")
     import tensorflow as tf
 
     layer = CoST(3, strides=2)
     call = tf.function(layer).get_concrete_function(tf.zeros((1, 4, 8, 8, 3)))
-    kinds = {op.type for op in call.graph.get_operations()}
+    return call.graph.get_operations()
+
+
+def test_tensorflow_can_optimise_the_gradients(graph):
+    """With `Pad` before Conv3D it gives up on a graph: "remapper failed"."""
+    kinds = {operation.type for operation in graph}
     assert "Conv3D" in kinds and "Pad" not in kinds
+
+
+def test_no_clip_is_sliced_on_tensorflow(graph):
+    """A slice with a stride takes longer than the convolution."""
+    for operation in graph:
+        if operation.type == "StridedSlice":
+            assert len(operation.outputs[0].shape) < 5, operation.name
