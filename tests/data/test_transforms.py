@@ -196,3 +196,41 @@ def test_bad_augmentations_are_refused():
         )
     assert Augment(scales=(1, 0.01), jitter=1).jitter == 1
     assert Augment() == Augment(None, (), True, None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad", "what"),
+    [
+        (
+            "area",
+            [(0.01, 1), (0.5, 0.5)],
+            [(0, 0.5), (0.6, 0.5), (0.5, 1.01)],
+            "two shares of a frame, the smaller one first",
+        ),
+        ("mixup", [0, 0.2], [-0.1, np.inf, np.nan], "a number of at least 0"),
+        ("cutmix", [0, 1.0], [-0.1, np.inf, np.nan], "a number of at least 0"),
+        ("repeats", [1, 2], [0, 1.0, True], "an integer, at least 1"),
+        (
+            "randaugment",
+            [(1, 0), (2, 0.5), (1, 10)],
+            [(0, 5), (1.0, 5), (1, -0.1), (1, 10.1)],
+            "a number of operations, at least 1, and a magnitude from 0 to 10",
+        ),
+    ],
+)
+def test_augmentations_have_a_range(field, good, bad, what):
+    for value in good:
+        assert getattr(Augment(**{field: value}), field) == value
+    for value in bad:
+        message = f"Augment: {field} must be {what}. Received: {value!r}."
+        assert refused(Augment, **{field: value}) == message
+
+
+def test_crops_of_inception_may_be_one_pixel_and_need_a_size():
+    frames = np.arange(9, dtype=np.uint8).reshape(1, 3, 3, 1).repeat(3, -1)
+    view = area_crop(frames, 2, 2, (1e-6, 1e-6), np.random.default_rng(0))
+    assert view.shape == (1, 2, 2, 3) and np.ptp(view) == 0
+    assert refused(area_crop, frames, None, 2, (1, 1), None) == (
+        "`area` needs a clip with a height and a width. Set both in its ClipConfig, or "
+        "omit `area`."
+    )

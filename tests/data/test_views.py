@@ -275,8 +275,9 @@ def test_training_with_the_crops_of_tsn_shows_a_part_of_a_motion():
 def test_clips_of_training_are_cropped_by_area_and_then_changed(frames, monkeypatch):
     given, clip = [], ClipConfig(frames=4, height=20, width=24, short_side=48)
 
-    def change(frames, *settings):
-        given.append((frames.shape, *settings[:2]))
+    def change(frames, count, magnitude, rng):
+        given.append((frames.shape, count, magnitude))
+        assert isinstance(rng, np.random.Generator)
         return frames // 2
 
     monkeypatch.setattr("stzoo.data.views.rand_augment", change)
