@@ -125,3 +125,11 @@ def test_average_precision_by_hand():
     assert metrics.average_precision(scores, [0, 1, 0, 1])[0] == pytest.approx(5 / 6)
     # At places 2 and 3: 1/2 and 2/3, of which the better counts at both.
     assert metrics.average_precision(scores, [1, 0, 0, 1])[0] == pytest.approx(2 / 3)
+
+
+def test_a_class_that_is_predicted_once():
+    answers = np.array([[1, 0], [0, 0], [0, 1]])
+    labels = [[1, 1], [0, 0], [0, 1]]
+    precision, recall, f1 = metrics.precision_recall(answers, labels)
+    assert precision.tolist() == [1, 1] and recall.tolist() == [1, 0.5]
+    np.testing.assert_allclose(f1, [1, 2 / 3])

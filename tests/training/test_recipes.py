@@ -11,6 +11,8 @@ from stzoo.data import motions
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.views import clip_views, training_clip
 from stzoo.training.adamw import AdamW
+from stzoo.training.losses import Crossentropy
+from stzoo.training.multilabel import BinaryCrossentropy
 from stzoo.training.recipes import RECIPES, Recipe, named
 from stzoo.training.sgd import SGD
 from stzoo.weights.config import ClipConfig
@@ -156,6 +158,56 @@ def test_averages_and_accumulation_reach_the_optimizer():
     assert optimizer.ema_momentum == pytest.approx(0.9)  # twice for each step
     plain = RECIPES["cost"].optimizer(1)
     assert not plain.use_ema and plain.gradient_accumulation_steps is None
+
+
+def test_the_loss_follows_the_recipe():
+    plain = RECIPES["tsm"].loss()
+    assert type(plain) is keras.losses.SparseCategoricalCrossentropy
+    logits, labels = np.array([[2.0, -1.0]], "float32"), np.array([1])
+    assert numpy(plain(labels, logits)) == pytest.approx(np.log(1 + np.exp(3)))
+    smooth = dict(label_smoothing=0.1)
+    for settings, weights in (
+        (smooth, None),
+        (dict(mixup=0.8), None),
+        (dict(cutmix=1.0), None),
+        ({}, (1.0, 2.0)),
+        (smooth, (1.0, 2.0)),
+    ):
+        loss = dataclasses.replace(RECIPES["tsm"], **settings).loss(weights)
+        assert type(loss) is Crossentropy
+        assert loss.label_smoothing == settings.get("label_smoothing", 0)
+        assert loss.class_weights == weights
+    several = dataclasses.replace(RECIPES["tsm"], focal=2.0, **smooth)
+    loss = several.loss((1.0, 2.0), multi_label=True)
+    assert type(loss) is BinaryCrossentropy
+    assert (loss.label_smoothing, loss.focal) == (0.1, 2)
+    assert loss.class_weights == (1, 2)
+    with pytest.raises(ValueError, match="focal is for videos with several labels. "):
+        several.loss()
+
+
+def test_settings_of_transformers_reach_the_model_and_the_optimizer():
+    model = stzoo.vjepa2_tiny(depth=2)
+    recipe = dataclasses.replace(
+        RECIPES["videomae"], layer_decay=0.5, drop_path=0.3, head_rate=4.0, accumulate=2
+    )
+    recipe.prepare(model)
+    rates = [model.get_layer(f"layer_{n}_add1_drop_path").rate for n in range(2)]
+    assert rates == [0, pytest.approx(0.3)]
+    assert not model.rematerialize and all(x.trainable for x in model.layers)
+    optimizer = recipe.optimizer(10, model)
+    assert optimizer.rates == {
+        "^fc/": 4,
+        "^patch_embed/": 0.125,
+        "^layer_0_": 0.25,
+        "^layer_1_": 0.5,
+    }
+    again = dataclasses.replace(recipe, freeze="encoder", rematerialize=True)
+    again.prepare(model)
+    assert model.rematerialize
+    trained = {x.name for x in model.layers if x.trainable and x.weights}
+    assert "fc" in trained and not model.get_layer("layer_1_fc1").trainable
+    assert all(name.startswith(("pooler", "fc")) for name in trained)
 
 
 def test_each_recipe_has_its_name_and_its_source():
