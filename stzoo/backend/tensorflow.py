@@ -30,11 +30,12 @@ def pad(x, margins):
 
 def subsample(x, strides):
     """Uses a pool of size 1: every second row of 4x8x28x28x256 numbers takes 2 ms on a
-    CPU core, instead of 40 with a slice.
+    CPU core, instead of 40 with a slice. Clips of float16 and float64 have no pool.
     """
-    if max(strides) == 1:
-        return x
-    layout = "NHWC" if len(strides) == 2 else "NDHWC"
+    clips = len(strides) == 3
+    if max(strides) == 1 or (clips and x.dtype in (tf.float16, tf.float64)):
+        return generic.subsample(x, strides)
+    layout = "NDHWC" if clips else "NHWC"
     return tf.nn.avg_pool(x, 1, (1, *strides, 1), "VALID", layout)
 
 
