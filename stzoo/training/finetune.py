@@ -250,12 +250,14 @@ def _run(model, setup, train, validation, seed):
         lines = zip(videos.paths, videos.labels, strict=True)
         return hashlib.sha256(repr(list(lines)).encode()).hexdigest()
 
+    recipe = dataclasses.asdict(setup.recipe)
+    del recipe["rematerialize"]  # a run that needs too much memory can go on with it
     run = {
         "builder": model.stzoo.builder,
         "options": model.stzoo.options,
         "clip": dataclasses.asdict(model.stzoo.clip),
         "precision": model.get_layer("normalize").dtype_policy.name,
-        "recipe": dataclasses.asdict(setup.recipe),
+        "recipe": recipe,
         "seed": seed,
         "train": listed(train),
         "validation": validation and listed(validation),
