@@ -78,7 +78,7 @@ def standardize(inputs, start):
         inputs: what the model is called with.
         start: `keras.KerasTensor`, the input of its graph.
     """
-    if isinstance(inputs, list | tuple | dict) or isinstance(start, list):
+    if isinstance(inputs, list | tuple | dict):
         return None
     x = ops.convert_to_tensor(inputs, start.dtype)
     return x if len(x.shape) == len(start.shape) else None

@@ -15,7 +15,7 @@ from keras import ops, tree
 
 from stzoo.layers.plan import compute
 
-WIDEST = 3  # how many tensors may pass between two parts: more are no narrow place
+WIDTHS = 3  # how many numbers of tensors between parts are tried, the smallest first
 
 
 class Rematerialized(keras.Layer):
@@ -118,7 +118,7 @@ def cut(plan):
         return kept + max(sum(inside[i:j]) for i, j in itertools.pairwise(ends))
 
     choices = []
-    for width in sorted({len(names) for names in alive[1:-1]})[:WIDEST]:
+    for width in sorted({len(names) for names in alive[1:-1]})[:WIDTHS]:
         cuts = [i for i in range(1, len(steps)) if len(alive[i]) <= width]
         for count in range(1, len(cuts) + 2):
             choices.append(_ends(inside, cuts, sum(inside) / count))
