@@ -10,9 +10,9 @@ of Keras, and the PyTorch networks: eager, channels last, and channels last with
 `torch.compile`. A training step has the model, the same rematerialized, and the PyTorch
 networks. All of them run in every round, in random order and with a pause before each,
 so that the load of the machine is the same for all. Times are those of the calls of a
-user, `predict_on_batch` and `train_on_batch`, from clips of 0 to 255 in memory to NumPy.
-The PyTorch networks get clips that are already normalised. A training step is SGD with
-momentum.
+user, `predict_on_batch` and `train_on_batch`, from clips of 0 to 255 in memory to
+NumPy. The PyTorch networks get clips that are already normalised. A training step is
+SGD with momentum.
 
 Beside them, in the case of PyTorch only, since no backend of Keras runs them: the model
 exported to ONNX Runtime and OpenVINO, and the PyTorch network converted to them. All
