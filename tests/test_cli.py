@@ -1,6 +1,8 @@
 import dataclasses
+import errno
 import json
 import os
+import signal
 from types import SimpleNamespace
 
 import keras
@@ -609,6 +611,42 @@ def test_ctrl_c_says_what_was_kept_and_how_to_go_on(
         kept = f"What is complete is in {tmp_path / 'out'}. The same command resumes."
         said = f"Stopped. {kept if writes else 'Nothing was saved.'}"
         assert result.stderr.splitlines()[-1] == said
+
+
+@pytest.fixture
+def signals():
+    """Restores what the process does with the signals that end it."""
+    numbers = signal.SIGTERM, signal.SIGHUP
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_sigterm_ends_a_stream_like_ctrl_c(run, video, tmp_path, monkeypatch, signals):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    original = stzoo.stream
+
+    def ended(*args, **kwargs):
+        yield next(original(*args, **kwargs))
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield
+
+    monkeypatch.setattr(stzoo, "stream", ended)
+    table = tmp_path / "windows.csv"
+    result = run("stream", video, "--model", "cost_tiny.motions", "--csv", table)
+    assert (result.exit_code, result.stderr) == (0, "Stopped.\n")
+    assert len(table.read_text().splitlines()) == 2
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_a_reader_that_leaves_the_pipe_is_no_error(run, video, monkeypatch):
+    def left(*args, **kwargs):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("stzoo.cli.streaming._watch", left)
+    result = run("stream", video, "--model", "cost_tiny.motions")
+    assert (result.exit_code, result.output) == (1, "")
 
 
 def test_ctrl_c_in_another_command(run, video, monkeypatch):

@@ -2,7 +2,6 @@
 
 import ipaddress
 import secrets
-import signal
 
 import click
 
@@ -53,9 +52,7 @@ def app(names, host, port, password):
         if not (password or is_loopback(host)):
             password = secrets.token_urlsafe(12)
             click.echo(f"The user is {USER}, and the password is {password}")
-        for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C, so that uploads are deleted
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.default_int_handler)
+        terminal.end_like_ctrl_c()  # so that uploads are deleted
         served.launch(
             page,
             server_name=f"[{host}]" if ":" in host else host,

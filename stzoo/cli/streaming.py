@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from stzoo.cli import options, terminal
+from stzoo.data.files import without_secrets
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 seconds = click.FloatRange(0, min_open=True)
@@ -68,6 +69,7 @@ def stream(source, name, **kwargs):
     from stzoo.inference.events import check_classes
 
     _check_files(source, kwargs)
+    terminal.end_like_ctrl_c()
     with terminal.one_line():
         model = options.load_model(
             name, advice=options.OFFLINE if name == options.GENERAL else ""
@@ -84,7 +86,8 @@ def _check_files(source, kwargs):
     """Checks the options for files before the first window."""
     if kwargs["overlay"] and not Path(source).is_file():
         raise click.BadParameter(
-            f"--overlay needs a video file. Received: {source}.", param_hint="--overlay"
+            f"--overlay needs a video file. Received: {without_secrets(source)}.",
+            param_hint="--overlay",
         )
     if kwargs["timeline"]:
         try:
@@ -124,8 +127,9 @@ def _watch(model, source, kwargs):
         click.echo("Stopped.", err=True)
     if dropped:
         click.echo(
-            f"{dropped} windows were dropped, because the model was too slow. Increase "
-            "--every, or choose a smaller model.",
+            f"{dropped} windows were dropped, because the model was too slow, or the "
+            "source stood still. For a slow model, increase --every, or choose a "
+            "smaller one.",
             err=True,
         )
     return windows

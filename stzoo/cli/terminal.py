@@ -2,6 +2,7 @@
 
 import logging
 import re
+import signal
 import sys
 from contextlib import contextmanager
 from functools import partial
@@ -31,8 +32,21 @@ def one_line():
     """Shows errors in the input of the user without a traceback."""
     try:
         yield
+    except BrokenPipeError:  # of `stzoo ... | head`, which click ends
+        raise
     except (ImportError, OSError, ValueError) as error:
         raise click.ClickException(message_of(error)) from None
+
+
+def end_like_ctrl_c():
+    """Lets the signals that end a process do what Ctrl-C does, unless it ignores them.
+
+    So files are written, or deleted, also if a service manager ends the command.
+    """
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def stop(kept=""):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import posixpath
+import re
 
 VIDEOS = (
     *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
@@ -79,6 +80,19 @@ def printable(text):
     becomes these six characters, which JSON parses to the same string.
     """
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def without_secrets(url):
+    """Returns a URL for messages, without the user, the password and values of keys.
+
+    `"rtsp://bob:1234@camera/live?key=5"` becomes `"rtsp://***@camera/live?key=***"`.
+    """
+    scheme, mark, rest = url.partition("://")
+    place, ask, query = rest.partition("?")
+    host, slash, path = place.partition("/")
+    user, at, host = host.rpartition("@")
+    query = re.sub("=[^&]*", "=***", query)
+    return f"{scheme}{mark}{'***@' if at else ''}{host}{slash}{path}{ask}{query}"
 
 
 @contextlib.contextmanager

@@ -1,14 +1,18 @@
 """Reads cameras and network streams. A lost connection is opened again."""
 
+import base64
 import contextlib
 import logging
+import math
 import os
 import re
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 
+from stzoo.data import files
 from stzoo.data.containers import open_container
 from stzoo.data.pictures import FPS, Pictures
 
@@ -17,7 +21,7 @@ CAMERAS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 LIVE = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp")
 PATIENCE = 10.0  # seconds without data until a live source counts as lost
 WAITS = (1, 2, 4, 8, 15, 30)  # seconds before each attempt to connect again
-JUMP = 5.0  # seconds that the times of a live source may differ from the clock
+JUMP = 5.0  # seconds that the times of a live source may differ from the clock, or skip
 
 
 def live_address(source):
@@ -52,15 +56,22 @@ def _camera(address):
 
 def _has_length(url):
     """Returns whether an HTTP server sends a length, as it does for files."""
-    request = urllib.request.Request(url, headers={"User-Agent": "stzoo"})
+    headers, parts = {"User-Agent": "stzoo"}, urllib.parse.urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if at:  # urllib takes it for a part of the host
+        known = base64.b64encode(urllib.parse.unquote_to_bytes(user)).decode()
+        headers["Authorization"] = f"Basic {known}"
+    plain = urllib.parse.urlunsplit(parts._replace(netloc=host))
+    request = urllib.request.Request(plain, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.headers.get("Content-Length") is not None
     except (OSError, ValueError) as error:
-        raise ConnectionError(f"{url} cannot be reached: {error}.") from None
+        name = files.without_secrets(url)
+        raise ConnectionError(f"{name} cannot be reached: {error}.") from None
 
 
-def _unreadable(address, error, waited):
+def _unreadable(name, error, waited):
     """Returns the message for a live source that cannot be opened."""
     cause = error.__cause__  # of FFmpeg, or `None` if there is no video in it
     if cause is None:
@@ -69,8 +80,8 @@ def _unreadable(address, error, waited):
     timed_out = waited >= PATIENCE
     reason = f"no video came for {PATIENCE:g} s" if timed_out else cause.strerror
     return (
-        f"{address} cannot be read: {reason}. Check the address, and whether the "
-        "camera or server sends video."
+        f"{name} cannot be read: {reason}. Check the address, and whether the camera "
+        "or server sends video."
     )
 
 
@@ -78,14 +89,15 @@ class Live:
     """A camera or a network stream. A lost connection is opened again."""
 
     def __init__(self, address, kind):
-        self.name, self._address, self._kind = address, address, kind
+        self.name = files.without_secrets(address)
+        self._address, self._kind = address, kind
         self._stopped, self._started = threading.Event(), time.monotonic()
         self._container = None
         try:
             self._connect()
         except ValueError as error:
             waited = time.monotonic() - self._started
-            raise ConnectionError(_unreadable(address, error, waited)) from None
+            raise ConnectionError(_unreadable(self.name, error, waited)) from None
         rate = self._stream.average_rate
         self.fps = float(rate) if rate and 1 <= rate <= 240 else None
 
@@ -94,22 +106,22 @@ class Live:
         self._stopped.set()
 
     def frames(self):
-        """Yields `(seconds, picture)`, and `None` where the connection was lost."""
-        pictures, last, step = Pictures(), -1.0, 1 / (self.fps or FPS)
+        """Yields `(seconds, picture)`, and `None` where frames are missing."""
+        pictures, clock, last = Pictures(), _Clock(1 / (self.fps or FPS)), None
         try:
             while not self._stopped.is_set():
-                anchor = None
                 for frame in self._received():
                     now = time.monotonic() - self._started
-                    stamp = now if frame.time is None else float(frame.time)
-                    if anchor is None or abs(stamp + anchor - now) > JUMP:
-                        anchor = max(now, last + step) - stamp
-                    if stamp + anchor > last:
-                        last = stamp + anchor
-                        yield last, pictures.of(frame)
+                    seconds = clock.time_of(frame.time, now)
+                    if seconds is not None:
+                        if last is not None and seconds - last > JUMP:
+                            yield None
+                        last = seconds
+                        yield seconds, pictures.of(frame)
                 if not self._stopped.is_set():
                     yield None
                     self._connect_again()
+                    clock.begin_again()
         finally:
             if self._container is not None:
                 self._container.close()
@@ -120,18 +132,22 @@ class Live:
 
         # EOFError and timeouts are errors of FFmpeg too.
         with contextlib.suppress(av.FFmpegError):
+            waiting = time.monotonic()
             for packet in self._container.demux(self._stream):
-                if self._stopped.is_set():
+                # When its time is out, FFmpeg sends the packet that it held back.
+                is_late = time.monotonic() - waiting > PATIENCE
+                if is_late or self._stopped.is_set():
                     return
                 with contextlib.suppress(av.FFmpegError):
                     yield from self._stream.decode(packet)
+                waiting = time.monotonic()
 
     def _connect(self):
         options = {}
         if not self._address.startswith("http"):
             options["fflags"] = "nobuffer"  # drops what came while connecting
         if self._address.startswith("rtsp"):
-            options["rtsp_transport"] = "tcp"  # loses no packets
+            options["rtsp_flags"] = "prefer_tcp"  # which loses no packets
         self._container, self._stream = open_container(
             self._address, self.name, format=self._kind, timeout=PATIENCE, **options
         )
@@ -144,7 +160,56 @@ class Live:
         for attempt in range(sys.maxsize):
             if self._stopped.wait(WAITS[min(attempt, len(WAITS) - 1)]):
                 return
-            with contextlib.suppress(ValueError):
+            try:
                 self._connect()
-                logger.warning("Reconnected to %s.", self.name)
-                return
+                return logger.warning("Reconnected to %s.", self.name)
+            except ValueError as error:
+                reason = getattr(error.__cause__, "strerror", None) or error
+                logger.warning("%s does not answer yet: %s.", self.name, reason)
+
+
+class _Clock:
+    """Turns the stamps of a live source into seconds since its start.
+
+    Frames are as far apart as their stamps, also if they come late, or many at once
+    after a delay. The clock begins again at the time of arrival where the stamps jump,
+    and where frames stay late.
+    """
+
+    def __init__(self, step):
+        self._step, self._last = step, -1.0
+        self.begin_again()
+
+    def begin_again(self):
+        """Places the next frame at its time of arrival."""
+        self._stamp, self._start = None, None  # of the last frame, and of stamps
+        self._least, self._since = math.inf, None  # delay of late frames
+
+    def time_of(self, stamp, now):
+        """Returns the seconds of the next frame, or `None` if another is shown then.
+
+        Args:
+            stamp: number, the seconds of the frame by the clock of the source, or
+                `None`.
+            now: float, seconds of its arrival.
+        """
+        seconds = now
+        if stamp is not None:
+            stamp = float(stamp)
+            if self._start is None or self._has_jumped(stamp, now):
+                self.begin_again()
+                self._start = max(now, self._last + self._step) - stamp
+            self._stamp, seconds = stamp, stamp + self._start
+        if seconds <= self._last:
+            return None
+        self._last = seconds
+        return seconds
+
+    def _has_jumped(self, stamp, now):
+        late = now - (stamp + self._start)
+        if late <= JUMP:
+            self._least = math.inf
+        elif late < self._least - self._step:  # it catches up
+            self._least, self._since = late, now
+        stays_late = late > JUMP and now - self._since > JUMP
+        return late < -JUMP or stamp < self._stamp - JUMP or stays_late

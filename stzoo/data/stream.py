@@ -28,7 +28,7 @@ class Source:
     Iterating yields tuples `(seconds, picture)`. `picture` is a function of the pixels
     of the shorter side that returns the frame, uint8 `(height, width, 3)`, RGB. So only
     frames that are needed are converted. A live source yields `None` where its
-    connection was lost.
+    connection was lost or stood still.
 
     Args:
         name: string, the name in messages.
@@ -105,9 +105,9 @@ def _is_file(source):
 def _from_file(source, stack):
     """Opens a file to decode it once, from beginning to end."""
     if not hasattr(source, "read") and files.is_url(os.fsdecode(source)):
-        name = os.fsdecode(source)
-        file = stack.enter_context(files.open_bytes(name))
-        known = check_source(file)[1]
+        url = os.fsdecode(source)
+        name, file = files.without_secrets(url), files.open_bytes(url)
+        known = check_source(stack.enter_context(file))[1]
     else:
         name, known = check_source(source)
     container, stream = open_container(known, name)

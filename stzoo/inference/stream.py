@@ -48,10 +48,11 @@ class Window:
         probabilities: float32 array `(classes,)`.
         labels: sequence of strings, the names of the classes.
         lag: float, seconds from the arrival of the last frame to the prediction.
-        dropped: int, number of windows before this one that were dropped, because the
-            model was too slow for a live source. For an online model, number of frames.
+        dropped: int, number of windows before this one that were dropped, because a
+            newer one of a live source was complete. For an online model, number of
+            frames.
         lost: float, seconds without frames before this window, because the connection
-            to a live source was lost.
+            to a live source was lost or stood still.
     """
 
     start: float
@@ -443,7 +444,8 @@ def _reading(source, cutting, size):
     finally:
         stopped.set()
         source.close()
-        thread.join(timeout=5)
+        # A live source may be connecting, which takes longer and is not waited for.
+        thread.join(timeout=1 if source.is_live else 5)
 
 
 def _batches(ready, size):

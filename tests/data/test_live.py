@@ -4,7 +4,6 @@ import io
 import logging
 import socket
 import threading
-import time
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,7 +98,7 @@ def served(tmp_path, monkeypatch):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            calls.append(time.monotonic())
+            calls.append(self.headers["Authorization"])
             if len(calls) == 3:  # is away for once
                 return self.send_error(503)
             self.send_response(200)
@@ -161,7 +160,7 @@ def test_options_of_connections(opened):
         ("http://a/b", None, {}),
         ("/dev/video0", "v4l2", {"fflags": "nobuffer"}),
         ("udp://a", None, {"fflags": "nobuffer"}),
-        ("rtsps://a", None, {"fflags": "nobuffer", "rtsp_transport": "tcp"}),
+        ("rtsps://a", None, {"fflags": "nobuffer", "rtsp_flags": "prefer_tcp"}),
     ):
         opened.rates = [25]
         source = live.Live(address, kind)
@@ -182,19 +181,49 @@ def test_rates_that_no_camera_has_are_unknown(opened, rate, fps):
 
 
 def test_waits_grow_until_the_source_is_back_or_closed(opened, caplog):
-    opened.rates = [25, *[ValueError()] * 7, 25]
+    unreadable = ValueError("udp://a has no video stream.")
+    unreadable.__cause__ = OSError(111, "Connection refused")
+    opened.rates = [25, unreadable, *[ValueError("no video")] * 6, 25]
     source, waits = live.Live("udp://a", None), []
     source._stopped = SimpleNamespace(wait=lambda seconds: waits.append(seconds))
     source._connect_again()
     assert waits == [1, 2, 4, 8, 15, 30, 30, 30]
     assert len(opened.asked) == 1 + 1 + 8 and opened.asked[1] == "closed"
-    assert caplog.record_tuples == [
-        ("stzoo", logging.WARNING, "The connection to udp://a was lost. Reconnecting."),
-        ("stzoo", logging.WARNING, "Reconnected to udp://a."),
+    assert {record[:2] for record in caplog.record_tuples} == {
+        ("stzoo", logging.WARNING)
+    }
+    assert caplog.messages == [
+        "The connection to udp://a was lost. Reconnecting.",
+        "udp://a does not answer yet: Connection refused.",
+        *["udp://a does not answer yet: no video."] * 6,
+        "Reconnected to udp://a.",
     ]
     source._stopped = SimpleNamespace(wait=lambda seconds: True)  # it is closed
     source._connect_again()
     assert opened.asked[-1] == "closed" and source._container is None
+
+
+def test_no_message_shows_a_password(opened, caplog):
+    address = "rtsp://bob:s3cret@a:554/live?key=s3cret&channel=1"
+    opened.rates = [ValueError("no"), 25, ValueError("no"), 25]
+    with pytest.raises(ConnectionError):
+        live.Live(address, None)
+    source = live.Live(address, None)
+    source._stopped = SimpleNamespace(wait=lambda seconds: False)
+    source._connect_again()
+    assert source.name == "rtsp://***@a:554/live?key=***&channel=***"
+    shown = [asked[0][1] for asked in opened.asked if asked != "closed"]
+    assert set(shown) == {source.name} and source.name in caplog.text
+    assert opened.asked[0][0][0] == address  # FFmpeg gets it
+    with pytest.raises(ConnectionError, match=r"http://\*\*\*@127.0.0.1:9/a cannot be"):
+        live.live_address("http://bob:s3cret@127.0.0.1:9/a")
+    assert "s3cret" not in caplog.text
+
+
+def test_a_user_and_a_password_are_sent_by_http(served):
+    address, calls = served
+    live.live_address(address.replace("//", "//bob:s%33cret@"))
+    assert calls == ["Basic Ym9iOnMzY3JldA=="]  # bob:s3cret
 
 
 def test_the_connection_is_closed_with_the_stream(opened):
@@ -229,18 +258,62 @@ def test_times_follow_the_stream_until_its_clock_jumps(monkeypatch):
     np.testing.assert_allclose(found, [1.0, 1.4, 1.6, 1.9, 2.0, 2.3])
 
 
+def played(rows, monkeypatch, fps=None):
+    """Returns the times of frames, and `None` for each gap."""
+    source = Played(rows)
+    source.fps = fps
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: source.now))
+    return [item and item[0] for item in source.frames()]
+
+
+def test_frames_that_come_late_keep_their_times(monkeypatch):
+    # It stands still for 8 seconds, and then sends what it has kept.
+    before = [(1 + i / 10, i / 10) for i in range(20)]
+    burst = [(11 + i / 100, 2 + i / 10) for i in range(81)]
+    after = [(11.9 + i / 10, 10.1 + i / 10) for i in range(20)]
+    found = played([*before, *burst, *after], monkeypatch)
+    np.testing.assert_allclose(found, 1 + np.arange(121) / 10)
+
+
+def test_a_clock_that_stood_still_is_set_again(monkeypatch):
+    # Its stamps go on after 8 seconds as if no time had passed.
+    before = [(1 + i / 10, i / 10) for i in range(20)]
+    after = [(11 + i / 10, 2 + i / 10) for i in range(70)]
+    found = played([*before, *after], monkeypatch)
+    gap = found.index(None)
+    late = 51  # frames, of which one is the first: for 5 seconds it could catch up
+    assert gap == 20 + late
+    np.testing.assert_allclose(found[:gap], 1 + np.arange(gap) / 10)
+    np.testing.assert_allclose(found[gap + 1 :], 11 + np.arange(late, 70) / 10)
+
+
 @pytest.mark.parametrize(
     "rows, expected",
     [
-        # Its frames come late, by up to 5 seconds, and then it is another clock.
-        ([(20, 3.0), (21, 3.5), (26, 4.5), (27, 4.7)], [20, 20.5, 21.5, 27]),
+        # Frames come up to 5 seconds late, or the source skips more than 5.
+        ([(20, 3.0), (21, 3.5), (26, 4.5), (26.1, 8.5)], [20, 20.5, 21.5, 25.5]),
+        ([(20, 3.0), (26, 9.0), (26.1, 9.1)], [20, None, 26, 26.1]),
         # It is fast, and then it jumps: 1/30 s after the last frame.
-        ([(1, 0.0), (2, 5.5), (2.5, 20.0), (9, None)], [1, 6.5, 6.5 + 1 / 30, 9]),
+        ([(1, 0.0), (2, 4.5), (2.5, 20.0)], [1, 5.5, 5.5 + 1 / 30]),
+        ([(1, None), (1.5, None), (1.5, None), (2, None)], [1, 1.5, 2]),
     ],
 )
-def test_times_may_differ_from_the_clock_by_five_seconds(rows, expected, monkeypatch):
-    played = Played(rows)
-    played.fps = None
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: played.now))
-    found = [seconds for seconds, _ in played.frames()]
-    np.testing.assert_allclose(found, expected)
+def test_times_of_live_frames(rows, expected, monkeypatch):
+    found = played(rows, monkeypatch)
+    assert found == [one and pytest.approx(one) for one in expected]
+
+
+def test_a_frame_that_was_held_back_does_not_hide_a_loss(monkeypatch):
+    """FFmpeg sends its last packet when its time is out."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(live, "time", clock)
+
+    def demux(stream):
+        for now in (1, 10.9, 21.0, 21.1):
+            clock.now = now
+            yield now
+
+    source = Played([])
+    source._container = SimpleNamespace(demux=demux)
+    source._stream = SimpleNamespace(decode=lambda packet: [packet])
+    assert list(live.Live._received(source)) == [1, 10.9]
