@@ -30,7 +30,27 @@ GRAPHS = ("layers", "models", "backbones")
 
 def pytest_collection_finish(session):
     """What the imports made stays, so that no collection of garbage looks at it."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        _share_kernels_of_variables()
     gc.freeze()
+
+
+def _share_kernels_of_variables():
+    """Gives all variables of TensorFlow one name for debugging.
+
+    It prepares a kernel for each new name, which takes a sixth of the time of a test
+    that builds a network.
+    """
+    from tensorflow.python.ops import gen_resource_variable_ops
+
+    create = gen_resource_variable_ops.var_handle_op
+
+    def var_handle_op(*args, **kwargs):
+        return create(*args, **kwargs | {"name": "variable", "debug_name": "variable"})
+
+    gen_resource_variable_ops.var_handle_op = var_handle_op
 
 
 @pytest.fixture
@@ -77,6 +97,21 @@ def no_graphs(request, monkeypatch):
         compile = functools.partialmethod(keras.Model.compile, run_eagerly=True)
         monkeypatch.setattr(keras.Model, "compile", compile)
         monkeypatch.setattr(keras.Model, "run_eagerly", True)
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation(request):
+    """Whole networks are compiled by XLA with few optimizations, and layers with all.
+
+    Most of the time of their tests is compilation.
+    """
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        is_network = request.path.parent.name == "models"
+        jax.config.update("jax_disable_most_optimizations", is_network)
 
 
 @pytest.fixture(scope="session")
