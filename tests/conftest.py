@@ -29,12 +29,13 @@ GRAPHS = ("layers", "models", "backbones")
 
 
 def pytest_collection_finish(session):
-    """What the imports made stays, so that no collection of garbage looks at it."""
+    """Collects garbage seldom, and does not look at what the imports made."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
         _share_kernels_of_variables()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _share_kernels_of_variables():
