@@ -28,7 +28,12 @@ from stzoo.cli import options, terminal
     metavar="DATA",
     help="For int8: a folder or a list of videos, of which at most 100 are used.",
 )
-def export(name, file, format, precision, batch, calibration):
+@click.option(
+    "--online",
+    is_flag=True,
+    help="Take frames one by one: a TSM with the online shift.",
+)
+def export(name, file, format, precision, batch, calibration, online):
     """Export MODEL to FILE, which another runtime runs without Keras.
 
     MODEL is NAME.TAG, a folder, or hf://organisation/repository@revision. FILE ends in
@@ -48,7 +53,9 @@ def export(name, file, format, precision, batch, calibration):
     with terminal.one_line(), terminal.log_shown():
         model = options.load_model(name)
         try:
-            folder = stzoo.export(model, file, format, precision, batch, calibration)
+            folder = stzoo.export(
+                model, file, format, precision, batch, calibration, online
+            )
         except RuntimeError as error:
             raise click.ClickException(str(error)) from None
     click.echo(

@@ -18,8 +18,8 @@ from pathlib import Path
 folder = Path(__file__).resolve().parent
 {reads}
 x = x[None]{repeats}.astype("float32")  # RGB of 0 to 255
-{runs}
-{config}{labels}
+{config}{runs}
+{labels}
 {answers}
 '''
 ONE = """shares = np.exp(logits - logits.max())
@@ -69,6 +69,33 @@ logits = answers["logits"].numpy()[0]""",
 with torch.no_grad():
     logits = model(torch.from_numpy(x))["logits"].numpy()[0]""",
 }
+ONLINE = """{opens}
+shapes = config["export"]["states"]
+states = {{name: np.zeros(shape, "float32") for name, shape in shapes.items()}}
+each = []
+for frame in x[0]:
+    found = answer({{"clip": frame[None, None], **states}})
+    states = {{name: np.array(found["new_" + name]) for name in states}}
+    each.append(np.array(found["logits"])[0])
+logits = np.mean(each, axis=0)"""
+OPENS = {
+    "onnx": """session = onnxruntime.InferenceSession(folder / {file})
+names = [output.name for output in session.get_outputs()]
+answer = lambda inputs: dict(zip(names, session.run(names, inputs)))""",
+    "openvino": """exact = {{"INFERENCE_PRECISION_HINT": "f32"}}
+answer = openvino.compile_model(folder / {file}, "CPU", exact)""",
+    "litert": """model = Interpreter(str(folder / {file}))
+runner = model.get_signature_runner("serving_default")
+answer = lambda inputs: runner(**inputs)""",
+    "tf_saved_model": """model = tf.saved_model.load(folder)
+runner = model.signatures["serving_default"]
+answer = lambda inputs: runner(**{{k: tf.constant(v) for k, v in inputs.items()}})""",
+    "torch": """model = torch.export.load(folder / {file}).module()
+def answer(inputs):
+    found = model(*[torch.from_numpy(v) for v in inputs.values()])
+    return {{name: value.detach().numpy() for name, value in found.items()}}
+""",
+}
 IMPORTS = {
     "litert": "from ai_edge_litert.interpreter import Interpreter",
     "tf_saved_model": "import tensorflow as tf",
@@ -87,7 +114,9 @@ def program(config):
     batch, *shape = config.export["input"]["shape"]
     imports = [IMPORTS.get(format.name, f"import {module}"), "import numpy as np"]
     imports += ["import av"] * from_video
-    needs_config = bool(config.labels or config.thresholds)
+    online = "states" in config.export
+    needs_config = bool(config.labels or config.thresholds or online)
+    file = json.dumps(config.export["file"])
     several = SEVERAL.format(least=THRESHOLDS if config.thresholds else HALVES)
     reads = _reads(clip) if from_video else ARRAY.format(shape=tuple(shape))
     return PROGRAM.format(
@@ -97,8 +126,10 @@ def program(config):
         imports="\n".join(sorted(imports, key=lambda line: line.split()[1])),
         reads=reads,
         repeats=f".repeat({batch}, 0)" if (batch or 1) > 1 else "",
-        runs=RUNS[format.name].format(file=json.dumps(config.export["file"])),
         config=CONFIG if needs_config else "",
+        runs=ONLINE.format(opens=OPENS[format.name].format(file=file))
+        if online
+        else RUNS[format.name].format(file=file),
         labels=LABELS if config.labels else NUMBERS,
         answers=several if config.multi_label else ONE,
     )

@@ -17,6 +17,8 @@ from stzoo.deploy.calibration import AGREEMENT, agreement, read_clips
 from stzoo.deploy.example import program
 from stzoo.deploy.formats import check_builders, format_of, runtime_of
 from stzoo.deploy.fusion import fuse
+from stzoo.inference.frame_network import frame_network
+from stzoo.inference.online import check_online
 from stzoo.inference.views import predict_views
 from stzoo.layers.conv import ClipConv, DepthwiseConv, FrameConv
 from stzoo.layers.cost import CoST
@@ -28,7 +30,15 @@ TOLERANCE = {"float32": 1e-4, "float16": 2e-2}  # relative to the largest logit
 EXAMPLE = "example.py"
 
 
-def export(model, path, format=None, precision="float32", batch=None, calibration=None):
+def export(
+    model,
+    path,
+    format=None,
+    precision="float32",
+    batch=None,
+    calibration=None,
+    online=False,
+):
     """Exports a model to a file that another runtime runs, without Keras.
 
     | format           | file        | run by                    | graph built with |
@@ -51,6 +61,11 @@ def export(model, path, format=None, precision="float32", batch=None, calibratio
     NumPy, PyAV and the runtime only. `stzoo.load` loads the folder of the file, and
     `stzoo.predict`, `stzoo.evaluate` and `stzoo.extract` take what it returns.
 
+    With `online=True`, the graph takes one frame and the states of a TSM with the
+    online shift, see `stzoo.online`, which also takes what `stzoo.load` returns. Other
+    inputs are then `state_0` and so on, and other outputs `new_state_0` and so on,
+    which the next frame takes. The states before the first frame are zeros.
+
     Args:
         model: a model of the zoo, on any backend. It is not changed.
         path: path of the file, such as `"deploy/model.onnx"`. A SavedModel is a folder
@@ -70,6 +85,7 @@ def export(model, path, format=None, precision="float32", batch=None, calibratio
             all get the same one unless they did before. For several labels, of those
             that reach their thresholds before or after, 90 % must do so both times.
             The log and `config.json` state the measured share.
+        online: bool, take frames one by one. Not for int8.
 
     Returns:
         `pathlib.Path`, the folder, for `stzoo.load`.
@@ -90,17 +106,20 @@ def export(model, path, format=None, precision="float32", batch=None, calibratio
     path = Path(path)
     format = format_of(path, format)
     _check_options(model, format, precision, batch, calibration)
+    if online:
+        _check_online(model, precision, batch)
     check_builders(format, precision)
     runtime_of(format)
     folder = path.parent if format.suffix else path
     file = path.name if format.suffix else "."
     _check_folder(folder, file)
     clips = None if calibration is None else read_clips(calibration, model)
-    write_export(model, folder, file, (format, precision, batch), clips)
+    how = format, precision, 1 if online else batch
+    write_export(model, folder, file, how, clips, online=online)
     return folder
 
 
-def write_export(model, folder, file, how, clips=None, check=True):
+def write_export(model, folder, file, how, clips=None, check=True, online=False):
     """Builds, checks and writes an export.
 
     Args:
@@ -111,6 +130,7 @@ def write_export(model, folder, file, how, clips=None, check=True):
         clips: array of clips for int8, or `None`.
         check: bool. Without it, the answers are not compared, since `stzoo benchmark`
             calibrates with random clips and measures the speed only.
+        online: bool, whether it takes frames one by one.
     """
     format, precision, batch = how
     batch = batch if batch or format.free_batch else 1
@@ -119,8 +139,9 @@ def write_export(model, folder, file, how, clips=None, check=True):
         checkpoint.save(fuse(model), source)
         new.mkdir()
         how = format, precision, batch
-        _build(how, _layout(format, model), source, new / file, clips)
-        config = _described(model, source, file, format, precision, batch)
+        layout = _layout(format, model)
+        _build(how, layout, source, new / file, clips, online)
+        config = _described(model, source, file, how, online)
         if check:
             config = _checked(model, source, new, config, clips)
         writer.write(folder, _files(config, new))
@@ -153,6 +174,16 @@ def _check_options(model, format, precision, batch, calibration):
     if batch is not None and (type(batch) is not int or batch < 1):
         raise ValueError(
             f"batch must be an integer, at least 1, or None. Received: {batch!r}."
+        )
+
+
+def _check_online(model, precision, batch):
+    """Raises a `ValueError` for what cannot take frames one by one."""
+    check_online(model)
+    if precision == "int8" or batch not in (None, 1):
+        raise ValueError(
+            "An online export takes one frame at a time, in float32 or float16. "
+            f"Received: precision={precision!r}, batch={batch!r}."
         )
 
 
@@ -198,11 +229,12 @@ def _looks_along_time(layer):
     return isinstance(layer, CoST)
 
 
-def _build(how, layout, source, path, clips=None):
+def _build(how, layout, source, path, clips=None, online=False):
     """Builds the graph, in a process of its own."""
     format, precision, batch = how
     request = source / "request.json"
     values = dict(batch=batch, precision=precision, model=str(source), path=str(path))
+    values["online"] = online
     if clips is not None:
         values["calibration"] = str(source / "calibration.npy")
         np.save(values["calibration"], clips)
@@ -231,22 +263,29 @@ def _files(config, new):
     return files | {EXAMPLE: program(config).encode()}
 
 
-def _described(model, source, file, format, precision, batch):
+def _described(model, source, file, how, online):
     """Returns the record of an export, without the hashes of its files."""
+    (format, precision, batch), sizes = how, model.input_shape[1:]
     saved = checkpoint.read(source).config
     outputs = {runtime.LOGITS: saved.classes}
     for layer in model.layers:
-        if layer.name == runtime.FEATURES:
+        if layer.name == runtime.FEATURES and not online:
             outputs[runtime.FEATURES] = layer.output.shape[-1]
     clips = {
         "name": runtime.INPUT,
         "dtype": "float32",
-        "shape": [batch, *model.input_shape[1:]],
+        "shape": [1, 1, *sizes[1:]] if online else [batch, *sizes],
         "range": [0, 255],
     }
     described = {"format": format.name, "file": file, "precision": precision}
     described |= {"input": clips, "outputs": outputs, "files": {}}
-    clip = saved.clip.resized(model.input_shape[1:])
+    if online:
+        states = enumerate(frame_network(model).input[1:])
+        described["states"] = {
+            runtime.STATE.format(number): [1, *state.shape[1:]]
+            for number, state in states
+        }
+    clip = saved.clip.resized(sizes)
     hash = model.stzoo.sha256 or saved.sha256
     return dataclasses.replace(model.stzoo, clip=clip, sha256=hash, export=described)
 

@@ -14,6 +14,7 @@ from stzoo.weights.config import CONFIG_BYTES, ModelConfig
 INPUT, BATCH = "clip", "batch"  # its name, and that of its first axis
 LOGITS = "logits"
 FEATURES = "avgpool"
+STATE, NEW = "state_{}", "new_{}"  # of a model that takes frames one by one
 
 
 class MissingInExport(AttributeError, ValueError):
@@ -35,6 +36,8 @@ class Exported:
         stzoo: `stzoo.weights.config.ModelConfig`.
         name: string.
         package: string, what runs it.
+        states: dict from the names of states to their shapes. It is empty unless the
+            model takes frames one by one.
     """
 
     def __init__(self, folder, config, output=LOGITS):
@@ -45,6 +48,7 @@ class Exported:
         open_file = getattr(_Runners, f"{export['format']}_by_{module}")
         self._run = open_file(self.folder / export["file"])
         self._shape = tuple(export["input"]["shape"])
+        self.states = export.get("states", {})
 
     def __reduce__(self):
         return Exported, (self.folder, self.stzoo, self.output_name)
@@ -87,23 +91,53 @@ class Exported:
         """Computes all outputs of clips: a dict from name to float32 array."""
         clips = np.asarray(clips, "float32")
         size, *shape = self._shape
+        if self.states:
+            shape[0] = clips.shape[1] if clips.ndim == 5 and clips.size else "frames"
         if clips.shape[1:] != tuple(shape) or not len(clips):
             raise ValueError(
                 f"{self.folder} takes clips {('clips', *shape)}. Received: "
                 f"{clips.shape}."
             )
+        if self.states:
+            return {LOGITS: np.stack([self._mean_of(clip) for clip in clips])}
         size = size or len(clips)
         spare = -len(clips) % size  # the last batch is filled with copies
         full = np.concatenate([clips, clips[-1:].repeat(spare, 0)]) if spare else clips
-        found = [self._run(full[i : i + size]) for i in range(0, len(full), size)]
+        parts = [full[i : i + size] for i in range(0, len(full), size)]
+        found = [self._run({INPUT: part}) for part in parts]
         return {
             name: np.concatenate([one[name] for one in found])[: len(clips)]
             for name in self.stzoo.export["outputs"]
         }
 
+    def step(self, inputs):
+        """Computes one frame of a model that takes frames one by one.
+
+        Args:
+            inputs: list of float32 arrays: the frame `(1, 1, height, width, channels)`
+                of 0 to 255, and the states. They are zeros before the first frame.
+
+        Returns:
+            List of float32 arrays: the logits `(1, classes)` and the new states.
+        """
+        found = self._run(dict(zip((INPUT, *self.states), inputs, strict=True)))
+        return [found[LOGITS], *(found[NEW.format(name)] for name in self.states)]
+
+    def _mean_of(self, clip):
+        """Returns the mean of the logits of all frames, which is that of the clip."""
+        states = [np.zeros(shape, "float32") for shape in self.states.values()]
+        logits = []
+        for frame in clip:
+            (found,), *states = self.step([frame[None, None], *states])
+            logits.append(found)
+        return np.mean(logits, axis=0)
+
 
 class _Runners:
-    """For each format and runtime: a function from a file to one that runs clips."""
+    """For each format and runtime: a function from a file to one that runs clips.
+
+    That function takes and returns a dict from names to float32 arrays.
+    """
 
     @staticmethod
     def onnx_by_onnxruntime(path):
@@ -120,8 +154,8 @@ class _Runners:
             session = onnxruntime.InferenceSession(path, options, providers)
             names = [output.name for output in session.get_outputs()]
 
-            def run(x):
-                return dict(zip(names, session.run(names, {INPUT: x}), strict=True))
+            def run(inputs):
+                return dict(zip(names, session.run(names, inputs), strict=True))
 
             return run
 
@@ -143,8 +177,8 @@ class _Runners:
             model = core.compile_model(graph, "CPU", exact)
             names = [output.get_any_name() for output in model.outputs]
 
-            def run(x):
-                found = model({INPUT: x})
+            def run(inputs):
+                found = model(inputs)
                 return {name: np.array(found[name]) for name in names}
 
             return run
@@ -174,8 +208,9 @@ class _Runners:
         model = tf.saved_model.load(path)  # must stay alive
         function = model.signatures["serving_default"]
 
-        def run(x, model=model):
-            return {k: v.numpy() for k, v in function(clip=tf.constant(x)).items()}
+        def run(inputs, model=model):
+            found = function(**{name: tf.constant(x) for name, x in inputs.items()})
+            return {name: value.numpy() for name, value in found.items()}
 
         return run
 
@@ -185,9 +220,9 @@ class _Runners:
 
         module = torch.export.load(path).module()
 
-        def run(x):
+        def run(inputs):
             with torch.no_grad():
-                found = module(torch.from_numpy(x))
+                found = module(*map(torch.from_numpy, inputs.values()))
             return {name: value.numpy() for name, value in found.items()}
 
         return run
@@ -206,11 +241,12 @@ def _with_fixed_batch(opened):
     """
     runs = {}
 
-    def run(x):
-        size = len(x) if not runs or len(x) in runs else None
+    def run(inputs):
+        count = len(inputs[INPUT])
+        size = count if not runs or count in runs else None
         if size not in runs:
             runs[size] = opened(size)
-        return runs[size](x)
+        return runs[size](inputs)
 
     return run
 
@@ -218,7 +254,7 @@ def _with_fixed_batch(opened):
 def _with_interpreter(interpreter):
     """Runs clips by the signature of a file of LiteRT."""
     signature = interpreter.get_signature_runner("serving_default")
-    return lambda x: {k: v.copy() for k, v in signature(clip=x).items()}
+    return lambda inputs: {k: v.copy() for k, v in signature(**inputs).items()}
 
 
 def read_export(where):
@@ -304,5 +340,13 @@ def _check(export):
     shape = export["input"].get("shape")
     if not isinstance(shape, list) or [type(n) for n in shape[1:]] != [int] * 4:
         raise ValueError(f'"input" needs a "shape" of five, not {shortened(shape)}')
+    states = export.get("states", {"": [1]})
+    are_shapes = isinstance(states, dict) and all(map(_is_shape, states.values()))
+    if not are_shapes or not states:
+        raise ValueError(f'"states" must have shapes, not {shortened(states)}')
     if LOGITS not in export["outputs"] or not export["files"]:
         raise ValueError('"outputs" needs "logits", and "files" a file')
+
+
+def _is_shape(value):
+    return isinstance(value, list) and all(type(size) is int for size in value)

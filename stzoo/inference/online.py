@@ -3,39 +3,29 @@
 Lin, Gan, Han: TSM, Temporal Shift Module for Efficient Video Understanding. ICCV 2019,
 Section 3.4. https://github.com/mit-han-lab/temporal-shift-module, `online_demo`
 
-With the shift of `shift="online"`, a frame needs some channels of the frame before it,
-and nothing else. A network for one frame takes them as inputs and returns those that
-the next frame needs.
+*Stated* by the authors' demo: an answer from the sum of the logits of the last 12
+frames, and states of zeros before the first frame. *Ours*: the mean instead of the sum,
+so that its softmax is that of the model for a clip; the number of frames of the clip of
+the model instead of 12, which is the same for `tsm_mobilenetv2.jester_mit`. The demo
+then corrects its answers by rules for its gestures, and an answer must come twice in a
+row. This is not implemented.
 
-*Stated* by the authors' demo: the network for one frame with its states as inputs and
-outputs, states of zeros before the first frame, and an answer from the sum of the
-logits of the last 12 frames. *Ours*: the mean instead of the sum, so that its softmax
-is that of the model for a clip; the number of frames of the clip of the model instead
-of 12, which is the same for `tsm_mobilenetv2.jester_mit`; other networks than
-MobileNetV2. The demo then corrects its answers by rules for its gestures, and an answer
-must come twice in a row. This is not implemented.
+This module imports no Keras, since exports also take frames one by one.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 
-import keras
 import numpy as np
-from keras import ops, tree
 
 from stzoo.data.frames import resize
 from stzoo.data.transforms import crop
-from stzoo.deploy.fusion import fuse
 from stzoo.inference.predict import (
     activate,
     decode_predictions,
     record_of,
     warn_without_weights,
 )
-from stzoo.layers import TemporalShift
-from stzoo.layers.network import Network
-from stzoo.layers.plan import calls_of
-from stzoo.weights.checkpoint import assign
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,8 @@ class Online:
     The network is fused (see `stzoo.fuse`) and has its own copy of the weights.
 
     Args:
-        model: a model of the zoo that was built with `shift="online"`.
+        model: a model of the zoo that was built with `shift="online"`, or what
+            `stzoo.load` returns for an export of one with `online=True`.
         frames: int, the number of last frames whose logits are averaged. Defaults to
             the number of frames in a clip of the model.
 
@@ -75,9 +66,8 @@ class Online:
         ValueError: the model has no online shift, or an argument is wrong.
 
     Attributes:
-        network: `keras.Model` for one frame. Inputs are the frame, RGB from 0 to 255,
-            `(batch, 1, height, width, 3)`, and the states. Outputs are the logits
-            `(batch, classes)`, and the new states in the same order.
+        network: `keras.Model` for one frame, see `stzoo.inference.frame_network`, or
+            the exported model.
 
     Example:
 
@@ -90,7 +80,7 @@ class Online:
 
     def __init__(self, model, frames=None):
         self.config = record_of(model)
-        _check_model(model, self.config)
+        check_online(model)
         self.frames = self.config.clip.frames if frames is None else frames
         if type(self.frames) is not int or self.frames < 1:
             raise ValueError(
@@ -98,14 +88,21 @@ class Online:
                 f"frames. Received: {frames!r}"
                 f"{', and the clips of the model have any number' * (not frames)}."
             )
-        warn_without_weights(model)
-        self.network = frame_network(model)
+        if self.config.export:
+            self.network, self._compute = model, model.step
+            self._shapes = list(model.states.values())
+        else:
+            from stzoo.inference.frame_network import frame_network
+
+            warn_without_weights(model)
+            self.network = frame_network(model)
+            self._compute = self.network.predict_on_batch
+            self._shapes = [(1, *state.shape[1:]) for state in self.network.input[1:]]
         self.reset()
 
     def reset(self):
         """Forgets all frames. The next one is the first frame of a video."""
-        shapes = [state.shape[1:] for state in self.network.input[1:]]
-        self._states = [np.zeros((1, *shape), "float32") for shape in shapes]
+        self._states = [np.zeros(shape, "float32") for shape in self._shapes]
         self._recent = deque(maxlen=self.frames)
 
     def __call__(self, frame):
@@ -136,7 +133,7 @@ class Online:
             frame: array of the size of the clip, `(height, width, 3)`, from 0 to 255.
         """
         inputs = [np.asarray(frame, "float32")[None, None], *self._states]
-        logits, *self._states = self.network.predict_on_batch(inputs)
+        logits, *self._states = self._compute(inputs)
         self._recent.append(np.asarray(logits[0], "float32"))
         return self._recent[-1]
 
@@ -151,14 +148,18 @@ class Online:
 def is_online(model):
     """Returns whether a model can take frames one by one."""
     config = record_of(model)
-    return config.options.get("shift") == "online" and not config.export
-
-
-def _check_model(model, config):
     if config.export:
+        return "states" in config.export
+    return config.options.get("shift") == "online"
+
+
+def check_online(model):
+    """Raises a `ValueError` unless a model can take frames one by one."""
+    config = record_of(model)
+    if config.export and not is_online(model):
         raise ValueError(
             f"{config.name} is an exported model, which takes whole clips. Pass the "
-            "model that was exported."
+            "model that was exported, or export it with online=True."
         )
     if not is_online(model):
         raise ValueError(
@@ -172,42 +173,3 @@ def _check_model(model, config):
             f"The states of {config.name} have no size, since it takes frames of any "
             "size. Build or load it with input_shape=..."
         )
-
-
-def frame_network(model):
-    """Builds the network for one frame.
-
-    Args:
-        model: a model with the online shift. It is not changed.
-
-    Returns:
-        `keras.Model`, see `Online.network`.
-    """
-    fused = fuse(model)
-    shape = fused.input_shape
-    frame = keras.Input((1, *shape[2:]), dtype="float32", name="frame")
-    known = {id(fused.input): frame}
-    states, kept = [], []
-
-    def follow(x):
-        return known[id(x)] if isinstance(x, keras.KerasTensor) else x
-
-    for layer, args, kwargs in calls_of(fused):
-        args, kwargs = tree.map_structure(follow, (args, kwargs))
-        new = type(layer).from_config(layer.get_config())
-        if isinstance(layer, TemporalShift):
-            part = new.last_part(*args)
-            kwargs = {"previous": _state(part, layer.name)}
-            states.append(kwargs["previous"])
-            kept.append(part)
-        known[id(layer.output)] = new(*args, **kwargs)
-    network = Network(
-        [frame, *states], [known[id(fused.output)], *kept], name=f"{model.name}_frame"
-    )
-    assign(network, {w.path: ops.convert_to_numpy(w.value) for w in fused.weights})
-    return network
-
-
-def _state(part, name):
-    """Returns an input for the channels that a shift takes from the frame before."""
-    return keras.Input(part.shape[1:], dtype=part.dtype, name=f"{name}_previous")

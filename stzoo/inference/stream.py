@@ -17,6 +17,7 @@ from stzoo.data.sampling import parse_views
 from stzoo.data.stream import open_source
 from stzoo.data.views import Views, clip_indices
 from stzoo.deploy.runtime import Exported
+from stzoo.inference.online import Online, is_online
 from stzoo.inference.predict import (
     classify,
     decode_predictions,
@@ -126,7 +127,7 @@ def stream(
         print(f"{window.start:.1f} s: {window.answers[0]}")
     ```
     """
-    config, online = record_of(model), _is_online(model)
+    config, online = record_of(model), is_online(model)
     if not online:  # `Online` does it
         warn_without_weights(model)
     for name, value in dict(every=every, span=span, smooth=smooth).items():
@@ -147,15 +148,6 @@ def stream(
             answers = decode_predictions(mean, config, top, threshold)
             place, missing = (window.start, window.end), (window.dropped, window.lost)
             yield Window(*place, answers, mean, labels, lag, *missing)
-
-
-def _is_online(model):
-    """Returns whether a model takes frames one by one. Exports need no Keras."""
-    if isinstance(model, Exported):
-        return False
-    from stzoo.inference.online import is_online
-
-    return is_online(model)
 
 
 def _check_seconds(name, value, optional):
@@ -407,8 +399,6 @@ def _followed(model, source, cutting, span):
 
 def _online(model, frames, source, steps):
     """Returns an `Online` that averages a number of frames."""
-    from stzoo.inference.online import Online
-
     online = Online(model, frames)
     if source.is_live:  # the first call builds the graph, which takes seconds
         online.step(np.zeros(steps.clip.shape[1:]))

@@ -132,10 +132,10 @@ def test_the_first_number_of_clips_has_a_graph_of_its_own():
 
     def open_graph(batch):
         opened.append(batch)
-        return lambda x: (batch, len(x))
+        return lambda inputs: (batch, len(inputs["clip"]))
 
     run = runtime._with_fixed_batch(open_graph)
-    answers = [run(np.zeros((count, 1))) for count in (2, 3, 2, 1)]
+    answers = [run({"clip": np.zeros((count, 1))}) for count in (2, 3, 2, 1)]
     assert answers == [(2, 2), (None, 3), (2, 2), (None, 1)]
     assert opened == [2, None]
 

@@ -323,7 +323,7 @@ def test_the_command_takes_a_folder_of_videos(
     done = CliRunner().invoke(main, [*command, *int8, *data])
     assert done.exit_code == 0, done.output
     assert "int8 keeps 97.0%" in done.stderr
-    assert asked == [(None, "int8", None, str(motion_folder))]
+    assert asked == [(None, "int8", None, str(motion_folder), False)]
     for half in (int8, data):
         done = CliRunner().invoke(main, [*command, *half])
         assert done.exit_code == 2
