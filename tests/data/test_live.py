@@ -267,12 +267,14 @@ def played(rows, monkeypatch, fps=None):
 
 
 def test_frames_that_come_late_keep_their_times(monkeypatch):
-    # It stands still for 8 seconds, and then sends what it has kept.
-    before = [(1 + i / 10, i / 10) for i in range(20)]
-    burst = [(11 + i / 100, 2 + i / 10) for i in range(81)]
-    after = [(11.9 + i / 10, 10.1 + i / 10) for i in range(20)]
-    found = played([*before, *burst, *after], monkeypatch)
-    np.testing.assert_allclose(found, 1 + np.arange(121) / 10)
+    # Twice, it stands still for 8 seconds, and then sends what it has kept.
+    stamps = np.arange(300) / 10
+    arrivals = 1 + stamps
+    for begin in (2, 15):
+        late = (stamps >= begin) & (stamps < begin + 8)
+        arrivals[late] = 1 + begin + 8 + np.arange(80) / 1000
+    found = played(list(zip(arrivals, stamps, strict=True)), monkeypatch)
+    np.testing.assert_allclose(found, 1 + stamps)
 
 
 def test_a_clock_that_stood_still_is_set_again(monkeypatch):
@@ -295,6 +297,7 @@ def test_a_clock_that_stood_still_is_set_again(monkeypatch):
         ([(20, 3.0), (26, 9.0), (26.1, 9.1)], [20, None, 26, 26.1]),
         # It is fast, and then it jumps: 1/30 s after the last frame.
         ([(1, 0.0), (2, 4.5), (2.5, 20.0)], [1, 5.5, 5.5 + 1 / 30]),
+        ([(1, 0.0), (2, 8.0), (2.5, 8.5)], [1, 2, 2.5]),
         ([(1, None), (1.5, None), (1.5, None), (2, None)], [1, 1.5, 2]),
     ],
 )
