@@ -103,7 +103,8 @@ def _library_named(path):
     except ImportError as error:
         is_http = path.startswith(("http://", "https://"))
         advice = ' Install it: `pip install "stzoo[http]"`.' if is_http else ""
-        raise ImportError(f"{path} cannot be opened: {error}.{advice}") from None
+        name = without_secrets(path)
+        raise ImportError(f"{name} cannot be opened: {error}.{advice}") from None
 
 
 def open_text(path):

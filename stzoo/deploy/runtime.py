@@ -340,13 +340,18 @@ def _check(export):
     shape = export["input"].get("shape")
     if not isinstance(shape, list) or [type(n) for n in shape[1:]] != [int] * 4:
         raise ValueError(f'"input" needs a "shape" of five, not {shortened(shape)}')
-    states = export.get("states", {"": [1]})
-    are_shapes = isinstance(states, dict) and all(map(_is_shape, states.values()))
-    if not are_shapes or not states:
-        raise ValueError(f'"states" must have shapes, not {shortened(states)}')
+    if "states" in export and not _are_shapes(export["states"]):
+        states = shortened(export["states"])
+        raise ValueError(f'"states" must have shapes, not {states}')
     if LOGITS not in export["outputs"] or not export["files"]:
         raise ValueError('"outputs" needs "logits", and "files" a file')
 
 
-def _is_shape(value):
-    return isinstance(value, list) and all(type(size) is int for size in value)
+def _are_shapes(states):
+    """Returns whether this is a dict from names to shapes, with at least one."""
+    if not isinstance(states, dict) or not states:
+        return False
+    return all(
+        isinstance(shape, list) and all(type(size) is int for size in shape)
+        for shape in states.values()
+    )

@@ -40,7 +40,7 @@ def folder(model, tmp_path_factory):
         for name in FORMATS
     ],
 )
-def test_each_frame_is_answered_like_by_the_model(format, model, tmp_path):
+def test_each_frame_has_the_answer_of_the_model(format, model, tmp_path):
     exported = stzoo.load(exported_to(tmp_path, model, format))
     assert len(exported.states) == 3
     frames = film(6, 64, 64)
@@ -87,7 +87,7 @@ assert not {{"keras", "tensorflow", "torch", "jax"}} & set(sys.modules)
     close([float(share) for _, share in shown], [share for _, share in answers], 1e-3)
 
 
-def test_what_is_not_exported_so(folder, model, tmp_path):
+def test_what_cannot_be_exported_online(folder, model, tmp_path):
     file = tmp_path / "model.onnx"
     with pytest.raises(ValueError, match="also looks at later frames"):
         stzoo.export(build(shift="offline"), file, online=True)
