@@ -11,6 +11,7 @@ from keras import ops
 __all__ = (
     "PLAIN",
     "Epilogue",
+    "attend",
     "average_pool_3x3",
     "batch_norm",
     "clips_at_once",
@@ -216,6 +217,15 @@ def matmul(x, kernel, epilogue):
     shape = shape_of(x)
     y = ops.matmul(reshape(x, (-1, shape[-1])), reshape(kernel, kernel.shape[2:]))
     return reshape(finish(y, epilogue), (*shape[:-1], kernel.shape[-1]))
+
+
+def attend(query, key, value):
+    """Computes attention by the fused kernel of the backend.
+
+    Args:
+        query, key, value: tensors `(batch, tokens, heads, channels)`.
+    """
+    return ops.dot_product_attention(query, key, value)
 
 
 def has_fast_conv3d(x):

@@ -11,6 +11,7 @@ from stzoo.backend import generic
 from stzoo.backend.generic import PLAIN
 
 __all__ = (
+    "attend",
     "average_pool_3x3",
     "batch_norm",
     "clips_at_once",
@@ -72,7 +73,7 @@ def pad(x, margins):
 
 def constant(values, like):
     """Uses an operation that `torch.compile` can follow."""
-    return like.new_tensor(values)
+    return torch.as_tensor(values, dtype=like.dtype, device=like.device)
 
 
 def select(x, places):
@@ -139,6 +140,12 @@ def _matmul(x, kernel, epilogue):
         y = epilogue.bias.addmm(x, kernel)
     y = finish(y, epilogue._replace(bias=None))
     return y.reshape(*shape[:-1], kernel.shape[-1])
+
+
+def attend(query, key, value):
+    """`torch.compile` cannot follow `keras.ops.dot_product_attention`."""
+    parts = (x.transpose(1, 2) for x in (query, key, value))
+    return functional.scaled_dot_product_attention(*parts).transpose(1, 2)
 
 
 def has_fast_conv3d(x):

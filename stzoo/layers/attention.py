@@ -6,11 +6,13 @@ Su et al.: RoFormer, Enhanced Transformer with Rotary Position Embedding. 2021.
 https://arxiv.org/abs/2104.09864
 """
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
 
-from stzoo.backend import constant, reshape, shape_of
+from stzoo.backend import attend, constant, reshape, shape_of
 from stzoo.layers import initializers
 
 BASE = 10_000.0  # of the wavelengths of all positions
@@ -110,25 +112,37 @@ class SineCosinePositions(keras.layers.Layer):
         self.grid = tuple(grid)
         self.native = self.grid if native is None else tuple(native)
 
-    def call(self, inputs):
-        return inputs + constant(self.table(inputs.shape[-1]), inputs)
+    def build(self, input_shape):
+        self.table = sine_cosines(self.grid, self.native, input_shape[-1])
 
-    def table(self, channels):
-        """Returns the vectors, float32 `(tokens, channels)`."""
-        angles = np.arange(np.prod(self.native))[:, None] / np.power(
-            BASE, 2 * (np.arange(channels) // 2) / channels
-        )
-        table = np.where(np.arange(channels) % 2, np.cos(angles), np.sin(angles))
-        table = table.reshape(*self.native, channels)
-        for axis, count in enumerate(self.grid):
-            table = _resample(table, axis, count)
-        return table.reshape(-1, channels).astype("float32")
+    def call(self, inputs):
+        return inputs + constant(self.table, inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
         return {**super().get_config(), "grid": self.grid, "native": self.native}
+
+
+def sine_cosines(grid, native, channels):
+    """Computes the vectors of `SineCosinePositions`.
+
+    Args:
+        grid, native: see `SineCosinePositions`.
+        channels: int, of a token.
+
+    Returns:
+        float32 array `(tokens, channels)`.
+    """
+    angles = np.arange(np.prod(native))[:, None] / np.power(
+        BASE, 2 * (np.arange(channels) // 2) / channels
+    )
+    table = np.where(np.arange(channels) % 2, np.cos(angles), np.sin(angles))
+    table = table.reshape(*native, channels)
+    for axis, count in enumerate(grid):
+        table = _resample(table, axis, count)
+    return table.reshape(-1, channels).astype("float32")
 
 
 def _resample(table, axis, count):
@@ -147,7 +161,7 @@ def _resample(table, axis, count):
 class DotProductAttention(keras.layers.Layer):
     """Multi-head attention without weights.
 
-    Each backend uses its own fused kernel, through `keras.ops.dot_product_attention`.
+    Each backend uses its own fused kernel.
 
     Args:
         heads: int. Channels must be divisible by it.
@@ -174,13 +188,14 @@ class DotProductAttention(keras.layers.Layer):
                 f"The channels must be divisible by heads={self.heads}. Received: "
                 f"{channels} channels."
             )
+        if self.grid is not None:
+            self.rotations = rotations(self.grid, channels // self.heads)
 
     def call(self, inputs):
         query, key, value = (self._in_heads(x) for x in inputs)
         if self.grid is not None:
-            cosines, sines = rotations(self.grid, query.shape[-1])
-            query, key = (rotate(x, cosines, sines) for x in (query, key))
-        y = ops.dot_product_attention(query, key, value)
+            query, key = (rotate(x, *self.rotations) for x in (query, key))
+        y = attend(query, key, value)
         return reshape(y, (*shape_of(y)[:2], inputs[2].shape[-1]))
 
     def _in_heads(self, x):
@@ -194,6 +209,7 @@ class DotProductAttention(keras.layers.Layer):
         return {**super().get_config(), "heads": self.heads, "grid": self.grid}
 
 
+@functools.lru_cache(maxsize=8)  # all blocks of a network have the same
 def rotations(grid, channels):
     """Computes the cosines and sines of the angles of each token and channel.
 
