@@ -105,6 +105,7 @@ def test_every_figure_of_several_labels_is_scikit_learns(tmp_path):
     labels[0] = 0
     scores = np.clip(rng.random((60, 5)) + 0.2 * labels, 0, 1).astype("float32")
     least = np.array([0.7, 0.6, 0.5, 0.9, 0.95])
+    scores[:3, :4] = least[:4]  # a class that just reaches its threshold counts
     paths, rows = tuple(map(str, range(60))), tuple(map(tuple, labels))
     videos = Videos(paths, rows, tuple("abcde"), multi_label=True)
     found = evaluation._measured("mine", "1x1", videos, scores, [""] * 60, least)
@@ -125,6 +126,7 @@ def test_every_figure_of_several_labels_is_scikit_learns(tmp_path):
     precisions = [row["average_precision"] for row in found.classes]
     assert precisions == [*map(pytest.approx, expected), None]
     assert [row["videos"] for row in found.classes] == labels.sum(0).tolist()
+    assert [row["label"] for row in found.classes] == list("abcde")
     assert [row["threshold"] for row in found.classes] == least.tolist()
     assert found.top1 is found.top5 is found.mean_class_accuracy is None
     assert found.confusion is None and found.multi_label
@@ -287,7 +289,7 @@ def test_the_picture_shows_the_middle_frames_of_24_mistakes(tmp_path, monkeypatc
     frames = np.zeros((5, 32, 48, 3), np.uint8)
     frames[2] = 200
     motions.save(tmp_path / "video.mp4", frames, quantiser=0)
-    row = {"label": "a", "answer": "b", "probability": 0.876}
+    row = {"label": "a", "answer": "b", "probability": 0.996}
     names = ["video.mp4", "gone.mp4", *["video.mp4"] * 28]
     rows = [{"video": str(tmp_path / name), **row} for name in names]
     table = [{"label": "a", "videos": 30}]
@@ -295,7 +297,7 @@ def test_the_picture_shows_the_middle_frames_of_24_mistakes(tmp_path, monkeypatc
     found = evaluation.Evaluation("model", "1x1", 30, [], *measured, mistakes=rows)
     found.save(tmp_path / "new")
     ((pictures, captions),) = drawn
-    assert len(pictures) == 24 and captions == ["a\nanswer 88 %: b"] * 24
+    assert len(pictures) == 24 and captions == ["a\nanswer 100 %: b"] * 24
     assert pictures[1] is None
     assert pictures[0].min() > 190 and pictures[0].shape == (240, 360, 3)
     assert (tmp_path / "new" / "mistakes.png").read_bytes() == b"png"
