@@ -11,6 +11,7 @@ from stzoo.data import files
 
 logger = logging.getLogger("stzoo")
 FEW = 3  # with fewer videos, a class can hardly be learned
+STEPS = 200  # fewer are often too few for a new task, see studies/small_data
 SHOWN = 5  # names in a message
 BLOCK = 2**20  # bytes that are read at once
 
@@ -100,6 +101,12 @@ def describe_training(model, recipe, steps_per_epoch, epochs):
     )
     if first := recipe.first_steps(steps_per_epoch):
         logger.info("In the first %d steps, only the head is trained.", first)
+    if (steps := steps_per_epoch * epochs) < STEPS:
+        logger.info(
+            "These are only %d steps. If the accuracy is low, try %d epochs "
+            "(%d steps).",
+            *(steps, more := -(-STEPS // steps_per_epoch), more * steps_per_epoch),
+        )
 
 
 def count_trained(model):

@@ -60,13 +60,25 @@ def test_the_share_of_trained_parameters(freeze, caplog):
     statistics = sum(v.shape[0] for v in model.weights if "/moving_" in v.path)
     assert total == model.count_params() - statistics
     with caplog.at_level("INFO", "stzoo"):
-        report.describe_training(model, recipe, 7, 30)
+        report.describe_training(model, recipe, 10, 20)
     share = 100 * (1 - trained / total)
     assert caplog.records[-1].message == (
-        f"Recipe small_data: 30 epochs of 7 steps of 8 clips, adamw with a learning "
+        f"Recipe small_data: 20 epochs of 10 steps of 8 clips, adamw with a learning "
         f"rate of {recipe.learning_rate:.3g}. {trained:,} of {total:,} parameters are "
         f"trained ({share:.0f} % are frozen)."
     )
+
+
+def test_few_steps_are_said(caplog):
+    model, recipe = build(), RECIPES["small_data"]
+    with caplog.at_level("INFO", "stzoo"):
+        report.describe_training(model, recipe, 3, 66)
+        report.describe_training(model, recipe, 10, 20)
+    found = [row.message for row in caplog.records if "only 198 steps" in row.message]
+    assert found == [
+        "These are only 198 steps. If the accuracy is low, try 67 epochs (201 steps)."
+    ]
+    assert "only 200 steps" not in caplog.text
 
 
 @pytest.mark.parametrize("validated", [True, False])
