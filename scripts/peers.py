@@ -77,7 +77,7 @@ def transformer(case):
     sizes = TRANSFORMERS.get(case.builder)
     width, depth, heads = sizes or (options[n] for n in ("width", "depth", "heads"))
     known = dict(hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads)
-    known |= dict(num_labels=case.classes, patch_size=16 if sizes else 8)
+    known |= dict(num_labels=case.classes, patch_size=16)
     if case.builder.startswith("videomae"):
         known |= dict(image_size=size, num_frames=frames, intermediate_size=4 * width)
         config = transformers.VideoMAEConfig(**known)

@@ -15,6 +15,15 @@ that contain a video and its reversal, which differ in nothing else:
 
 TRN and the online TSM learn it only after a training on all motions. The first command
 then starts from the folder of that training.
+
+Transformers learn little from so few videos. They learn more if a trained network
+shows them what is where: `--teacher` adds a loss, the mean squared difference between
+the maps of a layer of that network and those that a linear layer makes from the tokens.
+
+    python scripts/train_motions.py videomae_tiny --pairs --flip --epochs 32 \\
+        --teacher weights/hub/cost_tiny.motions --out FIRST
+    python scripts/train_motions.py videomae_tiny --pairs --flip --epochs 28 \\
+        --start FIRST --out FOLDER
 """
 
 import argparse
@@ -85,6 +94,34 @@ class Clips(keras.utils.PyDataset):
         self.order = np.random.default_rng(self.epoch).permutation(scenes).ravel()
 
 
+class Lessons(keras.utils.PyDataset):
+    """Clips whose targets are their labels and the maps of a teacher.
+
+    Each channel of the maps is standardised by the first batch.
+    """
+
+    def __init__(self, clips, teacher):
+        super().__init__()
+        self.clips, self.teacher = clips, teacher
+        maps = self._maps(clips[0][0])
+        self.mean, self.deviation = maps.mean((0, 1, 2, 3)), maps.std((0, 1, 2, 3))
+
+    def __len__(self):
+        return len(self.clips)
+
+    def __getitem__(self, index):
+        clips, labels = self.clips[index]
+        maps = (self._maps(clips) - self.mean) / (self.deviation + 0.01)
+        return clips, (labels, maps)
+
+    def on_epoch_end(self):
+        self.clips.on_epoch_end()
+
+    def _maps(self, clips):
+        step = clips.shape[1] // self.teacher.input_shape[1]
+        return self.teacher.predict_on_batch(clips[:, ::step])
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("builder", choices=stzoo.list_models("*_tiny"))
@@ -102,6 +139,10 @@ def main(arguments=None):
         "--pairs", action="store_true", help="batch a video with its reversal"
     )
     parser.add_argument("--flip", action="store_true", help="mirror clips and labels")
+    parser.add_argument("--teacher", help="folder of a network whose maps are learned")
+    parser.add_argument(
+        "--layer", default="layer3_1_relu", help="layer of the teacher with these maps"
+    )
     parser.add_argument("--epochs", default=EPOCHS, type=int)
     parser.add_argument("--batch", default=BATCH, type=int)
     parser.add_argument("--rate", default=RATE, type=float)
@@ -151,16 +192,35 @@ def train(model, args, classes):
     paths, labels = list(itertools.compress(paths, chosen)), labels[chosen]
     videos = decode(paths, lambda video: frames(video, clip))
     clips = Clips(videos, labels, clip, args.batch, args.pairs, args.flip)
+    losses, metrics = [keras.losses.SparseCategoricalCrossentropy(from_logits=True)], []
+    if args.teacher:
+        teacher = teacher_of(args.teacher, args.layer)
+        clips, model = Lessons(clips, teacher), with_maps(model, teacher.output_shape)
+        losses, metrics = [*losses, "mse"], [[]]
     steps = len(clips) * args.epochs
     rate = keras.optimizers.schedules.CosineDecay(
         0.01 * args.rate, steps, warmup_target=args.rate, warmup_steps=steps // 20
     )
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=0.01),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        losses,
+        metrics=[["accuracy"], *metrics],
     )
     model.fit(clips, epochs=args.epochs, verbose=2)
+
+
+def teacher_of(folder, layer):
+    """Returns the part of a trained network up to a layer."""
+    teacher = stzoo.load(folder)
+    return keras.Model(teacher.input, teacher.get_layer(layer).output)
+
+
+def with_maps(model, shape):
+    """Returns a model with a second output: maps of a shape, made from its tokens."""
+    x = model.get_layer("maps").output
+    pool = tuple(np.floor_divide(x.shape[1:4], shape[1:4]).tolist())
+    x = keras.layers.AveragePooling3D(pool, data_format="channels_last")(x)
+    return keras.Model(model.input, [model.output, keras.layers.Dense(shape[-1])(x)])
 
 
 def measure(model, args):

@@ -153,7 +153,7 @@ FAMILY = Family(
             partial(videomae, width=1024, depth=24, heads=16), CLIP
         ),
         videomae_tiny: Architecture(
-            partial(videomae, patch=8, native=TINY.shape[:3]), TINY, classes=12
+            partial(videomae, native=TINY.shape[:3]), TINY, classes=12
         ),
     },
     arguments={

@@ -172,7 +172,7 @@ FAMILY = Family(
         vjepa2_vitg: Architecture(
             partial(vjepa2, width=1408, depth=40, heads=22, hidden=6144), CLIP
         ),
-        vjepa2_tiny: Architecture(partial(vjepa2, patch=8), TINY, classes=12),
+        vjepa2_tiny: Architecture(vjepa2, TINY, classes=12),
     },
     arguments={
         "width": "int, channels of a token.",

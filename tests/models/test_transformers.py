@@ -147,7 +147,7 @@ def test_what_only_the_pretraining_needs_is_left_out():
 
 @pytest.mark.parametrize("sharded", [False, True])
 def test_a_repository_of_the_hub_is_loaded_by_name(hub, monkeypatch, sharded):
-    size = (16, 64, 8)
+    size = (16, 64, 16)
     network = their_vjepa2(*size, classes=12)
     tensors = tensors_of(network)
     entry = ModelConfig(

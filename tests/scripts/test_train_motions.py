@@ -1,7 +1,12 @@
+import numpy as np
 import train_motions
+from harness import close
 
 import stzoo
 from stzoo.data import motions
+from stzoo.weights import hub
+
+TEACHER = hub.shipped("cost_tiny.motions")
 
 
 def test_the_shapes_of_the_same_videos(tmp_path, capsys):
@@ -13,6 +18,33 @@ def test_the_shapes_of_the_same_videos(tmp_path, capsys):
     config = stzoo.load(tmp_path / "mine").stzoo
     assert config.name == "cost_tiny.shapes" and config.labels == motions.SHAPES
     assert config.measured["videos"] == 8
+
+
+def test_a_transformer_also_learns_the_maps_of_a_teacher(tmp_path, capsys):
+    model = stzoo.videomae_tiny(12, width=24, depth=1)
+    teacher = train_motions.teacher_of(TEACHER, "layer3_1_relu")
+    taught = train_motions.with_maps(model, teacher.output_shape)
+    assert taught.output_shape == [(None, 12), (None, *teacher.output_shape[1:])]
+
+    paths, labels = train_motions.prepare(tmp_path / "data", "train", 1, 8)
+    clip = model.stzoo.clip
+    videos = train_motions.decode(paths, lambda one: train_motions.frames(one, clip))
+    clips = train_motions.Clips(videos, labels, clip, 8)
+    lessons = train_motions.Lessons(clips, teacher)
+    x, (answers, maps) = lessons[0]
+    assert len(lessons) == 1 and sorted(answers) == sorted(labels)
+    close(maps * (lessons.deviation + 0.01) + lessons.mean, teacher(x[:, ::2]))
+    np.testing.assert_allclose(maps.mean((0, 1, 2, 3)), 0, atol=1e-4)
+
+
+def test_a_teacher_leaves_the_network_as_it_is(tmp_path, capsys):
+    command = ["videomae_tiny", "--videos", "40", "--epochs", "1"]
+    command += ["--option", "depth=1", "--teacher", str(TEACHER)]
+    folders = ["--data", f"{tmp_path}/data", "--out", f"{tmp_path}/mine"]
+    train_motions.main([*command, *folders])
+    assert "top-1" in capsys.readouterr().out
+    model = stzoo.load(tmp_path / "mine")
+    assert model.count_params() == stzoo.videomae_tiny(depth=1).count_params()
 
 
 def test_videos_are_rendered_once_and_more_if_need_be(tmp_path, monkeypatch):
