@@ -20,7 +20,7 @@ def test_the_shapes_of_the_same_videos(tmp_path, capsys):
     assert config.measured["videos"] == 8
 
 
-def test_a_transformer_also_learns_the_maps_of_a_teacher(tmp_path, capsys):
+def test_a_transformer_also_learns_the_maps_of_a_teacher(tmp_path):
     model = stzoo.videomae_tiny(12, width=24, depth=1)
     teacher = train_motions.teacher_of(TEACHER, "layer3_1_relu")
     taught = train_motions.with_maps(model, teacher.output_shape)

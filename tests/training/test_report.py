@@ -69,7 +69,7 @@ def test_the_share_of_trained_parameters(freeze, caplog):
     )
 
 
-def test_few_steps_are_said(caplog):
+def test_a_run_with_few_steps_says_so(caplog):
     model, recipe = build(), RECIPES["small_data"]
     with caplog.at_level("INFO", "stzoo"):
         report.describe_training(model, recipe, 3, 66)
