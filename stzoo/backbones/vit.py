@@ -12,6 +12,7 @@ import keras
 from stzoo.layers.attention import DotProductAttention
 from stzoo.layers.dropout import Dropout
 from stzoo.layers.initializers import RandomNormal
+from stzoo.layers.norm import LayerNorm
 
 
 def dense(units, name, activation=None, use_bias=True):
@@ -27,7 +28,7 @@ def dense(units, name, activation=None, use_bias=True):
 
 def normed(x, name, epsilon, **kwargs):
     """Normalises each token."""
-    return keras.layers.LayerNormalization(epsilon=epsilon, name=name, **kwargs)(x)
+    return LayerNorm(epsilon=epsilon, name=name, **kwargs)(x)
 
 
 def block(x, name, heads, hidden, epsilon, grid=None, key_bias=True):

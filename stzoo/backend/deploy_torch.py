@@ -34,6 +34,7 @@ __all__ = (
     "inverse_spectrum",
     "keeps_images",
     "lay_out",
+    "layer_norm",
     "max_over_clip",
     "max_pool",
     "normalize",
@@ -241,6 +242,12 @@ def batch_norm(x, layer, training):
     mean, variance = layer.moving_mean.value, layer.moving_variance.value
     scale = layer.gamma.value * torch.rsqrt(variance + layer.epsilon)
     return x * scale + (layer.beta.value - mean * scale), mean, variance
+
+
+def layer_norm(x, layer):
+    """Calls the operation with a number: Keras passes a size of the graph."""
+    channels, scale, offset = int(x.shape[-1]), layer.gamma.value, layer.beta.value
+    return functional.layer_norm(x, (channels,), scale, offset, layer.epsilon)
 
 
 def count_sketch(x, hashes, dim):

@@ -28,6 +28,7 @@ __all__ = (
     "inverse_spectrum",
     "keeps_images",
     "lay_out",
+    "layer_norm",
     "max_over_clip",
     "max_pool",
     "normalize",
@@ -392,6 +393,16 @@ def batch_norm(x, layer, training):
         count = math.prod(ops.shape(x)[:-1])
         variance = variance * count / (count - 1)
     return y, mean, variance
+
+
+def layer_norm(x, layer):
+    """Normalises each token.
+
+    Args:
+        x: tensor `(batch, tokens, channels)`.
+        layer: `keras.layers.LayerNormalization`, whose variables are used.
+    """
+    return ops.layer_normalization(x, layer.gamma, layer.beta, -1, layer.epsilon)
 
 
 def count_sketch(x, hashes, dim):

@@ -11,6 +11,7 @@ from stzoo.layers.cost import CoST as CoST
 from stzoo.layers.cstm import CSTM as CSTM
 from stzoo.layers.gating import SelfGating as SelfGating
 from stzoo.layers.norm import BatchNorm as BatchNorm
+from stzoo.layers.norm import LayerNorm as LayerNorm
 from stzoo.layers.preprocessing import Normalize as Normalize
 from stzoo.layers.relation import TemporalRelation as TemporalRelation
 from stzoo.layers.shift import ChannelAttention as ChannelAttention

@@ -1,12 +1,14 @@
-"""Batch normalisation like PyTorch's, with the native kernel of each backend.
+"""Normalisations with the native kernel of each backend.
 
 Ioffe & Szegedy: Batch Normalization. ICML 2015. https://arxiv.org/abs/1502.03167
+
+Ba et al.: Layer Normalization. 2016. https://arxiv.org/abs/1607.06450
 """
 
 import keras
 from keras import ops
 
-from stzoo.backend import batch_norm
+from stzoo.backend import batch_norm, layer_norm
 
 
 @keras.saving.register_keras_serializable("stzoo")
@@ -48,3 +50,25 @@ class BatchNorm(keras.layers.BatchNormalization):
                     moving * kept + ops.cast(batch, moving.dtype) * (1 - kept)
                 )
         return outputs
+
+
+@keras.saving.register_keras_serializable("stzoo")
+class LayerNorm(keras.layers.LayerNormalization):
+    """Keras' `LayerNormalization` of the channels of each token, which can be exported.
+
+    Args:
+        epsilon: float, added to the variance.
+
+    Input shape: `(batch, tokens, channels)`.
+
+    Output shape: same as the input.
+
+    Example:
+
+    >>> x = np.random.rand(2, 196, 768)
+    >>> stzoo.layers.LayerNorm(epsilon=1e-6)(x).shape
+    (2, 196, 768)
+    """
+
+    def call(self, inputs):
+        return ops.cast(layer_norm(inputs, self), self.compute_dtype)

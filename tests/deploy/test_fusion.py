@@ -34,6 +34,8 @@ FAMILIES = [
     ("s3d_tiny", {"width": 8, "gating": True}, 8, 0),
     ("trn_tiny", FEW | {"units": 16}, 3, 0),
     ("stpn_tiny", {"width": 4, "length": 2, "dim": 32}, 6, 0),
+    ("videomae_tiny", {"width": 24, "depth": 1}, 4, 0),
+    ("vjepa2_tiny", {"width": 24, "depth": 1}, 4, 0),
 ]
 LARGE = ("s3d_tiny", "stpn_tiny")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from harness import check_layer, close, numpy
 
-from stzoo.layers import BatchNorm
+from stzoo.layers import BatchNorm, LayerNorm
 
 RNG = np.random.default_rng(0)
 
@@ -63,7 +63,30 @@ def test_training_equals_that_of_pytorch():
     close(layer.moving_variance, other.running_var.numpy())
 
 
-def test_layer_satisfies_the_contract_of_keras(tmp_path):
-    check_layer(
-        BatchNorm(), RNG.normal(size=(2, 4, 6, 8, 5)).astype("float32"), tmp_path
-    )
+def test_a_layer_norm_equals_that_of_pytorch():
+    layer, other = LayerNorm(epsilon=1e-3), torch.nn.LayerNorm(5, 1e-3)
+    x = RNG.normal(3, 0.1, (2, 7, 5)).astype("float32")
+    layer.build(x.shape)
+    values = [RNG.uniform(0.5, 1.5, 5).astype("float32") for _ in range(2)]
+    layer.set_weights(values)
+    with torch.no_grad():
+        other.weight.copy_(torch.from_numpy(values[0]))
+        other.bias.copy_(torch.from_numpy(values[1]))
+    close(layer(x), other(torch.from_numpy(x)).detach().numpy())
+
+
+def test_a_layer_norm_computes_in_float32():
+    x = RNG.normal(300, 0.5, (2, 7, 64)).astype("float32")
+    half = keras.ops.cast(x, "bfloat16")
+    layer, exact = LayerNorm(dtype="bfloat16"), LayerNorm()
+    answer = layer(half)
+    assert keras.backend.standardize_dtype(answer.dtype) == "bfloat16"
+    expected = exact(keras.ops.cast(half, "float32"))
+    close(keras.ops.cast(answer, "float32"), numpy(expected), 1e-2)
+
+
+@pytest.mark.parametrize(
+    "layer, shape", [(BatchNorm(), (2, 4, 6, 8, 5)), (LayerNorm(), (2, 7, 5))]
+)
+def test_layer_satisfies_the_contract_of_keras(layer, shape, tmp_path):
+    check_layer(layer, RNG.normal(size=shape).astype("float32"), tmp_path)
