@@ -24,6 +24,9 @@ the maps of a layer of that network and those that a linear layer makes from the
         --teacher weights/hub/cost_tiny.motions --out FIRST
     python scripts/train_motions.py videomae_tiny --pairs --flip --epochs 28 \\
         --start FIRST --out FOLDER
+
+`--start` also takes a network of another architecture. Weights that have the same name
+and shape in both are then copied, such as the blocks of VideoMAE for V-JEPA 2.
 """
 
 import argparse
@@ -180,8 +183,22 @@ def build(args, classes):
     keras.utils.set_random_seed(args.seed)
     options = parse_options(args.builder, args.option)
     size = args.clip and (*map(int, args.clip.split("x")), 3)
-    options.update(classes=len(classes), input_shape=size, pretrained=args.start)
-    return stzoo.create(args.builder, **options)
+    options.update(classes=len(classes), input_shape=size)
+    start = stzoo.load(args.start) if args.start else None
+    if start is None or start.stzoo.builder == args.builder:
+        return stzoo.create(args.builder, pretrained=args.start, **options)
+    model = stzoo.create(args.builder, **options)
+    print(f"{copy_weights(start, model)} weights are those of {args.start}.")
+    return model
+
+
+def copy_weights(source, target):
+    """Copies weights of the same name and shape. Returns their number."""
+    weights = {(weight.path, weight.shape): weight for weight in source.weights}
+    known = [w for w in target.weights if (w.path, w.shape) in weights]
+    for weight in known:
+        weight.assign(weights[weight.path, weight.shape])
+    return len(known)
 
 
 def train(model, args, classes):

@@ -1,6 +1,6 @@
 import numpy as np
 import train_motions
-from harness import close
+from harness import close, numpy
 
 import stzoo
 from stzoo.data import motions
@@ -45,6 +45,21 @@ def test_a_teacher_leaves_the_network_as_it_is(tmp_path, capsys):
     assert "top-1" in capsys.readouterr().out
     model = stzoo.load(tmp_path / "mine")
     assert model.count_params() == stzoo.videomae_tiny(depth=1).count_params()
+
+
+def test_a_start_from_another_architecture_copies_the_weights_that_both_have(tmp_path):
+    video_mae = stzoo.videomae_tiny(12, width=24, depth=1)
+    model = stzoo.vjepa2_tiny(12, width=24, depth=1)
+    before = {weight.path: numpy(weight) for weight in model.weights}
+    copied = train_motions.copy_weights(video_mae, model)
+    others = {weight.path: numpy(weight) for weight in video_mae.weights}
+    for weight in model.weights:
+        is_shared = weight.path.startswith(("patch_embed/", "layer_0_", "fc/"))
+        is_shared &= weight.path != "layer_0_key/bias"  # VideoMAE has none
+        expected = others if is_shared else before
+        np.testing.assert_array_equal(numpy(weight), expected[weight.path])
+        copied -= is_shared
+    assert copied == 0
 
 
 def test_videos_are_rendered_once_and_more_if_need_be(tmp_path, monkeypatch):
