@@ -288,6 +288,7 @@ def test_options_of_finetune_reach_the_recipe(run, motion_folder, tmp_path, rece
         (("--clip", "0x64x64"), "Received: '0x64x64'"),
         (("--optimizer", "sgd"), "--optimizer sgd needs --learning-rate, since"),
         (("--learning-rate", 0), "0.0 is not in the range x>0"),
+        (("--freeze", "0"), "'0' is not one of 'none', 'norms', 'backbone', 'encoder'"),
         (("--label-smoothing", 1), "1.0 is not in the range 0<=x<1"),
         (("--accumulate", 3), "accumulate must divide batch_size. Received: accumul"),
         (("--randaugment", 2, 11), "11.0 is not in the range 0<=x<=10"),
@@ -300,6 +301,12 @@ def test_bad_options_of_finetune_are_refused(
     result = run("finetune", motion_folder, *where, *options)
     assert result.exit_code == 2 and received == {}
     assert message in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_a_number_of_stages_can_be_frozen(run, motion_folder, tmp_path, received):
+    where = ("--model", "cost_tiny.motions", "--out", tmp_path / "mine")
+    assert run("finetune", motion_folder, *where, "--freeze", "2").exit_code == 0
+    assert received["recipe"].freeze == 2
 
 
 def test_a_rate_is_found_without_training(

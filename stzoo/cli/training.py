@@ -22,6 +22,18 @@ def check_clip(context, option, clip):
     return tuple(map(int, [*sizes, 3][:4]))
 
 
+class Frozen(click.Choice):
+    """What a recipe freezes: a word, or a number of stages."""
+
+    def __init__(self):
+        super().__init__(("none", "norms", "backbone", "encoder"))
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, str) and value.isdecimal() and int(value):
+            return int(value)
+        return super().convert(value, param, ctx)
+
+
 changes = options.options(
     click.option(
         "--learning-rate",
@@ -41,9 +53,11 @@ changes = options.options(
     ),
     click.option(
         "--freeze",
-        type=click.Choice(("none", "norms", "backbone", "encoder")),
-        help="Layers that are not trained: none, all batch norms, all but the head, or "
-        "all but the attentive probe of V-JEPA 2.",
+        type=Frozen(),
+        metavar="none|norms|N|backbone|encoder",
+        help="Layers that are not trained: none, norms (all batch norms), a number "
+        "(also that many of the first stages, or blocks of a transformer), backbone "
+        "(all but the head), or encoder (all but the attentive probe of V-JEPA 2).",
     ),
     click.option(
         "--label-smoothing",

@@ -44,7 +44,7 @@ import keras
 from stzoo.data.mirroring import mirror_pairs
 from stzoo.data.transforms import Augment, check_regularisation
 from stzoo.layers.ends import HEAD
-from stzoo.training import transformers
+from stzoo.training import freezing, transformers
 from stzoo.training.adamw import AdamW
 from stzoo.training.losses import Crossentropy
 from stzoo.training.multilabel import BinaryCrossentropy
@@ -52,7 +52,6 @@ from stzoo.training.schedules import OverParts
 from stzoo.training.sgd import SGD
 
 ALGORITHMS = ("sgd", "adamw")
-FREEZE = ("none", "norms", "backbone", "encoder")
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,12 @@ class Recipe:
         dropout: float, fraction of the features that is dropped before the head.
         frozen: bool, whether to freeze the statistics and parameters of all batch norms
             except the first.
-        freeze: string. `"norms"`: the statistics and parameters of all batch norms are
-            frozen, except of those without statistics, which are new. `"backbone"`:
-            everything but the head is frozen. `"encoder"`: everything but the attentive
-            probe of V-JEPA 2 is frozen. `"none"`: only what `frozen` says.
+        freeze: string or int. `"norms"`: the statistics and parameters of all batch
+            norms are frozen, except of those without statistics, which are new. A
+            number: also that many of the first stages, see
+            `stzoo.training.freezing.freeze_stages`. `"backbone"`: everything but the
+            head is frozen. `"encoder"`: everything but the attentive probe of V-JEPA 2
+            is frozen. `"none"`: only what `frozen` says.
         label_smoothing: float from 0 to 1, the share of a label that is spread over all
             classes.
         focal: float, the exponent of the focal loss for several labels a video, see
@@ -137,7 +138,7 @@ class Recipe:
     bias_rate: float = 1.0
     dropout: float = 0.5
     frozen: bool = False
-    freeze: str = "none"
+    freeze: str | int = "none"
     label_smoothing: float = 0.0
     focal: float = 0.0
     patience: int | None = None
@@ -186,12 +187,18 @@ class Recipe:
             )
 
     def _check_choices(self):
-        for name, known in (("algorithm", ALGORITHMS), ("freeze", FREEZE)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Recipe {self.name}: {name} must be one of {', '.join(known)}. "
-                    f"Received: {getattr(self, name)!r}."
-                )
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(
+                f"Recipe {self.name}: algorithm must be one of "
+                f"{', '.join(ALGORITHMS)}. Received: {self.algorithm!r}."
+            )
+        is_count = type(self.freeze) is int and self.freeze > 0
+        if not is_count and self.freeze not in freezing.FREEZE:
+            raise ValueError(
+                f"Recipe {self.name}: freeze must be one of "
+                f"{', '.join(freezing.FREEZE)}, or a number of stages. Received: "
+                f"{self.freeze!r}."
+            )
         shares = ("head_first", "dropout", "label_smoothing", "drop_path", "ema")
         for name in shares:
             if not 0 <= getattr(self, name) < 1:
@@ -345,16 +352,9 @@ class Recipe:
         if self.rematerialize:
             model.rematerialize = True
         if self.frozen:
-            for norm in _batch_norms(model)[1:]:
+            for norm in freezing.batch_norms(model)[1:]:
                 norm.trainable = False
-        if self.freeze == "norms":
-            for norm in filter(_has_statistics, _batch_norms(model)):
-                norm.trainable = False
-        if self.freeze == "backbone":
-            for layer in model.layers:
-                layer.trainable = layer.name == HEAD
-        if self.freeze == "encoder":
-            transformers.freeze_encoder(model)
+        freezing.freeze(model, self.freeze)
 
     def augment(self, clip, classes=(), given=()):
         """Returns the augmentation of clips in training.
@@ -391,24 +391,6 @@ class Recipe:
             cutmix=self.cutmix,
             repeats=self.repeats,
         )
-
-
-def _has_statistics(norm):
-    """Returns whether the statistics of a batch norm are not its initial ones."""
-    mean, variance = map(
-        keras.ops.convert_to_numpy, (norm.moving_mean, norm.moving_variance)
-    )
-    return bool((mean != 0).any() or (variance != 1).any())
-
-
-def _batch_norms(model):
-    """Returns the batch norms of a model in order, including those in operators."""
-    layers = []
-    for layer in model.layers:
-        # GateShift contains a batch norm. CSTM contains one, and possibly a GateShift.
-        shift = getattr(layer, "shifted", None)
-        layers += [layer, getattr(layer, "bn", None), getattr(shift, "bn", None)]
-    return [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
 
 
 _CROPS = (1, 0.875, 0.75, 0.66)  # of TSN, TSM, GSM and CSTM

@@ -18,6 +18,14 @@ def depth(model):
     return sum(bool(re.fullmatch(r"layer_\d+_add1", x.name)) for x in model.layers)
 
 
+def number(name):
+    """Returns the number of the block of a layer, from 1, or `None`."""
+    block = re.match(r"layer_(\d+)_", name)
+    if block:
+        return int(block[1]) + 1
+    return 1 if name == EMBEDDING else None
+
+
 def rates(model, decay):
     """Returns the multipliers of the learning rates of layers.
 

@@ -337,8 +337,8 @@ SHARES = (
         ),
         (
             dict(epochs=3, freeze="all"),
-            "Recipe mine: freeze must be one of none, norms, backbone, encoder. "
-            "Received: 'all'.",
+            "Recipe mine: freeze must be one of none, norms, backbone, encoder, or a "
+            "number of stages. Received: 'all'.",
         ),
         (
             dict(epochs=3, label_smoothing=1),
