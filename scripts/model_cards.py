@@ -41,6 +41,7 @@ TAKEN = (  # one or two of each data set and family, which can all be had
     "s3d_tiny.motions",
     "trn_tiny.motions",
     "tsm_tiny.motions",
+    "videomae_tiny.motions",
 )
 COLUMNS = ("weights", "classes", "parameters", "GFLOPs", "reported", "measured", "from")
 

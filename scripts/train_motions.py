@@ -25,6 +25,8 @@ the maps of a layer of that network and those that a linear layer makes from the
     python scripts/train_motions.py videomae_tiny --pairs --flip --epochs 28 \\
         --start FIRST --out FOLDER
 
+Three further trainings with more videos follow, see `studies/motions`.
+
 `--start` also takes a network of another architecture. Weights that have the same name
 and shape in both are then copied, such as the blocks of VideoMAE for V-JEPA 2.
 """

@@ -27,7 +27,7 @@ from stzoo.backbones.vit import block, normed
 from stzoo.layers.attention import SineCosinePositions, TubeletEmbedding
 from stzoo.layers.ends import clip_input, head
 from stzoo.layers.network import Network
-from stzoo.models.family import Architecture, Family
+from stzoo.models.family import Architecture, Family, motions_entry
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.described import described
 from stzoo.weights.labels import classes_of
@@ -174,5 +174,6 @@ FAMILY = Family(
             clip=UNIFORM,
         ),
         _entry("base", "ssl", "videomae-base"),
+        motions_entry("videomae_tiny", TINY),
     ),
 )
