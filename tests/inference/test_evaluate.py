@@ -157,6 +157,20 @@ def test_the_kinds_of_labels_must_agree(videos):
         stzoo.evaluate(model, videos)
 
 
+def test_an_evaluation_has_the_thresholds_of_the_model(videos, tmp_path):
+    model = stzoo.cost_tiny(pretrained="motions")
+    stzoo.evaluate(model, videos, folder=tmp_path)
+    thresholds = tuple(np.linspace(0.1, 0.9, 12).tolist())
+    kind = {"multi_label": True, "thresholds": thresholds}
+    model.stzoo = dataclasses.replace(model.stzoo, **kind)
+    rows = np.eye(12, dtype=int)[list(videos.labels)]
+    several = dataclasses.replace(videos, labels=rows, multi_label=True)
+    found = stzoo.evaluate(model, several)
+    assert [row["threshold"] for row in found.classes] == list(thresholds)
+    with pytest.raises(ValueError, match="another extraction, with different layer"):
+        stzoo.evaluate(model, several, folder=tmp_path)  # it has parts of another kind
+
+
 def test_every_figure_is_scikit_learns():
     """Seven classes, one of them without videos; scores in steps, so with ties."""
     rng = np.random.default_rng(3)
