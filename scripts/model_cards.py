@@ -16,21 +16,21 @@ from stzoo.zoo import BUILDERS, ENTRIES, FAMILIES
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- weights: by scripts/model_cards.py -->", "<!-- /weights -->"
 
-TAKEN = (  # one or two of each data set and family, which can all be had
-    "tsm_resnet50.kinetics400",
-    "tsm_mobilenetv2.kinetics400",
+TAKEN = (  # one or two of each data set and family that can be had, the best ones first
+    "videomae_large.kinetics400",
+    "videomae_base.kinetics400",
+    "videomae_small.kinetics400",
     "tsn_resnet101.kinetics400",
     "c2d_resnet50.kinetics400_16",
+    "tsm_resnet50.kinetics400",
     "p3d_resnet101.kinetics400",
+    "tsm_mobilenetv2.kinetics400",
     "s3d.kinetics400",
-    "videomae_small.kinetics400",
-    "videomae_base.kinetics400",
-    "videomae_large.kinetics400",
-    "trn_resnet50.something_v1",
-    "trn_resnet50.something_v2",
-    "tsm_resnet50.something_v2_16",
-    "videomae_base.something_v2",
     "vjepa2_vitl.something_v2",
+    "videomae_base.something_v2",
+    "tsm_resnet50.something_v2_16",
+    "trn_resnet50.something_v2",
+    "trn_resnet50.something_v1",
     "vjepa2_vitl.diving48",
     "cost_resnet50.imagenet",
     "cost_tiny.motions",
