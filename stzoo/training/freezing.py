@@ -48,18 +48,22 @@ def freeze_stages(model, count):
         count: int, number of stages.
 
     Raises:
-        ValueError: the model has fewer stages.
+        ValueError: the model has fewer stages, or its clips have no fixed height.
     """
-    stages = {layer.name: _stage(model, layer) for layer in model.layers}
-    most = max(filter(None, stages.values()))
+    if model.input_shape[2] is None:
+        raise ValueError(
+            "A number of stages needs clips of a fixed height. Received: "
+            f"freeze={count}, input_shape={model.input_shape[1:]}."
+        )
+    stages = _stages(model)
+    most = max(stages.values())
     if count > most:
         raise ValueError(
             f"{model.name} has {most} stages. Received: freeze={count}. To freeze all "
             'but the head, choose freeze="backbone".'
         )
-    for layer in model.layers:
-        stage = stages[layer.name]
-        if stage is not None and stage <= count:
+    for layer, stage in stages.items():
+        if stage <= count:
             layer.trainable = False
 
 
@@ -81,11 +85,16 @@ def _has_statistics(norm):
     return bool((mean != 0).any() or (variance != 1).any())
 
 
-def _stage(model, layer):
-    """Returns the stage of a layer, from 1, or `None` if it is in no stage."""
+def _stages(model):
+    """Returns the layers of a model that are in a stage, with its number, from 1."""
     if transformers.depth(model):
-        return transformers.number(layer.name)
-    shape = layer.output.shape
-    if len(shape) != 5:
-        return None
-    return round(math.log2(model.input_shape[2] / shape[2]))
+        found = {layer: transformers.number(layer.name) for layer in model.layers}
+    else:
+        height = model.input_shape[2]
+        shapes = {layer: layer.output.shape for layer in model.layers}
+        found = {
+            layer: round(math.log2(height / shape[2]))
+            for layer, shape in shapes.items()
+            if len(shape) == 5
+        }
+    return {layer: stage for layer, stage in found.items() if stage}

@@ -86,3 +86,9 @@ def test_a_number_of_stages_that_a_network_does_not_have_is_an_error(name, stage
     freeze(model, stages)
     with pytest.raises(ValueError, match=f"{name} has {stages} stages. Received: free"):
         freeze(model, stages + 1)
+
+
+def test_stages_need_a_fixed_height():
+    model = stzoo.cost_tiny(input_shape=(8, None, None, 3))
+    with pytest.raises(ValueError, match="fixed height. Received: freeze=2, input_s"):
+        freeze(model, 2)
