@@ -1,5 +1,6 @@
 """Tests the exact messages about weights, and the helpers of `checkpoint`."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -605,6 +606,12 @@ def test_what_cannot_be_saved(model, tmp_path, monkeypatch):
     )
     assert refused(checkpoint.save, model, folder, ["a", "b"]).endswith(
         "3 classes, but 2 labels. Nothing was written."
+    )
+    record = dataclasses.replace(model.stzoo, export={"format": "onnx"})
+    exported = types.SimpleNamespace(name="made", stzoo=record)
+    assert refused(checkpoint.save, exported, folder) == (
+        f"{record.name} is an exported model, which has no weights to save. Copy its "
+        "folder, or save the model that it was made from."
     )
     for value in (np.nan, np.inf):
         model.get_layer("fc").set_weights([np.ones((2, 3)), np.array([0, value, 0])])
