@@ -42,6 +42,7 @@ TAKEN = (  # one or two of each data set and family that can be had, the best on
     "trn_tiny.motions",
     "tsm_tiny.motions",
     "videomae_tiny.motions",
+    "vjepa2_tiny.motions",
 )
 COLUMNS = ("weights", "classes", "parameters", "GFLOPs", "reported", "measured", "from")
 

@@ -35,7 +35,7 @@ from stzoo.layers.attention import (
 )
 from stzoo.layers.ends import clip_input, head
 from stzoo.layers.network import Network
-from stzoo.models.family import Architecture, Family
+from stzoo.models.family import Architecture, Family, motions_entry
 from stzoo.weights.config import ClipConfig, ModelConfig
 from stzoo.weights.described import described
 from stzoo.weights.labels import classes_of
@@ -203,5 +203,6 @@ FAMILY = Family(
             *(_clip(32, 2, 384), 90.2, "4x3 views"),
         ),
         _entry("vitg", "ssl", "vjepa2-vitg-fpc64-256", CLIP),
+        motions_entry("vjepa2_tiny", TINY),
     ),
 )
