@@ -6,6 +6,7 @@ from stzoo.backend import generic
 from stzoo.backend.generic import PLAIN, reshape, shape_of
 
 __all__ = (
+    "attend",
     "batch_norm",
     "conv2d",
     "conv3d",
@@ -16,6 +17,7 @@ __all__ = (
     "pad",
     "subsample",
 )
+SCORES = 2**22  # of attention that are computed at once, for a clip
 
 
 def pad(x, margins):
@@ -48,6 +50,30 @@ def finish(y, epilogue):
     if epilogue.residual is not None:
         y = y + reshape(epilogue.residual, shape_of(y))
     return generic.activate(y, epilogue.activation)
+
+
+def attend(query, key, value):
+    """Computes the scores of some queries at a time, which stay in the cache of a CPU,
+    as TensorFlow has no fused kernel. The 1568 tokens and 12 heads of `videomae_base`
+    take 45 ms on two cores, instead of 60 with all scores at once.
+    """
+    query, key, value = (tf.transpose(x, (0, 2, 1, 3)) for x in (query, key, value))
+    query *= query.shape[-1] ** -0.5
+    _, heads, queries, _ = query.shape
+    if queries is None or key.shape[2] is None:
+        parts = [query]
+    else:
+        rows = max(1, SCORES // (heads * key.shape[2]))
+        parts = [query[:, :, n : n + rows] for n in range(0, queries, rows)]
+    found = [_attend(part, key, value) for part in parts]
+    return tf.transpose(tf.concat(found, axis=2), (0, 2, 1, 3))
+
+
+def _attend(query, key, value):
+    """The softmax is computed in float32, as in Keras."""
+    scores = tf.matmul(query, key, transpose_b=True)
+    shares = tf.nn.softmax(tf.cast(scores, tf.float32))
+    return tf.matmul(tf.cast(shares, value.dtype), value)
 
 
 def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLAIN):

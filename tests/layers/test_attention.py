@@ -68,6 +68,15 @@ def test_positions_of_another_grid_are_interpolated():
     close(shorter(np.zeros((1, 3, 4)))[0], (low + high) / 2)
 
 
+def test_attention_of_many_tokens():
+    """More scores than a backend may compute at once, and an uneven number of them."""
+    query, key, value = draw(1, 1501, 4), draw(1, 1600, 4), draw(1, 1600, 4)
+    answer = numpy(DotProductAttention(2)([query, key, value]))
+    for part in (slice(0, 2), slice(2, 4)):
+        scores = query[0][:, part] @ key[0][:, part].T / np.sqrt(2)
+        close(answer[0][:, part], softmax(scores) @ value[0][:, part])
+
+
 @pytest.mark.parametrize("heads", [1, 2])
 def test_attention_weighs_values(heads):
     query, key, value = draw(2, 3, 8), draw(2, 5, 8), draw(2, 5, 8)
