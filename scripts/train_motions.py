@@ -16,9 +16,9 @@ that contain a video and its reversal, which differ in nothing else:
 TRN and the online TSM learn it only after a training on all motions. The first command
 then starts from the folder of that training.
 
-Transformers learn little from so few videos. They learn more if a trained network
-shows them what is where: `--teacher` adds a loss, the mean squared difference between
-the maps of a layer of that network and those that a linear layer makes from the tokens.
+A transformer can also learn from a trained network what is where: `--teacher` adds a
+loss, the mean squared difference between the maps of a layer of that network and those
+that a linear layer makes from the tokens.
 
     python scripts/train_motions.py videomae_tiny --pairs --flip --epochs 32 \\
         --teacher weights/hub/cost_tiny.motions --out FIRST

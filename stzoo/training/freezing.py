@@ -40,8 +40,9 @@ def freeze_stages(model, count):
     """Freezes the first stages of a model.
 
     The maps of the first stage of a convolutional network are half as high as the clip,
-    those of the second a quarter, and so on, rounded to a power of two. The stages of a
-    transformer are its blocks. The embedding of tubelets belongs to the first one.
+    those of the second a quarter, and so on, rounded to a power of two. Layers before
+    it belong to it. The stages of a transformer are its blocks. The embedding of
+    tubelets belongs to the first one.
 
     Args:
         model: a model of the zoo.
@@ -86,15 +87,19 @@ def _has_statistics(norm):
 
 
 def _stages(model):
-    """Returns the layers of a model that are in a stage, with its number, from 1."""
+    """Returns the layers of a model that are in a stage, with its number.
+
+    Layers with maps as high as the clip, such as the first ones of VGG, have a 0.
+    """
     if transformers.depth(model):
         found = {layer: transformers.number(layer.name) for layer in model.layers}
     else:
         height = model.input_shape[2]
-        shapes = {layer: layer.output.shape for layer in model.layers}
+        # An operator with several outputs belongs to the stage of the first one.
+        outputs = {one: keras.tree.flatten(one.output)[0] for one in model.layers}
         found = {
-            layer: round(math.log2(height / shape[2]))
-            for layer, shape in shapes.items()
-            if len(shape) == 5
+            layer: round(math.log2(height / output.shape[2]))
+            for layer, output in outputs.items()
+            if len(output.shape) == 5
         }
-    return {layer: stage for layer, stage in found.items() if stage}
+    return {layer: stage for layer, stage in found.items() if stage is not None}

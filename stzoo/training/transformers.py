@@ -19,7 +19,10 @@ def depth(model):
 
 
 def number(name):
-    """Returns the number of the block of a layer, from 1, or `None`."""
+    """Returns the number of the block of a layer, from 1, or `None`.
+
+    The embedding of tubelets belongs to the first block.
+    """
     block = re.match(r"layer_(\d+)_", name)
     if block:
         return int(block[1]) + 1

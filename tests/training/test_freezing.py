@@ -51,6 +51,25 @@ def test_the_first_two_stages_are_frozen(name, frozen, learned):
     assert starting(trained(model), *learned) == starting(before, *learned)
 
 
+@pytest.mark.parametrize("name", stzoo.list_models("*_tiny"))
+def test_the_first_stage_of_every_network_can_be_frozen(name):
+    model = stzoo.create(name)
+    before, first = trained(model), model.trainable_weights[0].path
+    freeze(model, 1)
+    learned = trained(model)
+    assert first not in learned and starting(learned, "fc/") and learned < before
+
+
+def test_layers_before_the_first_stage_are_frozen_too():
+    """The first two convolutions of VGG do not make maps smaller."""
+    options = {"streams": "spatial", "length": 1, "input_shape": (1, 64, 64, 3)}
+    model = stzoo.stpn_tiny(backbone="vgg16", width=4, **options)
+    freeze(model, 1)
+    frozen = {f"spatial_features_{number}/kernel" for number in (0, 2, 5, 7)}
+    assert not frozen & trained(model)
+    assert "spatial_features_10/kernel" in trained(model)
+
+
 def test_stages_of_maps_without_padding_are_rounded():
     """A clip of 75 pixels has maps of 37, 35, 35, 17, 15, 7 and so on."""
     model = stzoo.tsn_tiny(backbone="inception_v3", width=8, input_shape=(1, 75, 75, 3))
