@@ -1,6 +1,7 @@
 """Fast operations on JAX. XLA has few optimised kernels for clips on a CPU."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from keras import ops
@@ -9,6 +10,7 @@ from stzoo.backend import generic
 from stzoo.backend.generic import PLAIN, finish, pad, subsample
 
 __all__ = (
+    "attend",
     "average_pool_3x3",
     "conv2d",
     "conv3d",
@@ -18,6 +20,7 @@ __all__ = (
     "max_pool",
     "prefers_conv3d",
 )
+QUERIES = 256  # of attention that are computed at once, for a head
 
 
 def _is_on_cpu():
@@ -86,6 +89,35 @@ def average_pool_3x3(x):
     gradients 3 instead of 16.
     """
     return generic.average_by_axis(x) if _is_on_cpu() else generic.average_pool_3x3(x)
+
+
+def attend(query, key, value):
+    """Computes one head at a time on a CPU, and the scores of some queries at a time,
+    which stay in the cache. XLA has no fast product for several heads. The 1568 tokens
+    and 12 heads of `videomae_base` take 95 ms on two cores instead of 277. The backward
+    pass computes the scores again, which takes half the time of storing them.
+    """
+    if not _is_on_cpu():
+        return generic.attend(query, key, value)
+    shape = query.shape
+    heads = [
+        x.swapaxes(1, 2).reshape(-1, x.shape[1], x.shape[3])
+        for x in (query * shape[-1] ** -0.5, key, value)
+    ]
+    y = lax.map(jax.checkpoint(_attend_in_a_head), heads)
+    return y.reshape(shape[0], shape[2], shape[1], -1).swapaxes(1, 2)
+
+
+def _attend_in_a_head(parts):
+    """The softmax is computed in float32, as in Keras."""
+    query, key, value = parts
+    exact = jnp.promote_types(query.dtype, "float32")
+    found = []
+    for first in range(0, len(query), QUERIES):
+        part = query[first : first + QUERIES]
+        scores = jnp.matmul(part, key.T, preferred_element_type=exact)
+        found.append(jax.nn.softmax(scores).astype(value.dtype) @ value)
+    return jnp.concatenate(found)
 
 
 def gradient(function, x):
