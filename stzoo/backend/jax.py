@@ -1,5 +1,7 @@
 """Fast operations on JAX. XLA has few optimised kernels for clips on a CPU."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,15 +33,74 @@ def conv2d(x, kernel, strides=(1, 1), dilation=(1, 1), padded=True, epilogue=PLA
     """Computes 1x1 as a matrix product, which is two to four times as fast."""
     if tuple(kernel.shape[:2]) == (1, 1):
         return generic.matmul(subsample(x, strides), kernel, epilogue)
-    y = lax.conv_general_dilated(
+    margins = generic.margins(kernel, dilation) if padded else [(0, 0), (0, 0)]
+    convolve = _convolve_on_cpu if _is_on_cpu() else _convolve
+    y = convolve(x, kernel, tuple(strides), tuple(margins), tuple(dilation))
+    return finish(y, epilogue)
+
+
+def _convolve(x, kernel, strides, margins, dilation):
+    return lax.conv_general_dilated(
         x,
         kernel,
         strides,
-        generic.margins(kernel, dilation) if padded else [(0, 0), (0, 0)],
+        margins,
         rhs_dilation=dilation,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return finish(y, epilogue)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolve_on_cpu(x, kernel, strides, margins, dilation):
+    """Has its own gradient of the kernel. That of XLA takes 97 ms for the 3x3
+    convolution of 8x56x56x64, which takes 31 itself, and 617 for the first one of a
+    ResNet. Here they take 68 and 43.
+    """
+    return _convolve(x, kernel, strides, margins, dilation)
+
+
+def _keep_inputs(x, kernel, *how):
+    return _convolve(x, kernel, *how), (x, kernel)
+
+
+def _gradients(strides, margins, dilation, inputs, gradient):
+    x, kernel = inputs
+    how = strides, margins, dilation
+    (of_x,) = jax.vjp(lambda x: _convolve(x, kernel, *how), x)[1](gradient)
+    return of_x, _gradient_of_kernel(x, kernel, gradient, *how)
+
+
+def _gradient_of_kernel(x, kernel, gradient, strides, margins, dilation):
+    """Adds up the images. Each row of a kernel is one matrix product."""
+    rows, columns, channels, filters = kernel.shape
+    height, width = (
+        (n - 1) * s + 1 for n, s in zip(gradient.shape[1:3], strides, strict=True)
+    )
+    exact = jnp.promote_types(kernel.dtype, "float32")
+
+    def window(image, row, column):
+        """Returns what a weight of the kernel is multiplied by."""
+        y, x = row * dilation[0], column * dilation[1]
+        last = y + height, x + width, channels
+        return lax.slice(image, (y, x, 0), last, (*strides, 1))
+
+    def add_image(total, pair):
+        image, gradient = pair
+        products = []
+        for row in range(rows):
+            parts = [window(image, row, column) for column in range(columns)]
+            seen = jnp.concatenate(parts, -1).reshape(-1, columns * channels)
+            gradients = gradient.reshape(-1, filters)
+            products.append(jnp.matmul(seen.T, gradients, preferred_element_type=exact))
+        return total + jnp.stack(products), None
+
+    x = pad(x, [(0, 0), *margins, (0, 0)])
+    total = jnp.zeros((rows, columns * channels, filters), exact)
+    total, _ = lax.scan(add_image, total, (x, gradient))
+    return total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+_convolve_on_cpu.defvjp(_keep_inputs, _gradients)
 
 
 def has_fast_conv3d(x):

@@ -88,6 +88,33 @@ def test_frame_conv_without_padding(shape, stride):
     close(layer(x), expected[:, :, 1:-1:stride, 2:-2:stride])
 
 
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 2)], ids=str)
+@pytest.mark.parametrize("size", [(3, 3), (5, 3), (1, 7)], ids=str)
+def test_gradients_of_a_convolution_are_those_of_a_linear_function(
+    size, strides, padded
+):
+    images = RNG.normal(size=(2, 2, 3, 8, 9, 3)).astype("float32")
+    kernels = RNG.normal(size=(2, *size, 3, 4)).astype("float32")
+    x, other_x, kernel, other_kernel = map(
+        keras.ops.convert_to_tensor, (*images, *kernels)
+    )
+
+    def run(x, kernel):
+        return lowering.conv2d_by_frame(x, kernel, strides, padded=padded)
+
+    weights = RNG.normal(size=run(x, kernel).shape).astype("float32")
+    factors = keras.ops.convert_to_tensor(weights)
+    found = gradients(lambda *a: run(*a) * factors, images[0], kernels[0])
+    changed = run(other_x, kernel), run(x, other_kernel)
+    for gradient, step, answer in zip(
+        found, (images[1], kernels[1]), changed, strict=True
+    ):
+        terms = gradient * step
+        wrong = terms.sum() - (numpy(answer) * weights).sum()
+        assert abs(wrong) < 1e-5 * abs(terms).sum()
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [3, (1, 3), 5, 1], ids=str)
 @pytest.mark.parametrize("shape", [(6, 8), (5, 7)], ids=str)
