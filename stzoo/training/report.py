@@ -134,7 +134,7 @@ def describe_result(history, best, planned, train, validation=None):
             *(len(history), planned, best + 1),
         )
     else:
-        logger.info("All %d epochs are done.", planned)
+        logger.info("Stopped after epoch %d of %d, the last one.", planned, planned)
     measured = validation or train
     prefix, kind, why = "", "training", "the last one, without validation videos"
     if validation:

@@ -451,7 +451,7 @@ def test_a_run_tells_what_it_does(videos, tmp_path, caplog):
         "6 of 6 validation videos are also training videos",
         "Recipe small_data: 4 epochs of 3 steps of 2 clips, adamw with a learning rate",
         "In the first 3 steps, only the head is trained.",
-        "All 4 epochs are done.",
+        "Stopped after epoch 4 of 4, the last one.",
         f"Kept epoch {history.index(best) + 1}, the best one. Accuracy on the "
         f"validation videos: {100 * best['val_accuracy']:.1f} %. Always guessing the "
         "largest class (rising): 50.0 %.",

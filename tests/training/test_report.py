@@ -91,7 +91,7 @@ def test_the_result_says_why_it_stopped_and_what_guessing_reaches(validated, cap
         report.describe_result([row] * 9, 8, 9, train, validation)
     stopped, kept, done, last = (record.message for record in caplog.records)
     assert stopped == "Stopped after epoch 5 of 9: no improvement since epoch 2."
-    assert done == "All 9 epochs are done."
+    assert done == "Stopped after epoch 9 of 9, the last one."
     why, kind, accuracy, guess = (
         ("the best one", "validation", 62.5, 50.0)
         if validated
