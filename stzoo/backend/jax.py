@@ -156,7 +156,8 @@ def attend(query, key, value):
     """Computes one head at a time on a CPU, and the scores of some queries at a time,
     which stay in the cache. XLA has no fast product for several heads. The 1568 tokens
     and 12 heads of `videomae_base` take 95 ms on two cores instead of 277. The backward
-    pass computes the scores again, which takes half the time of storing them.
+    pass computes the scores again, which takes no more time than storing them, and a
+    fifth of the memory.
     """
     if not _is_on_cpu():
         return generic.attend(query, key, value)
