@@ -86,12 +86,12 @@ def _gradient_of_kernel(x, kernel, gradient, strides, margins, dilation):
 
     def add_image(total, pair):
         image, gradient = pair
+        gradient = gradient.reshape(-1, filters)
         products = []
         for row in range(rows):
             parts = [window(image, row, column) for column in range(columns)]
             seen = jnp.concatenate(parts, -1).reshape(-1, columns * channels)
-            gradients = gradient.reshape(-1, filters)
-            products.append(jnp.matmul(seen.T, gradients, preferred_element_type=exact))
+            products.append(jnp.matmul(seen.T, gradient, preferred_element_type=exact))
         return total + jnp.stack(products), None
 
     x = pad(x, [(0, 0), *margins, (0, 0)])
@@ -171,7 +171,7 @@ def attend(query, key, value):
 
 
 def _attend_in_a_head(parts):
-    """The softmax is computed in float32, as in Keras."""
+    """The softmax is computed in float32 or better, as in Keras."""
     query, key, value = parts
     exact = jnp.promote_types(query.dtype, "float32")
     found = []
