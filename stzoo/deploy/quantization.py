@@ -3,6 +3,10 @@
 Weights have one scale for each channel, and activations one for each tensor, from the
 clips of a calibration set (Jacob et al., CVPR 2018, https://arxiv.org/abs/1712.05877).
 What a library does not quantize stays in float32, such as the input.
+
+For ONNX Runtime and OpenVINO, weights use half of the range of 8 bits. A processor
+without VNNI adds two products in 16 bits, and clips larger sums: with all of the range,
+the export of `cost_tiny.motions` to ONNX loses 2.7 points of its accuracy on AVX2.
 """
 
 import tempfile
@@ -61,6 +65,7 @@ def quantize_onnx(path, name, batches):
             Reader(),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=True,
             # The default is signed, with which cost_tiny takes 2.2 times as long on a
             # processor with AVX-512 VNNI.
             activation_type=quantization.QuantType.QUInt8,
@@ -71,7 +76,8 @@ def quantize_onnx(path, name, batches):
 def quantize_openvino(model, name, batches, attention):
     """Returns a quantized model of OpenVINO, by the defaults of NNCF.
 
-    They are its preset "performance", and "mixed" for a transformer.
+    They are its preset "performance", and "mixed" for a transformer. Only the range of
+    weights differs.
 
     Args:
         model: `openvino.Model`.
@@ -89,6 +95,9 @@ def quantize_openvino(model, name, batches, attention):
         subset_size=len(batches),
         model_type=nncf.ModelType.TRANSFORMER if attention else None,
         ignored_scope=ignored,
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE,
+        ),
     )
 
 

@@ -33,6 +33,8 @@ from stzoo.deploy.quantization import (
 from stzoo.weights.config import ModelConfig
 
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
+# Of logits. NNCF clips activations at the mean of the greatest values of the clips.
+ERRORS = {"onnx": 0.04, "openvino": 0.18, "litert": 0.04}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_int8_is_small_and_answers_alike(name, model, tmp_path, caplog):
     assert list(found.argmax(-1)) == list(expected.argmax(-1)) == [0, 1, 0, 1, 0]
     difference = np.sqrt(np.mean((found - expected) ** 2))
     difference /= np.abs(expected).max()
-    assert 1e-4 < difference < 0.2, "1e-4 is what float32 has"
+    assert 1e-4 < difference < ERRORS[name], "1e-4 is what float32 has"
     record = json.loads(files["config.json"])["export"]
     assert record["precision"] == exported.stzoo.export["precision"] == "int8"
     assert record["calibration"] == {"clips": 5, "agreement": 1.0}
@@ -235,13 +237,16 @@ def chain(*kinds):
 @pytest.mark.parametrize("attention", [False, True])
 def test_what_nncf_is_told(attention, monkeypatch):
     """It would take only 300 of the batches and quantize the input before it is
-    normalised, and it treats transformers in another way.
+    normalised, it treats transformers in another way, and it would use the whole range
+    of weights.
     """
     nncf = SimpleNamespace(
         quantize=lambda model, data, **how: (model, data, how),
         Dataset=lambda batches, function: [*map(function, batches)],
         ModelType=SimpleNamespace(TRANSFORMER="transformer"),
         IgnoredScope=lambda names: names,
+        AdvancedQuantizationParameters=dict,
+        OverflowFix=SimpleNamespace(ENABLE="half of the range"),
     )
     monkeypatch.setitem(sys.modules, "nncf", nncf)
     batches = Batches(np.arange(5, dtype="uint8"), 2)
@@ -252,6 +257,7 @@ def test_what_nncf_is_told(attention, monkeypatch):
     assert [list(one["clip"]) for one in data] == [[0, 1], [2, 3], [4, 0]]
     expected = "transformer" if attention else None
     assert how.pop("ignored_scope") == ["reshape", "subtract", "divide"]
+    assert how.pop("advanced_parameters") == {"overflow_fix": "half of the range"}
     assert how == {"subset_size": 3, "model_type": expected}
 
 
@@ -294,6 +300,9 @@ def test_weights_of_onnx_have_a_scale_for_each_channel(tmp_path):
         for one in onnx.load(path).graph.initializer
     }
     assert values["kernel_quantized"].dtype == "int8"
+    assert np.abs(values["kernel_quantized"]).max(0).tolist() == [64, 64], (
+        "half of 8 bits"
+    )
     assert values["kernel_scale"].shape == (2,), "one for each channel"
     assert values["x_zero_point"].dtype == "uint8", "int8 is slower there"
 
