@@ -3,7 +3,8 @@
 Measures recipes for few videos: renders small data sets, fine-tunes the shipped tiny
 weights with a new head on them, and measures the last epoch on unseen videos. Appends a
 row to --csv after each run. Runs that have a row are not repeated. --videos is a number
-for each class. --set FIELD=VALUE changes a field of the recipe:
+for each class, and --unseen the number of those to measure on. --set FIELD=VALUE
+changes a field of the recipe:
 
     python scripts/study_small_data.py --out runs/small_data --models p3d_tiny \\
         --videos 5 10 --batches 4 32 --set learning_rate=0.001 --set head_rate=1
@@ -34,8 +35,7 @@ from stzoo.data.pipeline import clips, steps
 from stzoo.training.recipes import RECIPES
 
 MODELS = ("cost_tiny", "p3d_tiny", "tsm_tiny", "cstm_tiny")
-UNSEEN = 120  # videos to measure on, which no training has
-KEYS = ("model", "data", "videos", "batch", "seed", "recipe", "changed")
+KEYS = ("model", "data", "videos", "unseen", "batch", "seed", "recipe", "changed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,14 +155,15 @@ def main(arguments=None):
     parser.add_argument("--csv", type=Path, help="default: results.csv in --out")
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--data", nargs="+", default=("motion",), choices=DATA)
-    for name, default in (("videos", 5), ("batches", 8), ("seeds", 0)):
+    ranges = (("videos", 5), ("unseen", 480), ("batches", 8), ("seeds", 0))
+    for name, default in ranges:
         parser.add_argument(f"--{name}", nargs="+", type=int, default=(default,))
     parser.add_argument("--recipe", default="small_data", choices=RECIPES)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     args = parser.parse_args(arguments)
     path = args.csv or args.out / "results.csv"
     changed = {k: ast.literal_eval(v) for k, v in (x.split("=") for x in args.set)}
-    data = (args.models, args.data, args.videos, args.batches, args.seeds)
+    data = (args.models, args.data, *(getattr(args, name) for name, _ in ranges))
     for run in itertools.product(*data):
         row = dict(zip(KEYS, (*run, args.recipe, " ".join(args.set)), strict=True))
         if tuple(map(str, row.values())) not in finished(path):
@@ -172,13 +173,13 @@ def main(arguments=None):
 def measure(folder, row, changed):
     """Trains and measures a model. Returns the results of the row."""
     started, seed = time.time(), row["seed"]
-    train, unseen = prepare(folder, row["data"], row["videos"], seed)
+    train, unseen = prepare(folder, row["data"], row["videos"], row["unseen"], seed)
     keras.utils.set_random_seed(seed)
     recipe = RECIPES[row["recipe"]].resized(batch_size=row["batch"])
-    recipe = dataclasses.replace(recipe, **changed)
+    every = steps(train, recipe.batch_size)
+    recipe = dataclasses.replace(recipe, **changed).lengthened(every)
     model = stzoo.create(f"{row['model']}.motions", classes=len(train.classes))
     recipe.prepare(model)
-    every = steps(train, recipe.batch_size)
     optimizer, loss = recipe.optimizer(every), recipe.loss()
     model.compile(optimizer, loss, weighted_metrics=["accuracy"])
     clip = model.stzoo.clip
@@ -198,7 +199,7 @@ def measure(folder, row, changed):
     }
 
 
-def prepare(folder, name, videos, seed):
+def prepare(folder, name, videos, count, seed):
     """Renders videos unless they exist. Returns those to train on and the unseen ones.
 
     The unseen videos have the same number of each class, and right labels.
@@ -206,7 +207,7 @@ def prepare(folder, name, videos, seed):
     data = DATA[name]
     shown, labels = data.deal(videos, np.random.default_rng(seed))
     train = render(folder / f"train_{name}_{videos}_{seed}", data, shown, (1, seed))
-    unseen = np.arange(UNSEEN) % len(data.classes)
+    unseen = np.arange(count) % len(data.classes)
     test = render(folder / f"test_{name}", data, unseen, (2, 0))
     return (
         Videos(train, tuple(map(int, labels)), data.classes),

@@ -49,7 +49,8 @@ from stzoo.training import devices
 
 ROOT = Path(__file__).parents[1]
 CHANGED = {
-    "--epochs 20 --batch-size 8": "--epochs 2 --batch-size 8",
+    "stzoo finetune ": "stzoo finetune --epochs 2 ",
+    'RECIPES["small_data"]\n': 'RECIPES["small_data"].resized(epochs=2)\n',
     "epochs=20, batch_size=8": "epochs=2, batch_size=8",
     "/shared/": "shared/",
 }

@@ -112,7 +112,7 @@ def finetune(
     train = stzoo.read_videos("videos/train")
     validation = stzoo.read_videos("videos/validation", classes=train.classes)
     model = stzoo.tsm_resnet50(len(train.classes), pretrained="kinetics400")
-    recipe = RECIPES["small_data"].resized(epochs=20, batch_size=8)
+    recipe = RECIPES["small_data"]
     stzoo.finetune(model, train, "runs/mine", recipe, validation)
     ```
 
@@ -121,8 +121,9 @@ def finetune(
     ```python
     from stzoo.data.pipeline import clips, steps
 
-    recipe.prepare(model)
     count = steps(train, recipe.batch_size)
+    recipe = recipe.lengthened(count)
+    recipe.prepare(model)
     model.compile(recipe.optimizer(count), recipe.loss(), metrics=["accuracy"])
     augment = recipe.augment(model.stzoo.clip, train.classes)
     clip = model.stzoo.clip

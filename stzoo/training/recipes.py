@@ -37,6 +37,7 @@ The recipes of the papers deviate from their sources in these points:
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import keras
@@ -65,6 +66,8 @@ class Recipe:
         batch_size: int, clips per step, over all devices.
         epochs: int, length of the training in epochs. Give either this or `iterations`.
         iterations: int, length of the training in steps.
+        min_steps: int, number of steps that a training has at least. If `epochs` are
+            fewer steps, it has more epochs, see `lengthened`.
         milestones: tuple of floats, fractions of the training after which the learning
             rate is divided by 10. If empty, it decays along half a cosine.
         warmup: float, fraction of the training in which the learning rate rises
@@ -126,6 +129,7 @@ class Recipe:
     batch_size: int
     epochs: int | None = None
     iterations: int | None = None
+    min_steps: int = 0
     milestones: tuple[float, ...] = ()
     warmup: float = 0.0
     algorithm: str = "sgd"
@@ -235,7 +239,7 @@ class Recipe:
         fractions, so they follow the length.
 
         Args:
-            epochs: int, or `None` for the length of the recipe.
+            epochs: int, or `None` for the length of the recipe. Then `min_steps` is 0.
             batch_size: int, or `None` for that of the recipe.
         """
         new = {}
@@ -250,8 +254,19 @@ class Recipe:
                     1, round(self.iterations * self.batch_size / batch_size)
                 )
         if epochs is not None:
-            new |= {"epochs": epochs, "iterations": None}
+            new |= {"epochs": epochs, "iterations": None, "min_steps": 0}
         return dataclasses.replace(self, **new)
+
+    def lengthened(self, steps_per_epoch):
+        """Returns this recipe with the epochs and the patience that `min_steps` needs.
+
+        Both are multiplied by the same integer.
+        """
+        if not self.epochs or self.steps(steps_per_epoch) >= self.min_steps:
+            return self
+        factor = math.ceil(self.min_steps / self.steps(steps_per_epoch))
+        patience = self.patience and factor * self.patience
+        return dataclasses.replace(self, epochs=factor * self.epochs, patience=patience)
 
     def steps(self, steps_per_epoch):
         """Returns the number of steps of the whole training."""
@@ -437,13 +452,14 @@ _RECIPES = (
     Recipe(
         "small_data",
         source="studies/small_data, on rendered videos",
-        learning_rate=3e-4,
+        learning_rate=1e-3,
         batch_size=8,
         epochs=20,
+        min_steps=300,
         warmup=0.2,
         algorithm="adamw",
         rate_power=0.5,
-        head_first=0.1,
+        head_first=0.25,
         weight_decay=0.01,
         clipnorm=1.0,
         head_rate=10.0,

@@ -17,7 +17,7 @@ class Setup:
     """A recipe for a model and its training videos.
 
     Args:
-        recipe: `stzoo.training.recipes.Recipe`.
+        recipe: `stzoo.training.recipes.Recipe`, lengthened for the videos.
         reading: `stzoo.data.reading.Reading`, with the frame rate of the recipe.
         clip: `stzoo.weights.config.ClipConfig`, with this frame rate.
         augment: `stzoo.data.transforms.Augment`.
@@ -34,6 +34,8 @@ class Setup:
     def of(cls, model, train, recipe, reading, mirror_pairs, class_weight):
         """Creates the record from the arguments of `stzoo.finetune`."""
         recipe = named(recipe)
+        count = steps(train, recipe.batch_size, repeats=recipe.repeats)
+        recipe = recipe.lengthened(count) if count else recipe  # 0: an error follows
         fps = recipe.sample_fps or reading.sample_fps
         reading = dataclasses.replace(reading, sample_fps=fps)
         clip = reading.timed(model.stzoo.clip)

@@ -49,15 +49,15 @@ def test_what_the_videos_of_textures_show():
 
 
 @pytest.mark.parametrize("name", ["speed", "skewed"])
-def test_a_run_is_measured_once(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(study, "UNSEEN", 6)
+def test_a_run_is_measured_once(tmp_path, name):
     command = ["--out", str(tmp_path), "--models", "tsm_tiny", "--data", name]
-    command += ["--videos", "1", "--batches", "2", "--set", "epochs=1"]
+    command += ["--videos", "1", "--unseen", "6", "--batches", "2"]
+    command += ["--set", "epochs=1", "--set", "min_steps=0"]
     study.main(command)
     study.main(command)
     with (tmp_path / "results.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert row["data"] == name and row["changed"] == "epochs=1"
+    assert row["data"] == name and row["changed"] == "epochs=1 min_steps=0"
     assert 0 <= float(row["accuracy"]) <= 1
     videos = sorted((tmp_path / f"test_{name}").glob("*.mp4"))
     assert len(videos) == 6

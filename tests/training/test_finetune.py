@@ -412,7 +412,7 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_epoch(videos, tmp_path)
     assert str(error.value) == (
         "The loss became infinite or NaN in epoch 3, so the training stopped. "
         f"{tmp_path / 'late'} keeps epoch {history.index(kept) + 1}. Train again in "
-        "another folder with a smaller learning rate (now 0.00015), or with float32 if "
+        "another folder with a smaller learning rate (now 0.0005), or with float32 if "
         "this was mixed precision."
     )
     number = 0

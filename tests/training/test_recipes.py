@@ -266,12 +266,26 @@ def test_another_batch_size_keeps_the_number_of_clips():
     assert RECIPES["cost"].resized() == RECIPES["cost"]
 
 
+def test_a_training_has_at_least_min_steps():
+    recipe = Recipe("mine", "me", 0.1, batch_size=8, epochs=4, min_steps=30, patience=3)
+    longer = recipe.lengthened(3)
+    assert (longer.epochs, longer.patience, longer.steps(3)) == (12, 9, 36)
+    assert recipe.lengthened(8) == recipe.lengthened(9) == recipe
+    endless = dataclasses.replace(recipe, patience=None).lengthened(7)
+    assert (endless.epochs, endless.patience) == (8, None)
+    assert recipe.resized(epochs=4).lengthened(1).epochs == 4
+    assert recipe.resized(batch_size=4).lengthened(3).epochs == 12
+    steps = dataclasses.replace(recipe, epochs=None, iterations=5)
+    assert steps.lengthened(1) == steps
+
+
 def test_recipes_of_papers_have_none_of_the_settings_for_small_data():
     for name in SOURCES:
         recipe = RECIPES[name]
         assert (recipe.algorithm, recipe.rate_power) == ("sgd", 1.0)
         assert (recipe.head_first, recipe.label_smoothing) == (0.0, 0.0)
         assert (recipe.freeze, recipe.patience) == ("none", None)
+        assert recipe.min_steps == 0
         assert type(recipe.optimizer(10)) is SGD and recipe.optimizer(10).starts == {}
         loss = recipe.loss()
         assert type(loss) is keras.losses.SparseCategoricalCrossentropy

@@ -30,6 +30,15 @@ def test_the_frame_rate_of_a_recipe_comes_first(model):
     assert setup(model).clip == model.stzoo.clip
 
 
+def test_few_videos_need_more_epochs(model):
+    small = RECIPES["small_data"].resized(batch_size=2)
+    longer = setup(model, small)
+    assert longer.epochs(VIDEOS)[0] == longer.recipe.epochs == 160
+    assert longer.steps(VIDEOS) * longer.recipe.epochs == 320
+    assert longer.recipe.patience == 8 * small.patience
+    assert setup(model, small.resized(epochs=3)).epochs(VIDEOS)[0] == 3
+
+
 def test_classes_are_weighted_and_mirrored(model):
     found = setup(model, weight={"right": 3.0})
     assert found.class_weights == (1.0, 3.0)
